@@ -1,0 +1,44 @@
+"""Error types: one for each kind of mistake a user can make and correct.
+
+Every message names the file or key, what was found there, and what would do. The command line prints a
+`LitemkdError` as one line without a traceback; anything else is a fault of the software and keeps its
+traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class LitemkdError(Exception):
+    """A mistake in what the user gave: configuration, data, or files."""
+
+
+class ConfigError(LitemkdError):
+    """One or more mistakes in the configuration, all reported at once.
+
+    Attributes:
+        problems: one line a mistake, each naming the key, what was given, and what would do.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        noun = "mistake" if len(self.problems) == 1 else "mistakes"
+        lines = "".join(f"\n  - {problem}" for problem in self.problems)
+        super().__init__(f"{len(self.problems)} {noun} in the configuration:{lines}")
+
+
+class DataError(LitemkdError):
+    """Data that is missing, unreadable, or of the wrong form."""
+
+
+class CheckpointError(LitemkdError):
+    """A checkpoint that is missing, damaged, or of another architecture."""
+
+
+class EpisodeError(LitemkdError):
+    """An episode that cannot be made or cannot be classified."""
+
+
+class TrackingError(LitemkdError):
+    """The tracking store or the model registry refused, or does not hold what was asked for."""
