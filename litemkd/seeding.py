@@ -7,15 +7,16 @@ so a run can be resumed or split over workers without carrying generator state a
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 
 import numpy as np
 import torch
 
 
 def _sequence(seed: int, purpose: tuple[str | int, ...]) -> np.random.SeedSequence:
-    words = [zlib.crc32(part.encode()) if isinstance(part, str) else part for part in purpose]
-    return np.random.SeedSequence([seed, *words])
+    # Hashed, because a SeedSequence pads with zeros: ("a",) and ("a", 0) would be the same.
+    words = hashlib.sha256(repr((seed, *purpose)).encode()).digest()
+    return np.random.SeedSequence(int.from_bytes(words, "big"))
 
 
 def numpy_generator(seed: int, *purpose: str | int) -> np.random.Generator:

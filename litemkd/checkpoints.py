@@ -1,0 +1,110 @@
+"""Files of weights and training state: saved whole or not at all, loaded without running code, checked."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from litemkd.errors import CheckpointError
+
+WEIGHTS, DESCRIPTION = "weights.safetensors", "model.json"
+
+
+def write_whole(path: Path, write: Any) -> None:
+    """Call `write(beside)` with a path beside `path`, then rename: readers see the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(beside)
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Save a training state (tensors and plain values) at `path`."""
+    write_whole(path, lambda beside: torch.save(dict(state), beside))
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """A training state from `path`. CheckpointError: missing, damaged, or not a state."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such checkpoint") from None
+    except Exception as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(f"{path}: damaged or not a checkpoint of litemkd ({first})") from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path}: holds a {type(state).__name__}, not a checkpoint of litemkd")
+    return state
+
+
+def save_model(directory: Path, model: nn.Module, description: Mapping[str, Any]) -> Path:
+    """Save a model's weights (safetensors) and its description (JSON) in `directory`; returns it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    weights = {name: tensor.detach().contiguous().cpu() for name, tensor in model.state_dict().items()}
+    write_whole(directory / WEIGHTS, lambda beside: save_file(weights, beside))
+    text = json.dumps(dict(description), indent=2, sort_keys=True) + "\n"
+    write_whole(directory / DESCRIPTION, lambda beside: beside.write_text(text, encoding="utf-8"))
+    return directory
+
+
+def read_description(directory: Path) -> dict[str, Any]:
+    """The description of a saved model. CheckpointError: missing or not JSON."""
+    path = directory / DESCRIPTION
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise CheckpointError(
+            f"{directory}: holds no {DESCRIPTION}; a folder of a saved model would do"
+        ) from None
+    except ValueError as error:
+        raise CheckpointError(f"{path}: not readable as JSON ({error})") from error
+    if not isinstance(description, dict):
+        raise CheckpointError(f"{path}: holds a {type(description).__name__}, not a description of a model")
+    return description
+
+
+def read_weights(directory: Path) -> dict[str, Tensor]:
+    """The weights of a saved model. CheckpointError: missing or damaged."""
+    path = directory / WEIGHTS
+    try:
+        return load_file(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise CheckpointError(f"{directory}: holds no {WEIGHTS}; a folder of a saved model would do") from None
+    except Exception as error:
+        raise CheckpointError(f"{path}: damaged or not safetensors ({error})") from error
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: Path | str) -> None:
+    """Load `weights` into `model`, all of them and nothing else.
+
+    Raises:
+        CheckpointError: weights that are missing, unknown, or of another shape; all are counted, one is named.
+    """
+    own = model.state_dict()
+    missing = [name for name in own if name not in weights]
+    unknown = [name for name in weights if name not in own]
+    shapes = [
+        f"{name} is {tuple(weights[name].shape)}, the model's {tuple(own[name].shape)}"
+        for name in own
+        if name in weights and weights[name].shape != own[name].shape
+    ]
+    if missing or unknown or shapes:
+        parts = [
+            f"{len(found)} {what} (first: {found[0]})"
+            for what, found in (("missing", missing), ("unknown", unknown), ("of another shape", shapes))
+            if found
+        ]
+        raise CheckpointError(f"{source}: weights of another architecture: {'; '.join(parts)}")
+    model.load_state_dict(dict(weights))

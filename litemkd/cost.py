@@ -1,0 +1,284 @@
+"""What a model costs in one episode: MACs as thop counts them, exact FLOPs, parameters, and latency of a video.
+
+Counts are made of single passes times how often an episode needs them: one frame through the backbone, one
+video through branches and the head's encoding, and one matching. Backbone, branches and fusion are counted on
+copies without data, so that neither 240 frames nor a second set of weights is ever in memory.
+
+Two forms of the projection of frame tuples are counted: the one this code computes (each frame once, parts
+added up) and the plain one (tuples concatenated), in which costs were published.
+"""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from litemkd.counting import Count, count, meta, set_plain, without_data
+from litemkd.models.heads import Head
+from litemkd.models.student import Student
+from litemkd.models.teacher import Teacher
+
+M = TypeVar("M", bound=nn.Module)
+
+GIGA = 1e9
+WARM_UP, PASSES = 2, 5  # forward passes of a latency: untimed, timed
+
+
+@dataclass(frozen=True)
+class EpisodeSize:
+    """The episode that is counted: W, K, queries of each class, T, and the side of a frame in pixels."""
+
+    way: int = 5
+    shot: int = 5
+    queries: int = 1
+    frames: int = 8
+    size: int = 224
+
+    @property
+    def videos(self) -> int:
+        """V, supports and queries."""
+        return self.way * (self.shot + self.queries)
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Median time of a forward pass of one video, all frames, batch one; and where it was taken."""
+
+    ms_per_video: float
+    passes: int
+    device: str
+    threads: int  # of torch on the CPU
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of a model.
+
+    Attributes:
+        episode: what was counted.
+        parts: work per episode of each part as this code does it, by name (`head`: encoding and matching).
+        plain_head: work per episode of the head with concatenated tuples, the published form.
+        params_m: parameters, in millions.
+        latency: None when it was not asked for.
+    """
+
+    episode: EpisodeSize
+    parts: Mapping[str, Count]
+    plain_head: Count
+    params_m: float
+    latency: Latency | None
+
+    @property
+    def total(self) -> Count:
+        """Work per episode as this code does it."""
+        return sum(self.parts.values(), Count())
+
+    @property
+    def total_plain(self) -> Count:
+        """Work per episode in the published form."""
+        return sum((part for name, part in self.parts.items() if name != "head"), self.plain_head)
+
+    @property
+    def gmacs_per_episode(self) -> float:
+        """As thop counts, of what this code does."""
+        return self.total.macs / GIGA
+
+    @property
+    def gmacs_per_episode_plain(self) -> float:
+        """As thop counts, of the published form; the "GFLOPs" of papers in this field."""
+        return self.total_plain.macs / GIGA
+
+    @property
+    def gflops_per_episode(self) -> float:
+        """Exact, of what this code does."""
+        return self.total.flops / GIGA
+
+    @property
+    def gflops_per_episode_plain(self) -> float:
+        """Exact, of the published form."""
+        return self.total_plain.flops / GIGA
+
+    @property
+    def gmacs_per_frame(self) -> float:
+        """`gmacs_per_episode` shared out over the frames of all videos."""
+        return self.gmacs_per_episode / (self.episode.videos * self.episode.frames)
+
+
+def measure(student: Student, episode: EpisodeSize, *, device: torch.device, latency: bool = True) -> Cost:
+    """Cost of a student: backbone, branches, head. The student is left as it was found.
+
+    Args:
+        student: its backbone and branches may be on the meta device when no latency is wanted; not its head.
+        episode: what to count; T must be the one that the head was made for.
+        device: where latency is measured.
+        latency: measure it too: a few passes of one video through all parts up to the head's codes.
+    """
+    backbone, branches, shapes = _count_features(student, episode)
+    head, plain_head = _count_head(student.head, shapes[0], episode)
+    return Cost(
+        episode,
+        {"backbone": backbone, "branches": branches, "head": head * len(shapes)},
+        plain_head * len(shapes),
+        _millions(student),
+        _student_latency(student, episode, device) if latency else None,
+    )
+
+
+def measure_teacher(
+    experts: Mapping[str, Student],
+    teacher: Teacher,
+    episode: EpisodeSize,
+    *,
+    device: torch.device,
+    latency: bool = True,
+) -> Cost:
+    """Cost of the whole teacher: the experts of its modalities up to their features, fusion, head.
+
+    Making the modalities (optical flow, depth, skeletons) from RGB is not counted. The experts' own heads take
+    no part and are not counted either.
+
+    Args:
+        experts: students of one branch, by modality; those whose features are read from disk are left out, and
+            then not counted.
+        teacher: its fusion, like the experts, may be on the meta device without latency, its head not.
+        episode: as in `measure`.
+        device: as in `measure`.
+        latency: as in `measure`.
+    """
+    parts = {}
+    for name, expert in experts.items():
+        backbone, branch, _ = _count_features(expert, episode)
+        parts[f"expert_{name}"] = backbone + branch
+    streams = {name: meta(1, episode.frames, _width(teacher)) for name in teacher.fusion.modalities}
+    fused, of_video = count(without_data(teacher), streams, method="fuse")
+    parts["fusion"] = of_video * episode.videos
+    parts["head"], plain_head = _count_head(teacher.head, fused.shape, episode)
+    working = [teacher, *(part for expert in experts.values() for part in (expert.backbone, expert.branches))]
+    return Cost(
+        episode,
+        parts,
+        plain_head,
+        sum(_millions(part) for part in working),
+        _teacher_latency(experts, teacher, episode, device) if latency else None,
+    )
+
+
+def _count_features(student: Student, episode: EpisodeSize) -> tuple[Count, Count, list[torch.Size]]:
+    """Work per episode of backbone and branches, and the shape (1, T, …) of each branch's features."""
+    empty = without_data(student)
+    features, of_frame = count(empty, meta(1, 1, 3, episode.size, episode.size), method="frame_features")
+    video = meta(1, episode.frames, *features.shape[2:])
+    branches, of_video = count(empty, video, method="branch_features")
+    backbone = of_frame * (episode.videos * episode.frames)
+    return backbone, of_video * episode.videos, [x.shape for x in branches.values()]
+
+
+def _count_head(head: Head, shape: torch.Size, episode: EpisodeSize) -> tuple[Count, Count]:
+    """Work per episode of a head on one branch's features, as this code does it and plain.
+
+    On real numbers, since matching looks at labels; it sees codes only and is cheap.
+    """
+    head = copy.deepcopy(head).cpu().eval()
+    features = torch.ones(shape)
+    set_plain(head, True)
+    _, plain = count(head, features, method="encode")
+    set_plain(head, False)
+    code, encode = count(head, features, method="encode")  # (1, *code)
+    support, query = (
+        code.expand(episode.way * each, *code.shape[1:])[None] for each in (episode.shot, episode.queries)
+    )
+    labels = torch.arange(episode.way).repeat_interleave(episode.shot)[None]
+    _, match = count(head, support, labels, query, episode.way, method="match")
+    return encode * episode.videos + match, plain * episode.videos + match
+
+
+def _student_latency(student: Student, episode: EpisodeSize, device: torch.device) -> Latency:
+    with _ready(student, device) as model:
+        frames = _noise(episode, device)
+
+        def run() -> None:
+            for x in model.branch_features(model.frame_features(frames)).values():
+                model.head.encode(x)
+
+        return _time(run, device)
+
+
+def _teacher_latency(
+    experts: Mapping[str, Student], teacher: Teacher, episode: EpisodeSize, device: torch.device
+) -> Latency:
+    with ExitStack() as stack:
+        ready = {name: stack.enter_context(_ready(expert, device)) for name, expert in experts.items()}
+        model = stack.enter_context(_ready(teacher, device))
+        frames = _noise(episode, device)
+        stored = torch.ones(1, episode.frames, _width(teacher), device=device)
+
+        def run() -> None:
+            features = dict.fromkeys(model.fusion.modalities, stored)
+            for name, expert in ready.items():
+                (features[name],) = expert.branch_features(expert.frame_features(frames)).values()
+            model.head.encode(model.fuse(features))
+
+        return _time(run, device)
+
+
+def _time(run: Callable[[], None], device: torch.device) -> Latency:
+    def finish() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    taken = []
+    with torch.inference_mode():
+        for _ in range(WARM_UP + PASSES):
+            finish()
+            begun = time.perf_counter()
+            run()
+            finish()
+            taken.append(time.perf_counter() - begun)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return Latency(1000 * statistics.median(taken[WARM_UP:]), PASSES, name, torch.get_num_threads())
+
+
+@contextmanager
+def _ready(module: M, device: torch.device) -> Iterator[M]:
+    """The module in eval mode on the device: itself if it lives there, else a copy. Its modes are put back."""
+    if all(_same(x.device, device) for x in _tensors(module)):
+        modes = {part: part.training for part in module.modules()}
+        try:
+            yield module.eval()
+        finally:
+            for part, training in modes.items():
+                part.training = training
+    else:
+        yield copy.deepcopy(module).to(device).eval()
+
+
+def _tensors(module: nn.Module) -> Iterable[Tensor]:
+    return [*module.parameters(), *module.buffers()]
+
+
+def _same(one: torch.device, other: torch.device) -> bool:
+    """Whether two names mean one device; `cuda` without a number means any."""
+    return one.type == other.type and (one.index == other.index or None in (one.index, other.index))
+
+
+def _noise(episode: EpisodeSize, device: torch.device) -> Tensor:
+    """Frames of one video, (1, T, 3, H, W), the same ones always."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(1, episode.frames, 3, episode.size, episode.size, generator=generator).to(device)
+
+
+def _width(teacher: Teacher) -> int:
+    """D of the features that the fusion takes."""
+    return int(teacher.fusion.all.project.out_features)
+
+
+def _millions(module: nn.Module) -> float:
+    return sum(x.numel() for x in module.parameters()) / 1e6

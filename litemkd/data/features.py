@@ -1,0 +1,102 @@
+"""Per-frame features on disk in the released layout: feature/<modality>/<class>/<video>/*.npy, each (T, D).
+
+Features are looked up by name, never by position, so a missing clip can not shift the others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from litemkd.checkpoints import write_whole
+from litemkd.errors import DataError
+
+FUSED = "mm_features"  # folder of the teacher's fused features
+RECORD = "made_from.json"
+FILE = "features.npy"
+
+
+def feature_folder(dataset_dir: Path, modality: str) -> Path:
+    """Where features of a modality lie: `feature/<modality>_features` as released, or `feature/<modality>`."""
+    released = dataset_dir / "feature" / f"{modality}_features"
+    return released if released.is_dir() else dataset_dir / "feature" / modality
+
+
+def write_features(folder: Path, features: Mapping[str, np.ndarray], made_from: Mapping[str, str]) -> None:
+    """Write (T, D) features of videos `class/video`, then the record of what they were made from."""
+    record = folder / RECORD
+    record.unlink(missing_ok=True)  # until all are written, the folder is of no known origin
+    for name, values in features.items():
+        array = np.asarray(values, dtype=np.float32)
+        write_whole(folder / name / FILE, lambda beside, array=array: _save(beside, array))
+    text = json.dumps(dict(made_from), indent=2, sort_keys=True)
+    write_whole(record, lambda beside: beside.write_text(text, encoding="utf-8"))
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    with path.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def made_from(folder: Path) -> dict[str, str] | None:
+    """What the features of a folder were made from, or None if that is not recorded."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def read_features(folder: Path, videos: Sequence[str], frames: int) -> np.ndarray:
+    """Features of `videos` in their order, (V, T, D) float32.
+
+    Raises:
+        DataError: features missing for some videos, unreadable, of another shape than (frames, D) with one D
+            for all, or not finite; the files are named.
+    """
+    missing = [name for name in videos if _file(folder / name) is None]
+    if missing:
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise DataError(
+            f"{folder}: no features for {len(missing)} of {len(videos)} videos: "
+            f"{', '.join(missing[:5])}{more}; each needs a folder <class>/<video> with one .npy file"
+        )
+    out: np.ndarray | None = None
+    for place, name in enumerate(videos):
+        path = _file(folder / name)
+        assert path is not None
+        array = _read(path, frames, None if out is None else out.shape[2])
+        if out is None:
+            out = np.empty((len(videos), *array.shape), dtype=np.float32)
+        out[place] = array
+    if out is None:
+        raise DataError(f"{folder}: features of no video were asked for")
+    return out
+
+
+def _file(clip: Path) -> Path | None:
+    found = sorted(clip.glob("*.npy"))
+    return found[0] if found else None
+
+
+def _read(path: Path, frames: int, width: int | None) -> np.ndarray:
+    try:
+        with path.open("rb") as file:  # not np.load, which also opens archives
+            array = np.lib.format.read_array(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: not readable as a NumPy array ({error})") from error
+    if array.ndim != 2 or array.shape[0] != frames or (width is not None and array.shape[1] != width):
+        wanted = f"({frames}, {'D' if width is None else width})"
+        raise DataError(f"{path}: features of shape {array.shape}; {wanted} would do")
+    if not np.issubdtype(array.dtype, np.floating) or not np.isfinite(array).all():
+        raise DataError(f"{path}: features must be finite floating-point numbers, found {_trouble(array)}")
+    return array
+
+
+def _trouble(array: np.ndarray) -> str:
+    if not np.issubdtype(array.dtype, np.floating):
+        return f"values of type {array.dtype}"
+    return f"{int((~np.isfinite(array)).sum())} NaN or infinite values"

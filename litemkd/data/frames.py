@@ -1,0 +1,150 @@
+"""Frames on disk: `<modality>_l<T>/<class>/<video>/*.jpg`, the layout of the original release."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from litemkd.errors import DataError
+
+FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+def frame_folder_path(dataset_dir: Path, modality: str, T: int) -> Path:
+    """Where the frames of a modality are written: `<dataset>/<modality>_l<T>`."""
+    return Path(dataset_dir) / f"{modality}_l{T}"
+
+
+def frame_folder(dataset_dir: Path, modality: str, T: int) -> Path | None:
+    """Where the frames of a modality are, or None. For rgb `l<T>` is taken when there is no `rgb_l<T>`."""
+    usual = frame_folder_path(dataset_dir, modality, T)
+    if usual.is_dir():
+        return usual
+    plain = Path(dataset_dir) / f"l{T}"
+    return plain if modality == "rgb" and plain.is_dir() else None
+
+
+def natural_key(name: str) -> tuple[tuple[int, str], ...]:
+    """Sorts names with numbers in them as people do: 2.jpg before 10.jpg."""
+    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name))
+
+
+def frame_files(clip_folder: Path, T: int) -> list[Path]:
+    """The T frame files of a clip in natural order of their names.
+
+    Raises:
+        DataError: no such folder, or another number of frames.
+    """
+    try:
+        with os.scandir(clip_folder) as entries:
+            names = [entry.name for entry in entries]
+    except OSError as error:
+        raise DataError(f"no frames: cannot open the folder {clip_folder} ({error.strerror})") from error
+    names = [n for n in names if n.lower().endswith(FRAME_SUFFIXES) and not n.startswith(".")]
+    if len(names) != T:
+        raise DataError(f"{clip_folder} has {len(names)} frames; exactly {T} are needed")
+    return [Path(clip_folder) / name for name in sorted(names, key=natural_key)]
+
+
+def read_frame(path: Path) -> np.ndarray:
+    """One picture, (H, W, 3) uint8 RGB. A truncated one is an error, never a picture that is half grey.
+
+    Raises:
+        DataError: not a picture, or damaged.
+    """
+    try:
+        # From memory: Pillow's own file handling would seek and read in small pieces.
+        with Image.open(io.BytesIO(Path(path).read_bytes())) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"cannot read frame {path}: {error}") from error
+
+
+def frame_size(path: Path) -> tuple[int, int]:
+    """(H, W) of a picture from its header alone.
+
+    Raises:
+        DataError: not a picture.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"cannot read frame {path}: {error}") from error
+
+
+def read_frames(clip_folder: Path, T: int) -> np.ndarray:
+    """The frames of a clip, (T, H, W, 3) uint8 RGB, in natural order of their names.
+
+    Raises:
+        DataError: no such folder, fewer or more than T frames, a damaged one, or different sizes.
+    """
+    return read_files(frame_files(clip_folder, T))
+
+
+def read_files(paths: list[Path]) -> np.ndarray:
+    """The frames in files, (T, H, W, 3) uint8 RGB.
+
+    Raises:
+        DataError: a damaged frame, or different sizes.
+    """
+    frames = [read_frame(path) for path in paths]
+    for path, frame in zip(paths, frames, strict=True):
+        if frame.shape != frames[0].shape:
+            (height, width), (first_height, first_width) = frame.shape[:2], frames[0].shape[:2]
+            raise DataError(
+                f"{path} is {width}x{height}, but {paths[0].name} beside it is {first_width}x{first_height}; "
+                "the frames of a clip must be of one size"
+            )
+    return np.stack(frames)
+
+
+def write_frames(clip_folder: Path, frames: np.ndarray, quality: int = 95) -> None:
+    """Write a clip as 1.jpg, 2.jpg, ...: all of it or nothing. A clip that is there already is replaced.
+
+    Args:
+        clip_folder: `<modality>_l<T>/<class>/<video>`; made with its parents.
+        frames: (T, H, W, 3) uint8 RGB.
+        quality: of the JPEGs, 1 to 100; from 90 on, colour is stored at full resolution.
+
+    Raises:
+        DataError: a wrong shape.
+    """
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
+        raise DataError(
+            f"frames for {clip_folder} are {frames.shape} {frames.dtype}; (T, H, W, 3) uint8 is needed"
+        )
+    clip_folder = Path(clip_folder)
+    clip_folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = clip_folder.with_name(f".{clip_folder.name}.{os.getpid()}")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    try:
+        digits = len(str(len(frames)))
+        for t, frame in enumerate(frames, 1):
+            # Chroma at full resolution: flow lives in it, and thin coloured bones too.
+            subsampling = 0 if quality >= 90 else 2
+            name = beside / f"{t:0{digits}}.jpg"
+            Image.fromarray(frame).save(name, quality=quality, subsampling=subsampling)
+        if clip_folder.exists():
+            shutil.rmtree(clip_folder)
+        beside.replace(clip_folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file, waiting for others; the system lets go of it when the process ends, however it ends."""
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,272 @@
+"""Preparing: from recordings to T frames a clip of every modality, on disk.
+
+A clip is written whole or not at all, so a second call does only what is missing. What the frames were made
+with is noted beside them in `prepare.json`; frames without that note are the user's own and are never touched.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from litemkd.data.frames import frame_files, frame_folder, frame_folder_path, locked
+from litemkd.data.making import Job, make_clips
+from litemkd.data.videos import list_videos
+from litemkd.errors import DataError
+from litemkd.modalities.skeleton import Bones
+
+NOTE = "prepare.json"
+# How a modality without recordings of its own is made: method -> (modality, folder it is made from).
+DERIVED = {"dis": ("flow", "videos"), "joints": ("skeleton", "skeleton_joints")}
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    """What preparing one modality did.
+
+    Attributes:
+        modality: rgb, flow, depth or skeleton.
+        method: keep, video, dis or joints.
+        made: clips written now.
+        kept: clips that were there already.
+        skipped: (name, reason) of the clips that were asked for and are not there now.
+        unlisted: clips at the source that were not asked for.
+        seconds: time it took.
+    """
+
+    modality: str
+    method: str
+    made: int
+    kept: int
+    skipped: tuple[tuple[str, str], ...]
+    unlisted: tuple[str, ...]
+    seconds: float
+
+
+def choose_method(
+    dataset_dir: Path, source_dir: Path, modality: str, derive: Mapping[str, str], T: int = 8
+) -> str:
+    """How to come by the frames of a modality: by what is there, the most particular first.
+
+    `keep` for frames that the user put there (or whose source is gone), `video` for recordings of the modality,
+    else the entry of `derive` for it: `dis` (flow from videos) or `joints` (skeleton from joints).
+
+    Raises:
+        DataError: nothing of that is there (all the ways are listed), or a derivation that does not apply.
+    """
+    folder = frame_folder(dataset_dir, modality, T)
+    own = folder is not None and _has_clips(folder)
+    if own and folder is not None and not (folder / NOTE).is_file():
+        return "keep"
+    if _video_folder(source_dir, modality) is not None:
+        return "video"
+    method = derive.get(modality)
+    if method is not None:
+        makes, needs = DERIVED.get(method, ("", ""))
+        if makes != modality:
+            known = [name for name, (one, _) in DERIVED.items() if one == modality]
+            would = " or ".join(known) or "nothing: it needs videos or frames of its own"
+            raise DataError(f"{modality} cannot be derived by {method!r}; what would do: {would}")
+        if (Path(source_dir) / needs).is_dir():
+            return method
+    if own:
+        return "keep"
+    ways = [
+        f"frames in {frame_folder_path(dataset_dir, modality, T)}/<class>/<video>/*.jpg, {T} a clip",
+        f"recordings in {Path(source_dir) / _video_names(modality)[0]}/<class>/<video>.mp4",
+    ]
+    ways += [
+        f"{Path(source_dir) / needs}, with data.derive.{modality}={name}"
+        for name, (makes, needs) in DERIVED.items()
+        if makes == modality
+    ]
+    raise DataError(f"there is no {modality} for {dataset_dir}; any of these would do:\n  " + "\n  ".join(ways))
+
+
+def prepare_modality(
+    dataset_dir: Path,
+    source_dir: Path,
+    modality: str,
+    *,
+    T: int,
+    short_side: int,
+    method: str,
+    videos: Sequence[str] | None = None,
+    workers: int | None = None,
+    on_bad_clip: Literal["error", "skip"] = "error",
+    progress: bool = True,
+    remake: bool = False,
+    layout: str | Bones | None = None,
+) -> PrepareReport:
+    """Write `<dataset_dir>/<modality>_l<T>/<class>/<video>/*.jpg` for the clips that lack it.
+
+    Args:
+        dataset_dir: where the frames go.
+        source_dir: holds `videos/`, `<modality>_videos/`, `skeleton_joints/`; only read. May be `dataset_dir`.
+        modality: rgb, flow, depth or skeleton.
+        T: frames a clip.
+        short_side: of the frames, in pixels. Skeleton pictures are squares of that side.
+        method: keep, video, dis or joints; see `choose_method`.
+        videos: "class/video" names that are wanted; None is all at the source.
+        workers: processes; None is one for each CPU, 1 works in this process.
+        on_bad_clip: what to do, when all others are made, with clips that cannot be: an error that lists them,
+            or leave them out and say so in the report.
+        progress: a progress bar, if standard error is a terminal.
+        remake: throw away frames made with other settings and make them anew.
+        layout: of the joints, a name known to `bones_for` or a list of bones; None goes by their number.
+
+    Raises:
+        DataError: bad clips; frames made with other settings; nothing to prepare; a folder not writable.
+    """
+    start = time.monotonic()
+    if method == "keep":
+        made, kept, bad, unlisted = _keep(dataset_dir, modality, T, videos)
+    else:
+        source = _source_folder(source_dir, modality, method)
+        found = list_videos(source, (".npy",)) if method == "joints" else list_videos(source)
+        names = sorted(found) if videos is None else list(dict.fromkeys(videos))
+        if not names:
+            raise DataError(f"nothing to prepare: {source} holds no recordings in class folders")
+        unlisted = tuple(sorted(set(found) - set(names)))
+        folder = frame_folder_path(dataset_dir, modality, T)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"cannot make the folder {folder}: {error.strerror}") from error
+        with locked(folder / ".lock"):
+            settings = {
+                "method": method,
+                "T": T,
+                "short_side": short_side,
+                "encoding": _encoding(source, method),
+            }
+            _check_settings(folder, settings, remake)
+            for half in folder.glob("*/.*"):  # what a killed call left
+                shutil.rmtree(half, ignore_errors=True)
+            todo = [name for name in names if not _whole(folder / name, T)]
+            kept = len(names) - len(todo)
+            bad = [(n, f"there is no {source / n}.*") for n in todo if n not in found]
+            raw = (
+                list_videos(Path(source_dir) / "videos") if method == "joints" and _has_raw(source_dir) else {}
+            )
+            jobs = [
+                Job(n, method, found[n], raw.get(n), folder / n, T, short_side, layout)
+                for n in todo
+                if n in found
+            ]
+            failed = make_clips(jobs, workers or os.cpu_count() or 1, f"preparing {modality}", progress)
+            made, bad = len(jobs) - len(failed), sorted(bad + failed)
+    if bad and (on_bad_clip == "error" or not made + kept):
+        lines = "".join(f"\n  {name}: {reason}" for name, reason in bad)
+        raise DataError(
+            f"{len(bad)} of {len(bad) + made + kept} clips have no {modality}:{lines}\n"
+            "mend them, take them out of the split lists, or leave them out with data.on_bad_clip=skip"
+        )
+    return PrepareReport(modality, method, made, kept, tuple(bad), unlisted, time.monotonic() - start)
+
+
+def _keep(
+    dataset_dir: Path, modality: str, T: int, videos: Sequence[str] | None
+) -> tuple[int, int, list[tuple[str, str]], tuple[str, ...]]:
+    """Look through frames that are there: (0, whole clips, bad clips, unlisted clips)."""
+    folder = frame_folder(dataset_dir, modality, T)
+    if folder is None:
+        raise DataError(
+            f"no {modality} frames to keep: no folder {frame_folder_path(dataset_dir, modality, T)}"
+        )
+    there = sorted(f"{path.parent.name}/{path.name}" for path in _clips(folder))
+    names = there if videos is None else list(dict.fromkeys(videos))
+    bad = []
+    for name in names:
+        try:
+            frame_files(folder / name, T)
+        except DataError as error:
+            bad.append((name, str(error)))
+    return 0, len(names) - len(bad), bad, tuple(sorted(set(there) - set(names)))
+
+
+def _check_settings(folder: Path, settings: dict[str, Any], remake: bool) -> None:
+    """Note the settings beside the frames; refuse to mix frames made with different ones."""
+    note = folder / NOTE
+    if note.is_file():
+        try:
+            before = json.loads(note.read_text(encoding="utf-8"))
+            differ = [f"{k}: {before[k]} then, {v} now" for k, v in settings.items() if before[k] != v]
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{note} is damaged ({error!r}); delete {folder} to make the frames anew"
+            ) from error
+        if differ and not remake:
+            raise DataError(
+                f"{folder} was made with other settings ({'; '.join(differ)}); delete it to make the frames "
+                "anew, go back to those settings, or use another dataset folder"
+            )
+        if not differ and not remake:
+            return
+        for path in folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+    elif _has_clips(folder):
+        raise DataError(
+            f"{folder} holds frames that were not made here (no {NOTE}); they are left alone: move them"
+        )
+    beside = note.with_name(f".{NOTE}.{os.getpid()}")
+    beside.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    beside.replace(note)
+
+
+def _encoding(source: Path, method: str) -> str:
+    """`flow_xy` for pictures of `encode_flow`'s form: our own, or recordings whose `encoding.json` says so."""
+    try:
+        noted = json.loads((source / "encoding.json").read_text(encoding="utf-8"))["encoding"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return "flow_xy" if method == "dis" else "rgb"
+    return str(noted)
+
+
+def _video_names(modality: str) -> tuple[str, ...]:
+    return ("videos", "rgb_videos") if modality == "rgb" else (f"{modality}_videos",)
+
+
+def _video_folder(source_dir: Path, modality: str) -> Path | None:
+    folders = [Path(source_dir) / name for name in _video_names(modality)]
+    return next((folder for folder in folders if folder.is_dir()), None)
+
+
+def _source_folder(source_dir: Path, modality: str, method: str) -> Path:
+    if method == "video":
+        return _video_folder(source_dir, modality) or Path(source_dir) / _video_names(modality)[0]
+    if method not in DERIVED or DERIVED[method][0] != modality:
+        raise DataError(
+            f"{modality} cannot be prepared by {method!r}; keep, video or one of {DERIVED} would do"
+        )
+    return Path(source_dir) / DERIVED[method][1]
+
+
+def _has_raw(source_dir: Path) -> bool:
+    return (Path(source_dir) / "videos").is_dir()
+
+
+def _clips(folder: Path) -> Iterator[Path]:
+    """Clip folders, leaving out hidden ones (half-written)."""
+    for path in folder.glob("*/*"):
+        if path.is_dir() and not path.name.startswith(".") and not path.parent.name.startswith("."):
+            yield path
+
+
+def _has_clips(folder: Path) -> bool:
+    return next(_clips(folder), None) is not None
+
+
+def _whole(clip_folder: Path, T: int) -> bool:
+    try:
+        frame_files(clip_folder, T)
+    except DataError:
+        return False
+    return True

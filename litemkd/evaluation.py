@@ -1,0 +1,118 @@
+"""Honest evaluation: episodes to an accuracy with its interval, two models on the same ones to a difference.
+
+Every video's code is computed once; an episode is then a look-up of rows and one pass of the head.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from litemkd.data.episodes import Episodes, EpisodeSampler
+
+Z95 = 1.96
+
+# Logits (B, Q, W) of a batch of episodes.
+Classifier = Callable[[Episodes], Tensor]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with half the width of its 95 % interval, 1.96 s / sqrt(n)."""
+
+    mean: float
+    half: float
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> Interval:
+        """Of (n,) values; the half width of a single value is unknown (NaN)."""
+        spread = values.std(ddof=1) if len(values) > 1 else float("nan")
+        return cls(float(values.mean()), float(Z95 * spread / np.sqrt(len(values))))
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2f} ± {self.half:.2f}"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model does on a list of episodes.
+
+    Attributes:
+        shot: K.
+        accuracies: (n,) accuracy of each episode, per cent, in the episodes' order.
+        confusion: (C, C) counts of queries by true class and predicted class.
+        classes: names of the C classes.
+        episodes_per_second: of the head on cached codes.
+    """
+
+    shot: int
+    accuracies: np.ndarray
+    confusion: np.ndarray
+    classes: tuple[str, ...]
+    episodes_per_second: float
+
+    @property
+    def accuracy(self) -> Interval:
+        """Mean accuracy, per cent."""
+        return Interval.of(self.accuracies)
+
+    @property
+    def per_class(self) -> dict[str, float]:
+        """Accuracy of the queries of each class, per cent; NaN for a class that was never asked for."""
+        asked = self.confusion.sum(1)
+        with np.errstate(invalid="ignore"):
+            shares = 100.0 * np.diag(self.confusion) / asked
+        return {name: float(share) for name, share in zip(self.classes, shares, strict=True)}
+
+
+def evaluate(
+    classify: Classifier,
+    sampler: EpisodeSampler,
+    numbers: Sequence[int],
+    *,
+    batch: int = 64,
+    progress: str | None = None,
+) -> Evaluation:
+    """Classify the queries of the episodes `numbers` of `sampler`.
+
+    Args:
+        classify: logits of a batch of episodes.
+        sampler: makes the episodes.
+        numbers: of the episodes, for instance range(10_000).
+        batch: episodes at once.
+        progress: label of a progress bar; none is shown without it.
+    """
+    classes = sampler.split.classes
+    accuracies: list[np.ndarray] = []
+    confusion = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    begun = time.perf_counter()
+    with tqdm(total=len(numbers), desc=progress, unit="episode", disable=progress is None) as bar:
+        for start in range(0, len(numbers), batch):
+            episodes = sampler[numbers[start : start + batch]]
+            with torch.inference_mode():
+                predicted = classify(episodes).argmax(-1).cpu().numpy()  # (B, Q)
+            accuracies.append(100.0 * (predicted == episodes.query_labels).mean(1))
+            rows = np.take_along_axis(episodes.classes, episodes.query_labels, axis=1)
+            columns = np.take_along_axis(episodes.classes, predicted, axis=1)
+            np.add.at(confusion, (rows.ravel(), columns.ravel()), 1)
+            bar.update(len(episodes))
+    speed = len(numbers) / (time.perf_counter() - begun)
+    return Evaluation(sampler.shot, np.concatenate(accuracies), confusion, classes, speed)
+
+
+def paired_difference(first: Evaluation | np.ndarray, second: Evaluation | np.ndarray) -> Interval:
+    """Mean and interval of `first` minus `second`, episode by episode, in points.
+
+    Raises:
+        ValueError: the two were not run on equally many episodes.
+    """
+    a, b = (x.accuracies if isinstance(x, Evaluation) else x for x in (first, second))
+    if a.shape != b.shape:
+        raise ValueError(f"paired comparison needs the same episodes: {a.shape[0]} against {b.shape[0]}")
+    return Interval.of(a - b)

@@ -1,0 +1,159 @@
+"""Skeleton pictures: joints drawn as coloured bones on black.
+
+A bone has the same colour in every picture (its place in the list gives the hue), so a network can tell a left
+arm from a right one. A clip of joints in any unit (metres, millimetres, pixels) is first moved and scaled so
+that the whole movement fits the picture: where the camera stood does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from litemkd.errors import DataError
+
+Bones = Sequence[tuple[int, int]]
+
+# Microsoft Kinect v1 as MSR-Action3D stores it: 0 / 1 shoulders, 2 neck, 3 spine, 4 / 5 hips, 6 hip centre,
+# 7 / 8 elbows, 9 / 10 wrists, 11 / 12 hands, 13 / 14 knees, 15 / 16 ankles, 17 / 18 feet, 19 head; the first of
+# a pair is the one on the left of the picture when the person faces the camera.
+_KINECT20 = (
+    *((19, 2), (2, 3), (3, 6)),
+    *((2, 0), (0, 7), (7, 9), (9, 11)),
+    *((2, 1), (1, 8), (8, 10), (10, 12)),
+    *((6, 4), (4, 13), (13, 15), (15, 17)),
+    *((6, 5), (5, 14), (14, 16), (16, 18)),
+)
+# Kinect v2 as NTU RGB+D stores it.
+_NTU25 = (
+    *((3, 2), (2, 20), (20, 1), (1, 0)),
+    *((20, 8), (8, 9), (9, 10), (10, 11), (11, 24), (24, 23)),
+    *((20, 4), (4, 5), (5, 6), (6, 7), (7, 22), (22, 21)),
+    *((0, 16), (16, 17), (17, 18), (18, 19)),
+    *((0, 12), (12, 13), (13, 14), (14, 15)),
+)
+# COCO keypoints: 0 nose, 1 / 2 eyes, 3 / 4 ears, 5 / 6 shoulders, 7 / 8 elbows, 9 / 10 wrists, 11 / 12 hips,
+# 13 / 14 knees, 15 / 16 ankles (left / right).
+_COCO17 = (
+    *((0, 1), (0, 2), (1, 3), (2, 4), (0, 5), (0, 6), (5, 6), (11, 12)),
+    *((6, 8), (8, 10), (5, 7), (7, 9)),
+    *((6, 12), (12, 14), (14, 16), (5, 11), (11, 13), (13, 15)),
+)
+LAYOUTS: dict[str, tuple[tuple[int, int], ...]] = {"kinect20": _KINECT20, "ntu25": _NTU25, "coco17": _COCO17}
+_JOINTS = {"kinect20": 20, "ntu25": 25, "coco17": 17}
+
+
+def bones_for(layout: str | None, joints: int) -> Bones:
+    """The bones of a named layout; with None, of the layout known for that number of joints.
+
+    Raises:
+        DataError: an unknown name, or a number of joints that is not the layout's or has no layout.
+    """
+    known = ", ".join(f"{name} ({count} joints)" for name, count in _JOINTS.items())
+    if layout is None:
+        named = [name for name, count in _JOINTS.items() if count == joints]
+        if not named:
+            raise DataError(f"no bone layout is known for {joints} joints; known: {known}")
+        layout = named[0]
+    if layout not in LAYOUTS:
+        raise DataError(f"bone layout {layout!r} is unknown; known: {known}")
+    if _JOINTS[layout] != joints:
+        raise DataError(f"bone layout {layout} is for {_JOINTS[layout]} joints; found {joints}; known: {known}")
+    return LAYOUTS[layout]
+
+
+def bone_colours(count: int) -> np.ndarray:
+    """(count, 3) uint8 RGB: hues evenly round the circle, the brightness alternating between neighbours."""
+    hsv = np.full((1, count, 3), 255, np.uint8)
+    hsv[0, :, 0] = np.arange(count) * 180 // max(count, 1)
+    hsv[0, 1::2, 2] = 190
+    colours: np.ndarray = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0]
+    return colours
+
+
+def draw_skeleton(
+    points: np.ndarray, bones: Bones, size: tuple[int, int], visible: np.ndarray | None = None
+) -> np.ndarray:
+    """One picture of a skeleton.
+
+    Args:
+        points: (J, 2) float, x and y in pixels, y downwards; a point may lie outside the picture.
+        bones: pairs of joint numbers; the place in the list decides the colour.
+        size: (H, W) of the picture.
+        visible: (J,) bool; a bone is drawn when both of its ends are visible. None: all are.
+
+    Returns:
+        (H, W, 3) uint8 RGB on black, lines antialiased and about 1/64 of the shorter side thick.
+
+    Raises:
+        DataError: wrong shapes, a bone to a joint that is not there, or a visible point that is not a number.
+    """
+    points = np.asarray(points, np.float64)
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise DataError(f"points of a skeleton have shape {points.shape}; (J, 2) is needed")
+    shown = np.ones(len(points), bool) if visible is None else np.asarray(visible, bool)
+    if shown.shape != (len(points),):
+        raise DataError(f"visibility has shape {shown.shape} for {len(points)} joints")
+    if not np.isfinite(points[shown]).all():
+        raise DataError("a visible joint has a position that is not a number")
+    if bones and not 0 <= min(map(min, bones)) <= max(map(max, bones)) < len(points):
+        raise DataError(f"bones name joint {max(map(max, bones))}, but there are {len(points)} joints (from 0)")
+    height, width = size
+    picture = np.zeros((height, width, 3), np.uint8)
+    thickness = max(1, round(min(height, width) / 64))
+    # Lines end at sixteenths of a pixel (shift 4), so a slow movement is not rounded away.
+    fixed = np.rint(np.clip(np.where(shown[:, None], points, 0.0), -1e5, 1e5) * 16).astype(int)
+    for (i, j), colour in zip(bones, bone_colours(len(bones)).tolist(), strict=True):
+        if shown[i] and shown[j]:
+            cv2.line(picture, fixed[i].tolist(), fixed[j].tolist(), colour, thickness, cv2.LINE_AA, 4)
+    return picture
+
+
+def render_joints(
+    joints: np.ndarray,
+    bones: Bones,
+    size: tuple[int, int],
+    *,
+    y_up: bool = True,
+    margin: float = 0.1,
+    min_confidence: float | None = None,
+) -> np.ndarray:
+    """Pictures of a clip of joints, seen from the front, in one place and scale for the whole clip.
+
+    The box around all joints of all frames is put in the middle of the picture and scaled, equally in x and y,
+    to fill it up to the margin. A joint at exactly (0, 0, 0) is how sensors store one that was not found: it is
+    not drawn, and a frame without any body is black.
+
+    Args:
+        joints: (T, J, 3 or 4) float: x, y, z and perhaps a confidence, in any unit.
+        bones: pairs of joint numbers, see `bones_for`.
+        size: (H, W) of the pictures.
+        y_up: whether y grows upwards (sensors in space) or downwards (positions in a picture).
+        margin: share of the shorter side left empty on each side.
+        min_confidence: hide joints below this confidence; None draws all.
+
+    Returns:
+        (T, H, W, 3) uint8 RGB.
+
+    Raises:
+        DataError: a wrong shape, values that are not numbers, or a clip in which no frame has a body.
+    """
+    joints = np.asarray(joints)
+    if joints.ndim != 3 or joints.shape[2] not in (3, 4) or 0 in joints.shape:
+        raise DataError(f"joints have shape {joints.shape}; (frames, joints, 3 or 4) is needed")
+    if not np.issubdtype(joints.dtype, np.number) or not np.isfinite(joints).all():
+        raise DataError("joints have values that are not numbers (NaN or infinite)")
+    shown = (joints[..., :3] != 0).any(-1)
+    if min_confidence is not None and joints.shape[2] == 4:
+        shown &= joints[..., 3] >= min_confidence
+    if not shown.any():
+        raise DataError(f"no body was found in any of the {len(joints)} frames (all joints are zero or hidden)")
+    flat = joints[..., :2].astype(np.float64) * (1.0, -1.0 if y_up else 1.0)
+    low, high = flat[shown].min(0), flat[shown].max(0)
+    height, width = size
+    extent = max(high[0] - low[0], high[1] - low[1]) or 1.0
+    scale = min(height, width) * (1.0 - 2.0 * margin) / extent
+    pixels = (flat - (low + high) / 2.0) * scale + ((width - 1) / 2.0, (height - 1) / 2.0)
+    return np.stack([draw_skeleton(p, bones, size, v) for p, v in zip(pixels, shown, strict=True)])

@@ -1,0 +1,94 @@
+"""TRX: temporal-relational cross-transformers (Perrett et al., CVPR 2021).
+
+Every ordered tuple of frames is a key and a value. For each tuple of the query, attention over all tuples of
+all of a class's supports makes a prototype of that class made for that query; the logit is minus the squared
+distance of the query's values to it. Sub-actions are thus matched whenever they happen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from litemkd.models.heads.base import Head, group_by_class, take_supports
+from litemkd.models.layers import PositionEncoding, TupleProjection, check_tuple_sizes, frame_tuples
+
+
+class TupleAttention(nn.Module):
+    """One tuple size of TRX. The parts are named as in released weights."""
+
+    def __init__(self, dim: int, width: int, frames: int, size: int, dropout: float) -> None:
+        super().__init__()
+        self.pe = PositionEncoding(dim, frames, dropout=dropout)
+        tuples = frame_tuples(frames, size)
+        self.k_linear = TupleProjection(dim, width, tuples)
+        self.v_linear = TupleProjection(dim, width, tuples)
+        self.norm_k = nn.LayerNorm(width)
+
+    def encode(self, features: Tensor) -> Tensor:
+        """(..., T, D) -> (..., P, 2 width): keys beside values."""
+        placed = self.pe(features)
+        return torch.cat([self.norm_k(self.k_linear(placed)), self.v_linear(placed)], dim=-1)
+
+
+class TRX(Head):
+    """TRX over one or several tuple sizes; logits of several sizes are averaged.
+
+    Args:
+        dim: D, width of the frame features.
+        width: width of keys and values.
+        frames: T.
+        tuple_sizes: numbers of frames in a tuple, for instance (2,) or (2, 3).
+        dropout: after the position encoding, in training.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        width: int = 1152,
+        frames: int = 8,
+        tuple_sizes: Sequence[int] = (2,),
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.width = width
+        sizes = check_tuple_sizes(tuple_sizes, frames)
+        self.transformers = nn.ModuleList(TupleAttention(dim, width, frames, size, dropout) for size in sizes)
+        self.places = [len(frame_tuples(frames, size)) for size in sizes]  # P of each tuple size
+
+    def encode(self, features: Tensor) -> Tensor:
+        """(..., T, D) -> (..., P, 2 width), the tuples of all sizes one after another."""
+        return torch.cat([cast(TupleAttention, part).encode(features) for part in self.transformers], dim=-2)
+
+    def match(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> Tensor:
+        """Logits (B, Q, W) from codes, see `Head.match`."""
+        index, present = group_by_class(labels, way)
+        classes = take_supports(support, index)  # (B, W, K, P, 2 width)
+        logits = [
+            self._match(part, present, asked)
+            for part, asked in zip(
+                classes.split(self.places, dim=-2), query.split(self.places, dim=-2), strict=True
+            )
+        ]
+        return torch.stack(logits).mean(0)
+
+    def _match(self, classes: Tensor, present: Tensor, query: Tensor) -> Tensor:
+        episodes, way, _, places, _ = classes.shape
+        queries = query.shape[1]
+        keys, values = classes.flatten(2, 3).split(self.width, dim=-1)  # (B, W, K P, width)
+        asked, own = query.flatten(1, 2).split(self.width, dim=-1)  # (B, Q P, width)
+        mask = None
+        if not bool(present.all()):
+            absent = ~present[..., None].expand(-1, -1, -1, places).flatten(2)  # (B, W, K P)
+            mask = torch.zeros(absent.shape, dtype=query.dtype, device=query.device)
+            mask = mask.masked_fill(absent, float("-inf"))[:, :, None]  # (B, W, 1, K P)
+        attended = nn.functional.scaled_dot_product_attention(
+            asked[:, None].expand(-1, way, -1, -1), keys, values, attn_mask=mask
+        )  # (B, W, Q P, width), scaled by 1 / sqrt(width)
+        distance = (own[:, None] - attended).pow(2).sum(-1)  # (B, W, Q P)
+        distance = distance.view(episodes, way, queries, places).sum(-1) / places
+        return -distance.transpose(1, 2)  # (B, Q, W)

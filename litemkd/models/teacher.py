@@ -1,0 +1,121 @@
+"""The teacher: multi-modal fusion (MFM of Lite-MKD, ACM MM 2023) and a few-shot head on the fused features.
+
+Every modality meets the others frame by frame in a small Transformer; besides all modalities together, the
+first one (RGB) meets each other one alone, shifted by one frame, so that what is seen now stands beside what
+moves next. The published code trains one function and extracts features with another; here `fuse` is the only
+one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from litemkd.models.heads import Head
+
+# Frames by which the second, third, … modality is turned in its pair with the first one: -1 makes frame t take
+# frame t + 1. `published-train` and `published-extract` are what the published code does in its two places.
+SHIFTS: dict[str, tuple[int, int]] = {
+    "opposite": (-1, 1),
+    "none": (0, 0),
+    "published-train": (-1, 0),
+    "published-extract": (-1, -1),
+}
+
+
+class FusionPath(nn.Module):
+    """One fusion path: M modalities of width D, concatenated per frame, then a Transformer over the frames."""
+
+    def __init__(
+        self, modalities: int, width: int, *, frames: int, layers: int, feed_forward: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.position = nn.Parameter(torch.randn(modalities, frames, width) * 0.02)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(modalities))
+        self.dropout = nn.Dropout(dropout)
+        layer = nn.TransformerEncoderLayer(
+            modalities * width,
+            nhead=modalities,
+            dim_feedforward=feed_forward,
+            dropout=dropout,
+            batch_first=True,
+        )
+        self.encoder = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+        self.project = nn.Linear(modalities * width, width)
+
+    def forward(self, streams: Sequence[Tensor]) -> Tensor:
+        """M tensors (V, T, D) -> (V, T, D)."""
+        parts = [
+            self.dropout(norm(stream + place))
+            for stream, place, norm in zip(streams, self.position, self.norms, strict=True)
+        ]
+        return self.dropout(self.project(self.encoder(torch.cat(parts, dim=-1))))
+
+
+class Fusion(nn.Module):
+    """Fusion of one to four modalities into one feature a frame.
+
+    Args:
+        modalities: their names; the first one is paired with each of the others.
+        width: D of every modality's features and of the result.
+        frames: T.
+        shift: a key of `SHIFTS`. With more than three modalities the two shifts take turns.
+        layers, feed_forward, dropout: of the Transformer encoders.
+    """
+
+    def __init__(
+        self,
+        modalities: Sequence[str],
+        width: int,
+        *,
+        frames: int = 8,
+        shift: str = "opposite",
+        layers: int = 2,
+        feed_forward: int = 2048,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.modalities = tuple(modalities)
+        self.turns = [SHIFTS[shift][place % 2] for place in range(len(self.modalities) - 1)]
+        self.all = FusionPath(
+            len(self.modalities),
+            width,
+            frames=frames,
+            layers=layers,
+            feed_forward=feed_forward,
+            dropout=dropout,
+        )
+        self.pair = (
+            FusionPath(2, width, frames=frames, layers=layers, feed_forward=feed_forward, dropout=dropout)
+            if len(self.modalities) > 1
+            else None
+        )
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        """(V, T, D) of each modality, by name -> (V, T, D)."""
+        first, *others = (features[name] for name in self.modalities)
+        fused = self.all([first, *others])
+        for other, turn in zip(others, self.turns, strict=True):
+            assert self.pair is not None
+            fused = fused + self.pair([first, torch.roll(other, turn, dims=1)])
+        return fused
+
+
+class Teacher(nn.Module):
+    """Fusion and head. `fuse` serves training, feature extraction and distillation alike."""
+
+    def __init__(self, fusion: Fusion, head: Head) -> None:
+        super().__init__()
+        self.fusion = fusion
+        self.head = head
+
+    def fuse(self, features: Mapping[str, Tensor]) -> Tensor:
+        """(V, T, D) of each modality, by name -> fused features (V, T, D)."""
+        return self.fusion(features)
+
+    def forward(self, fused: Tensor, support: Tensor, labels: Tensor, query: Tensor, way: int) -> Tensor:
+        """Logits (B, Q, W) from fused features (V, T, D) and rows of V, as in `Student.forward`."""
+        code = self.head.encode(fused)
+        return self.head.match(code[support], labels, code[query], way)

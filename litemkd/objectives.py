@@ -1,0 +1,242 @@
+"""What a training step computes: for a student (and for an expert, which is a student of one modality and one
+branch), and for the teacher. Each satisfies `litemkd.training.Objective`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
+
+from litemkd.data.clips import Augmentation, ClipSource
+from litemkd.data.episodes import Episodes, EpisodeSampler
+from litemkd.evaluation import Classifier, Evaluation, evaluate
+from litemkd.losses import D2M, Knowledge, Terms, cross_entropy, d2m_loss, support_distances
+from litemkd.models.student import DISTILL, LABEL, Student
+from litemkd.models.teacher import Teacher
+from litemkd.seeding import numpy_generator
+from litemkd.training import Step
+
+CLIPS_AT_ONCE = 32  # through a backbone in evaluation
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A batch of episodes as tensors, videos compacted to the V in use."""
+
+    videos: np.ndarray  # (V,) rows of the split
+    support: Tensor  # (B, S) places in videos
+    support_labels: Tensor
+    query: Tensor
+    query_labels: Tensor
+
+    @classmethod
+    def of(cls, episodes: Episodes, device: torch.device) -> Placed:
+        """Tensors of `episodes` on `device`."""
+        videos, support, query = episodes.compact()
+        arrays = (support, episodes.support_labels, query, episodes.query_labels)
+        return cls(videos, *(torch.from_numpy(array).to(device) for array in arrays))
+
+
+def _accuracy(logits: Tensor, labels: Tensor) -> float:
+    return 100.0 * float((logits.argmax(-1) == labels).float().mean())
+
+
+def embed(
+    function: Callable[[Tensor], dict[str, Tensor]], clips: ClipSource, videos: np.ndarray | None = None
+) -> dict[str, Tensor]:
+    """`function` of the centre crops of all (or some) videos of a split, computed in parts: name -> (V, …)."""
+    rows = np.arange(len(clips.split.videos)) if videos is None else videos
+    parts: list[dict[str, Tensor]] = []
+    with torch.inference_mode():
+        for start in range(0, len(rows), CLIPS_AT_ONCE):
+            parts.append(function(clips.centred(rows[start : start + CLIPS_AT_ONCE])))
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def branch_embeddings(student: Student, clips: ClipSource) -> dict[str, Tensor]:
+    """Features of every branch of a student in eval mode for all videos of a split: name -> (V, T, D)."""
+    return embed(lambda frames: student.branch_features(student.frame_features(frames)), clips)
+
+
+def student_classifier(student: Student, clips: ClipSource) -> Classifier:
+    """Logits of any episode of the split, from codes computed once a video. `student` is in eval mode."""
+    with torch.inference_mode():
+        codes = {name: student.head.encode(x) for name, x in branch_embeddings(student, clips).items()}
+
+    def classify(episodes: Episodes) -> Tensor:
+        return student.predict(
+            {name: match_rows(student.head.match, code, episodes, clips.device) for name, code in codes.items()}
+        )
+
+    return classify
+
+
+def teacher_classifier(teacher: Teacher, fused: Tensor) -> Classifier:
+    """Logits of any episode of the split with these fused features (V, T, D). `teacher` is in eval mode."""
+    with torch.inference_mode():
+        code = teacher.head.encode(fused)
+    return lambda episodes: match_rows(teacher.head.match, code, episodes, fused.device)
+
+
+def match_rows(match: Callable[..., Tensor], code: Tensor, episodes: Episodes, device: torch.device) -> Tensor:
+    """Logits (B, Q, W) of episodes whose rows are rows of `code` (V, *code)."""
+    support, labels, query = (
+        torch.from_numpy(array).to(device)
+        for array in (episodes.support, episodes.support_labels, episodes.query)
+    )
+    return match(code[support], labels, code[query], episodes.way)
+
+
+class Advisor:
+    """The frozen teacher during distillation: from fused features of the train videos to what the loss needs.
+
+    Args:
+        teacher: set to eval mode here, its weights take no gradient.
+        fused: (V, T, D) features of all train videos, in the split's order.
+    """
+
+    def __init__(self, teacher: Teacher, fused: Tensor) -> None:
+        self.teacher = teacher.eval().requires_grad_(False)
+        self.fused = fused
+        self.classify = teacher_classifier(self.teacher, fused)
+        spread, middle = torch.std_mean(fused, dim=(0, 1), correction=0)
+        self.standardised = (fused - middle) / (spread + 1e-6)
+
+    def __call__(self, episodes: Episodes, videos: np.ndarray) -> Knowledge:
+        """What the teacher says of these episodes, which use `videos` (V,)."""
+        with torch.no_grad():
+            logits = self.classify(episodes)
+            labels = torch.from_numpy(episodes.support_labels).to(self.fused.device)
+            rows = torch.from_numpy(episodes.support).to(self.fused.device)
+            support = support_distances(self.fused[rows], labels, episodes.way)
+            return Knowledge(logits.clone(), support, self.standardised[torch.from_numpy(videos)])
+
+
+class StudentObjective:
+    """Training of a student: on labels alone, or with the teacher's advice.
+
+    Args:
+        model: the student.
+        clips: train clips.
+        sampler: train episodes.
+        loss: weights of the terms.
+        augmentation, seed: of the train clips.
+        val_clips, val_sampler, val_episodes: the fixed list that chooses checkpoints.
+        advisor: the teacher; without it the terms that need it are left out.
+    """
+
+    def __init__(
+        self,
+        model: Student,
+        *,
+        clips: ClipSource,
+        sampler: EpisodeSampler,
+        loss: D2M,
+        augmentation: Augmentation,
+        seed: int,
+        val_clips: ClipSource,
+        val_sampler: EpisodeSampler,
+        val_episodes: int,
+        advisor: Advisor | None = None,
+    ) -> None:
+        self.model = model
+        self.clips, self.sampler, self.loss = clips, sampler, loss
+        self.augmentation, self.seed = augmentation, seed
+        self.val_clips, self.val_sampler, self.val_episodes = val_clips, val_sampler, val_episodes
+        self.advisor = advisor
+
+    def step(self, numbers: Sequence[int]) -> Step:
+        """Loss of these episodes; support and query go through the backbone in one pass."""
+        episodes = self.sampler[numbers]
+        at = Placed.of(episodes, self.clips.device)
+        frames = self.clips.augmented(at.videos, self.augmentation, self.seed, int(episodes.number[0]))
+        features = self.model.branch_features(self.model.frame_features(frames))
+        features = {name: x.float() for name, x in features.items()}
+        logits = self.model(features, at.support, at.support_labels, at.query, episodes.way)
+        knowledge = self.advisor(episodes, at.videos) if self.advisor is not None else None
+        support = None
+        if knowledge is not None and self.loss.support:
+            support = support_distances(features[LABEL][at.support], at.support_labels, episodes.way)
+        projected = self.model.guess(features[DISTILL]) if self.model.guess is not None else None
+        terms: Terms = d2m_loss(self.loss, logits, at.query_labels, support, knowledge, projected)
+        accuracy = _accuracy(Student.predict(logits), at.query_labels)
+        return Step(terms.loss, terms.as_metrics() | {"train/accuracy": accuracy})
+
+    def recalibrate(self, model: nn.Module, clips: int) -> None:
+        """Re-estimate batch norm on centre crops of `clips` train videos, the same at every call."""
+        student = cast(Student, model)
+        count = min(clips, len(self.clips.split.videos))
+        rows = numpy_generator(self.seed, "recalibrate").permutation(len(self.clips.split.videos))[:count]
+        loader: Iterable[Tensor] = (
+            self.clips.centred(rows[start : start + CLIPS_AT_ONCE]) for start in range(0, count, CLIPS_AT_ONCE)
+        )
+        update_bn(loader, student.backbone)
+
+    def validate(self, model: nn.Module) -> Evaluation:
+        """The model on the val episodes."""
+        classify = student_classifier(cast(Student, model), self.val_clips)
+        return evaluate(classify, self.val_sampler, range(self.val_episodes))
+
+
+class TeacherObjective:
+    """Training of fusion and head on per-modality features.
+
+    Args:
+        model: the teacher.
+        features, val_features: modality -> (V, T, D) of all train and val videos.
+        sampler, val_sampler, val_episodes: episodes over them.
+    """
+
+    def __init__(
+        self,
+        model: Teacher,
+        *,
+        features: Mapping[str, Tensor],
+        sampler: EpisodeSampler,
+        val_features: Mapping[str, Tensor],
+        val_sampler: EpisodeSampler,
+        val_episodes: int,
+    ) -> None:
+        self.model = model
+        self.features, self.sampler = features, sampler
+        self.val_features, self.val_sampler, self.val_episodes = val_features, val_sampler, val_episodes
+
+    def step(self, numbers: Sequence[int]) -> Step:
+        """Loss of these episodes."""
+        episodes = self.sampler[numbers]
+        device = next(iter(self.features.values())).device
+        at = Placed.of(episodes, device)
+        rows = torch.from_numpy(at.videos).to(device)
+        fused = self.model.fuse({name: x[rows] for name, x in self.features.items()}).float()
+        logits = self.model(fused, at.support, at.support_labels, at.query, episodes.way)
+        loss = cross_entropy(logits, at.query_labels)
+        value = float(loss.detach())
+        accuracy = _accuracy(logits, at.query_labels)
+        return Step(loss, {"train/loss": value, "train/loss_ce": value, "train/accuracy": accuracy})
+
+    def recalibrate(self, model: nn.Module, clips: int) -> None:
+        """Nothing: the teacher has no batch norm."""
+
+    def validate(self, model: nn.Module) -> Evaluation:
+        """The model on the val episodes."""
+        teacher = cast(Teacher, model)
+        with torch.inference_mode():
+            fused = fuse_all(teacher, self.val_features)
+        return evaluate(teacher_classifier(teacher, fused), self.val_sampler, range(self.val_episodes))
+
+
+def fuse_all(teacher: Teacher, features: Mapping[str, Tensor], at_once: int = 512) -> Tensor:
+    """Fused features (V, T, D) of all videos, in parts, without gradient. `teacher` is in eval mode."""
+    total = len(next(iter(features.values())))
+    with torch.inference_mode():
+        parts = [
+            teacher.fuse({name: x[start : start + at_once] for name, x in features.items()})
+            for start in range(0, total, at_once)
+        ]
+    return torch.cat(parts)

@@ -1,0 +1,85 @@
+"""Pictures of a run: learning curves and confusion matrices. Figures are made without pyplot's global state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from litemkd.evaluation import Evaluation
+
+
+def learning_curves(
+    history: Sequence[Mapping[str, float]], records: Mapping[str, Sequence[tuple[int, float]]], title: str
+) -> Figure:
+    """Loss and accuracy over the episodes seen.
+
+    Args:
+        history: one record a validation with `episodes`, `accuracy` and `ci95` (per cent).
+        records: metric name -> (episodes, value) of training.
+        title: above the picture.
+    """
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    losses, accuracies = figure.subplots(1, 2)
+    figure.suptitle(title)
+    for name in ("train/loss", "train/loss_ce", "train/loss_kd", "train/loss_support"):
+        points = records.get(name, ())
+        if points:
+            steps, values = np.asarray(points, dtype=float).T
+            losses.plot(steps, _smooth(values), label=name.removeprefix("train/"), linewidth=1.2)
+    losses.set(xlabel="training episodes seen", ylabel="loss (smoothed)", yscale="log")
+    losses.legend(fontsize=8)
+    points = records.get("train/accuracy", ())
+    if points:
+        steps, values = np.asarray(points, dtype=float).T
+        accuracies.plot(steps, _smooth(values), color="0.6", linewidth=1.2, label="train (smoothed)")
+    if history:
+        steps, means, halves = (
+            np.array([record[key] for record in history]) for key in ("episodes", "accuracy", "ci95")
+        )
+        accuracies.errorbar(
+            steps, means, halves, marker="o", markersize=3, capsize=2, label="val, 95 % interval"
+        )
+    accuracies.set(xlabel="training episodes seen", ylabel="accuracy, per cent")
+    accuracies.legend(fontsize=8, loc="lower right")
+    for axes in (losses, accuracies):
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    width = max(1, len(values) // 40)
+    kernel = np.ones(width) / width
+    padded = np.concatenate([np.repeat(values[:1], width - 1), values])
+    return np.convolve(padded, kernel, mode="valid")
+
+
+def confusion_matrix(evaluation: Evaluation, title: str) -> Figure:
+    """Shares of predicted classes for each true class, per cent."""
+    asked = evaluation.confusion.sum(1, keepdims=True)
+    shares = 100.0 * evaluation.confusion / np.maximum(asked, 1)
+    count = len(evaluation.classes)
+    side = 2.6 + 0.42 * count
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, vmin=0, vmax=100, cmap="Blues")
+    figure.colorbar(image, ax=axes, label="share of the class's queries, per cent", shrink=0.8)
+    axes.set_xticks(range(count), evaluation.classes, rotation=60, ha="right", fontsize=8)
+    axes.set_yticks(range(count), evaluation.classes, fontsize=8)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    axes.set_title(title, fontsize=10)
+    if count <= 30:
+        for row, column in np.ndindex(count, count):
+            value = shares[row, column]
+            if value >= 0.5:
+                axes.text(
+                    column,
+                    row,
+                    f"{value:.0f}",
+                    ha="center",
+                    va="center",
+                    fontsize=7,
+                    color="white" if value > 55 else "black",
+                )
+    return figure

@@ -1,0 +1,184 @@
+"""Objects from the configuration; nothing else makes them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from litemkd.checkpoints import load_weights, read_description, read_weights
+from litemkd.config import BackboneConfig, Config, ExpertConfig, HeadConfig, StudentConfig, TeacherConfig
+from litemkd.data.clips import Augmentation
+from litemkd.errors import CheckpointError, ConfigError
+from litemkd.losses import D2M
+from litemkd.models.backbones import Backbone
+from litemkd.models.heads import HEADS, Head
+from litemkd.models.student import DISTILL, LABEL, Student
+from litemkd.models.teacher import Fusion, Teacher
+from litemkd.seeding import seed_torch
+
+FORMAT = 1  # of model descriptions
+
+
+def build_device(config: Config) -> torch.device:
+    """The device to compute on; also sets the number of CPU threads. ConfigError: cuda wanted and not there."""
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    found = torch.cuda.is_available()
+    if config.device == "cuda" and not found:
+        raise ConfigError(["device: 'cuda' given; this machine shows no CUDA device, `auto` or `cpu` would do"])
+    return torch.device("cuda" if found and config.device != "cpu" else "cpu")
+
+
+def build_workers(config: Config) -> int:
+    """Processes for preparing data."""
+    return config.data.workers or len(os.sched_getaffinity(0))
+
+
+def build_backbone(config: BackboneConfig, *, pretrained: bool = True) -> Backbone:
+    """A backbone; without `pretrained` its weights are random, to be overwritten by a checkpoint's."""
+    return Backbone(
+        config.name,
+        weights=config.weights if pretrained else "none",
+        normalise=config.normalise,
+        pooling=config.pooling,
+    )
+
+
+def build_head(config: HeadConfig, dim: int, frames: int) -> Head:
+    """A head for features of width `dim`."""
+    return HEADS[config.name](
+        dim, width=config.width, frames=frames, tuple_sizes=config.tuples, dropout=config.dropout
+    )
+
+
+def build_student(
+    config: StudentConfig, frames: int, seed: int, *, pretrained: bool = True, guess: int | None = None
+) -> Student:
+    """A two-branch student; random weights depend on `seed` alone, so both students of a run start alike.
+
+    `guess` is the width of a teacher's features that the distill branch learns to guess; None for none.
+    """
+    seed_torch(seed, "student")
+    return Student(
+        build_backbone(config.backbone, pretrained=pretrained),
+        build_head(config.head, config.width, frames),
+        width=config.width,
+        branches=(DISTILL, LABEL),
+        dropout=config.dropout,
+        guess=guess,
+    )
+
+
+def build_expert(
+    config: ExpertConfig, modality: str, frames: int, seed: int, *, pretrained: bool = True
+) -> Student:
+    """The model of one modality: a student with the label branch only."""
+    seed_torch(seed, "expert", modality)
+    return Student(
+        build_backbone(config.backbone, pretrained=pretrained),
+        build_head(config.head, config.width, frames),
+        width=config.width,
+        branches=(LABEL,),
+        dropout=config.dropout,
+    )
+
+
+def build_teacher(config: TeacherConfig, width: int, frames: int, seed: int) -> Teacher:
+    """Fusion and head for per-modality features of width `width`."""
+    seed_torch(seed, "teacher")
+    fusion = Fusion(
+        config.modalities,
+        width,
+        frames=frames,
+        shift=config.fusion.shift,
+        layers=config.fusion.layers,
+        feed_forward=config.fusion.feed_forward,
+        dropout=config.fusion.dropout,
+    )
+    return Teacher(fusion, build_head(config.head, width, frames))
+
+
+def build_loss(config: Config) -> D2M:
+    """The loss of distillation."""
+    return D2M(**config.loss.model_dump())
+
+
+def labels_only_loss() -> D2M:
+    """The loss of the labels-only student: both branches learn from the labels."""
+    return D2M(ce=1.0, ce_distill=1.0, kd=0.0, support=0.0)
+
+
+def build_augmentation(config: Config) -> Augmentation:
+    """Augmentation of training clips."""
+    return Augmentation(config.data.flip, config.data.crop_scale, config.data.jitter)
+
+
+def describe_student(config: Config) -> dict[str, Any]:
+    """What `load_model` needs to know of a student."""
+    return {
+        "format": FORMAT,
+        "kind": "student",
+        "frames": config.data.frames,
+        "crop": config.data.crop,
+        "short_side": config.data.short_side,
+        "student": config.student.model_dump(mode="json"),
+    }
+
+
+def describe_teacher(config: Config, width: int) -> dict[str, Any]:
+    """What `load_model` needs to know of a teacher and its experts."""
+    return {
+        "format": FORMAT,
+        "kind": "teacher",
+        "frames": config.data.frames,
+        "width": width,
+        "teacher": config.teacher.model_dump(mode="json"),
+    }
+
+
+class TeacherBundle(nn.Module):
+    """A teacher and the experts that make its features, saved as one; no experts if features lie on disk."""
+
+    def __init__(self, teacher: Teacher, experts: dict[str, Student]) -> None:
+        super().__init__()
+        self.teacher = teacher
+        self.experts = nn.ModuleDict(experts)
+
+
+def load_model(directory: Path | str) -> Student | TeacherBundle:
+    """A saved student or teacher, in eval mode.
+
+    Raises:
+        CheckpointError: missing, damaged, of another format, or weights that do not fit the description.
+    """
+    directory = Path(directory)
+    described = read_description(directory)
+    if described.get("format") != FORMAT or described.get("kind") not in ("student", "teacher"):
+        raise CheckpointError(
+            f"{directory}: a {described.get('kind')!r} model of format {described.get('format')!r}; "
+            f"this version reads students and teachers of format {FORMAT}"
+        )
+    try:
+        model = _model_of(described)
+    except (KeyError, ValidationError) as error:
+        raise CheckpointError(f"{directory}: its description does not make a model: {error}") from error
+    load_weights(model, read_weights(directory), directory)
+    return model.eval()
+
+
+def _model_of(described: dict[str, Any]) -> Student | TeacherBundle:
+    frames = described["frames"]
+    if described["kind"] == "student":
+        return build_student(StudentConfig.model_validate(described["student"]), frames, 0, pretrained=False)
+    teacher = TeacherConfig.model_validate(described["teacher"])
+    experts: dict[str, Student] = {}
+    if teacher.experts == "train":
+        experts = {
+            name: build_expert(teacher.expert, name, frames, 0, pretrained=False) for name in teacher.modalities
+        }
+    return TeacherBundle(build_teacher(teacher, described["width"], frames, 0), experts)

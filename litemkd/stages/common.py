@@ -1,0 +1,168 @@
+"""What several stages log in the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from litemkd.config import Config, digest_of, flatten
+from litemkd.data.clips import ClipSource
+from litemkd.evaluation import Classifier, Evaluation, evaluate
+from litemkd.report.plots import confusion_matrix, learning_curves
+from litemkd.stages.prepare import Prepared
+from litemkd.tracking import Run, stage_run
+from litemkd.training import CheckpointFolder, Progress
+
+
+class Recorder:
+    """A tracker that passes metrics on and keeps them for the learning curves."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.points: dict[str, list[tuple[int, float]]] = {}
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Record values at a step."""
+        self.run.log_metrics(metrics, step)
+        for name, value in metrics.items():
+            self.points.setdefault(name, []).append((step, value))
+
+    def finish(self, progress: Progress, title: str) -> None:
+        """Log the learning curves and a table of the validations."""
+        self.run.log_figure(learning_curves(progress.history, self.points, title), "learning_curves.png")
+        self.run.log_table([dict(record) for record in progress.history], "validations.json")
+
+
+def protocol(config: Config, data: Prepared) -> str:
+    """What val accuracies must share to be compared, in words."""
+    e = config.evaluation
+    return (
+        f"{config.episode.way}-way {e.shots[0]}-shot, {config.data.frames} frames, {e.val_episodes} val "
+        f"episodes of seed {e.seed}, {e.queries} queries a class, data {data.digest}"
+    )
+
+
+def checkpoint_folder(config: Config, stage: str, *identity: object) -> CheckpointFolder:
+    """Where a stage keeps its training state: one folder for each thing it could be training."""
+    digest = digest_of(stage, *[str(part) for part in identity])
+    return CheckpointFolder(
+        config.output / f"{config.data.dataset}-{stage}-{digest}", {"stage": stage, "digest": digest}
+    )
+
+
+def clip_source(config: Config, data: Prepared, modality: str, split: str, device: torch.device) -> ClipSource:
+    """Clips of a split and modality."""
+    return ClipSource(data.packs[modality], data.splits[split], crop=config.data.crop, device=device)
+
+
+def training_settings(config: Config) -> dict[str, object]:
+    """What every training run depends on beside its own section: data, episodes, and how val chooses."""
+    clips = ("dataset", "frames", "short_side", "crop", "flip", "crop_scale", "jitter")
+    e = config.evaluation
+    return {
+        **{key: value for key, value in flatten(config.data).items() if key in clips},
+        **flatten(config.episode),
+        "selection": [e.shots[0], e.queries, e.val_episodes, e.seed],
+    }
+
+
+@contextmanager
+def run_of(
+    config: Config,
+    data: Prepared,
+    stage: str,
+    name: str,
+    device: torch.device,
+    tags: Mapping[str, str] | None = None,
+) -> Iterator[Run]:
+    """A run of a stage, with its data set, configuration and environment logged."""
+    with stage_run(
+        stage,
+        dataset=config.data.dataset,
+        name=f"{name}, seed {config.seed}",
+        description=f"{name} on {config.data.dataset}, {protocol(config, data)}.",
+        tags=tags or {},
+        params=flatten(config),
+        device=device_name(device),
+    ) as run:
+        log_data(run, config, data, stage)
+        yield run
+
+
+def device_name(device: torch.device) -> str:
+    """The device in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu, {torch.get_num_threads()} threads"
+
+
+def evaluate_split(
+    config: Config,
+    data: Prepared,
+    classify: Classifier,
+    split: str,
+    shots: Sequence[int],
+    episodes: int,
+    label: str,
+) -> dict[int, Evaluation]:
+    """Evaluate a classifier on the fixed episodes of a split, for each number of shots."""
+    e = config.evaluation
+    return {
+        shot: evaluate(
+            classify,
+            data.sampler(config, split, shot, e.queries, e.seed),
+            range(episodes),
+            progress=f"{label}, {split}, {shot}-shot",
+        )
+        for shot in shots
+    }
+
+
+def log_test(run: Run, evaluations: Mapping[int, Evaluation], label: str) -> None:
+    """Log test results: metrics by number of shots (the first is the main one), tables, figures, raw values."""
+    metrics: dict[str, float] = {}
+    for place, (shot, evaluation) in enumerate(evaluations.items()):
+        names = [f"test/accuracy_{shot}shot"] + (["test/accuracy"] if place == 0 else [])
+        for name in names:
+            ci = name.replace("accuracy", "accuracy_ci95", 1)
+            metrics |= {name: evaluation.accuracy.mean, ci: evaluation.accuracy.half}
+        run.log_table(
+            [
+                {"class": name, "accuracy": round(value, 3), "queries": int(asked)}
+                for (name, value), asked in zip(
+                    evaluation.per_class.items(), evaluation.confusion.sum(1), strict=True
+                )
+            ],
+            f"per_class_{shot}shot.json",
+        )
+        run.log_figure(
+            confusion_matrix(evaluation, f"{label}, {shot}-shot: {evaluation.accuracy} %"),
+            f"confusion_{shot}shot.png",
+        )
+        run.log_array(evaluation.accuracies.astype(np.float32), f"episode_accuracy_{shot}shot.npy")
+    metrics["speed/episodes_per_second"] = float(
+        np.mean([evaluation.episodes_per_second for evaluation in evaluations.values()])
+    )
+    run.log_metrics(metrics, 0)
+
+
+def log_data(run: Run, config: Config, data: Prepared, context: str) -> None:
+    """Log the data set, the configuration and the environment."""
+    run.log_dataset(
+        config.data.dataset,
+        digest=data.digest,
+        source=str(config.source_dir),
+        context=context,
+        profile={name: len(split.videos) for name, split in data.splits.items()},
+    )
+    run.log_dict(config.model_dump(mode="json"), "config.yaml")
+    run.log_environment()
+
+
+def model_folder(checkpoints: CheckpointFolder) -> Path:
+    """Where the best model of a run is saved before it is logged."""
+    return checkpoints.best.parent / "model"

@@ -1,0 +1,127 @@
+"""distill: the main job. Teacher, labels-only student and distilled student, tested on the same episodes,
+registered and laid side by side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from litemkd.config import Config
+from litemkd.evaluation import Interval, paired_difference
+from litemkd.report.tables import markdown_table, text_table
+from litemkd.stages.common import run_of
+from litemkd.stages.prepare import Prepared
+from litemkd.stages.student import TrainedStudent, student_stage
+from litemkd.stages.teacher import ReadyTeacher, teacher_stage
+from litemkd.tracking import Promotion, Run, promote
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the main job made.
+
+    Attributes:
+        teacher, labels, distilled: the three models; `labels` is None when the baseline was left out.
+        gains: distilled minus labels only, points, by number of shots, paired on the same episodes.
+        promotions: what moved in the registry.
+    """
+
+    teacher: ReadyTeacher
+    labels: TrainedStudent | None
+    distilled: TrainedStudent
+    gains: dict[int, Interval]
+    promotions: list[Promotion]
+
+
+def distill_stage(
+    config: Config,
+    data: Prepared,
+    device: torch.device,
+    *,
+    new_teacher: bool = False,
+    baseline: bool = True,
+    resume: bool = False,
+) -> Outcome:
+    """Run the whole job; see `Outcome`."""
+    backbone, head = config.student.backbone.name, config.student.head.name
+    tags = {"litemkd.backbone": backbone, "litemkd.head": head, "litemkd.distilled": "true"}
+    with run_of(config, data, "distill", f"distill into {backbone} + {head}", device, tags) as run:
+        teacher = teacher_stage(config, data, device, new=new_teacher, resume=resume)
+        run.set_tags(
+            {
+                "litemkd.teacher": f"{teacher.name} version {teacher.version}",
+                "litemkd.teacher_reused": str(teacher.reused).lower(),
+            }
+        )
+        labels = student_stage(config, data, device, resume=resume) if baseline else None
+        distilled = student_stage(config, data, device, teacher=teacher, resume=resume)
+        gains = (
+            {}
+            if labels is None
+            else {
+                shot: paired_difference(distilled.tests[shot], labels.tests[shot]) for shot in distilled.tests
+            }
+        )
+        promotions = [promote(teacher.name), promote(distilled.name)]
+        outcome = Outcome(teacher, labels, distilled, gains, promotions)
+        _log(config, run, outcome)
+    return outcome
+
+
+def outcome_table(outcome: Outcome) -> tuple[list[str], list[list[str]]]:
+    """The closing table: header and rows."""
+    shots = list(outcome.distilled.tests)
+    header = ["model", *(f"{shot}-shot, %" for shot in shots), "GMACs/episode", "parameters, M"]
+    rows = [
+        [
+            f"teacher ({'+'.join(outcome.teacher.teacher.fusion.modalities)})",
+            *(str(outcome.teacher.tests[shot].accuracy) for shot in shots),
+            f"{outcome.teacher.cost['cost/gmacs_per_episode']:.2f}",
+            f"{outcome.teacher.cost['cost/params_m']:.2f}",
+        ]
+    ]
+    for name, student in (("student, labels only", outcome.labels), ("student, distilled", outcome.distilled)):
+        if student is not None:
+            rows.append(
+                [
+                    name,
+                    *(str(student.tests[shot].accuracy) for shot in shots),
+                    f"{student.cost['cost/gmacs_per_episode']:.2f}",
+                    f"{student.cost['cost/params_m']:.2f}",
+                ]
+            )
+    if outcome.gains:
+        rows.append(
+            [
+                "gain by distillation",
+                *(f"{gain.mean:+.2f} ± {gain.half:.2f}" for gain in outcome.gains.values()),
+                "",
+                "",
+            ]
+        )
+    return header, rows
+
+
+def outcome_words(outcome: Outcome) -> str:
+    """The closing table as text."""
+    return text_table(*outcome_table(outcome))
+
+
+def _log(config: Config, run: Run, outcome: Outcome) -> None:
+    header, rows = outcome_table(outcome)
+    run.log_text(markdown_table(header, rows), "result.md")
+    run.log_table([dict(zip(header, row, strict=True)) for row in rows], "result.json")
+    metrics = {"val/accuracy": outcome.distilled.progress.best_accuracy}
+    metrics["val/accuracy_ci95"] = outcome.distilled.progress.best_ci95
+    metrics |= outcome.distilled.cost
+    for place, (shot, test) in enumerate(outcome.distilled.tests.items()):
+        for suffix in (f"_{shot}shot", *([""] if place == 0 else [])):
+            metrics[f"test/accuracy{suffix}"] = test.accuracy.mean
+            metrics[f"test/accuracy_ci95{suffix}"] = test.accuracy.half
+    for shot, gain in outcome.gains.items():
+        metrics[f"gain/accuracy_{shot}shot"] = gain.mean
+        metrics[f"gain/accuracy_ci95_{shot}shot"] = gain.half
+    run.log_metrics(metrics, 0)
+    run.set_tags({"mlflow.note.content": f"{config.data.dataset}:\n\n{markdown_table(header, rows)}"})

@@ -1,0 +1,73 @@
+"""evaluate: a registered or saved student on the test episodes of a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from litemkd.checkpoints import read_description
+from litemkd.config import Config
+from litemkd.errors import CheckpointError
+from litemkd.evaluation import Evaluation
+from litemkd.models.student import Student
+from litemkd.objectives import student_classifier
+from litemkd.stages.build import load_model
+from litemkd.stages.common import clip_source, evaluate_split, log_test, run_of
+from litemkd.stages.prepare import Prepared
+from litemkd.tracking import download, model_name
+
+
+def evaluate_stage(
+    config: Config, data: Prepared, device: torch.device, *, model: str | None = None
+) -> tuple[str, dict[int, Evaluation]]:
+    """Read the test classes once.
+
+    Args:
+        config: the data set and the episodes.
+        data: the data set, prepared.
+        device: where to compute.
+        model: `models:/name@alias`, `models:/name/version` or a folder; the data set's champion when None.
+
+    Returns:
+        What was evaluated, and its results by number of shots.
+
+    Raises:
+        CheckpointError: no such model, or one that is not a student for this number of frames and crop.
+    """
+    source = model or f"models:/{model_name(config.data.dataset, 'student')}@champion"
+    folder = _download(source) if source.startswith("models:/") else Path(source)
+    loaded = load_model(folder)
+    if not isinstance(loaded, Student):
+        raise CheckpointError(f"{source}: holds a teacher; a student would do")
+    described = read_description(folder)
+    for key, wanted in (("frames", config.data.frames), ("crop", config.data.crop)):
+        if described.get(key) != wanted:
+            raise CheckpointError(
+                f"{source}: made for data.{key} = {described.get(key)}, the configuration says {wanted}; "
+                "evaluate it with the experiment file it was trained with"
+            )
+    student = loaded.to(device).eval()
+    tags = {
+        "litemkd.model": source,
+        "litemkd.backbone": described["student"]["backbone"]["name"],
+        "litemkd.head": described["student"]["head"]["name"],
+    }
+    with run_of(config, data, "evaluate", f"evaluate {source}", device, tags) as run:
+        classify = student_classifier(student, clip_source(config, data, "rgb", "test", device))
+        e = config.evaluation
+        tests = evaluate_split(config, data, classify, "test", e.shots, e.test_episodes, "evaluate")
+        log_test(run, tests, source)
+    return source, tests
+
+
+def _download(source: str) -> Path:
+    name, at, version = source.removeprefix("models:/").partition("@")
+    if not at:
+        name, _, version = name.partition("/")
+    if not name or not version:
+        raise CheckpointError(
+            f"{source}: not the address of a registered model; "
+            "models:/NAME@ALIAS or models:/NAME/VERSION would do"
+        )
+    return download(name, version)

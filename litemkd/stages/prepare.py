@@ -1,0 +1,132 @@
+"""prepare: raw videos -> frames of every modality -> packs. A second call does only what is missing."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from litemkd.config import Config, digest_of
+from litemkd.data.episodes import EpisodeSampler
+from litemkd.data.packs import FramePack, build_pack
+from litemkd.data.preparing import PrepareReport, choose_method, prepare_modality
+from litemkd.data.splits import Split, read_splits
+from litemkd.data.toy import make_toy
+from litemkd.errors import DataError
+from litemkd.stages.build import build_workers
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data set ready for training.
+
+    Attributes:
+        splits: train, val and test.
+        packs: decoded frames by modality.
+        digest: of lists and frames; two runs with one digest saw the same data.
+        reports: what was made and skipped, by modality.
+    """
+
+    splits: dict[str, Split]
+    packs: dict[str, FramePack]
+    digest: str
+    reports: dict[str, PrepareReport] = field(default_factory=dict)
+
+    def sampler(self, config: Config, split: str, shot: int, queries: int, seed: int) -> EpisodeSampler:
+        """Episodes of a split."""
+        return EpisodeSampler(self.splits[split], way=config.episode.way, shot=shot, queries=queries, seed=seed)
+
+    def card(self) -> dict[str, object]:
+        """The data card: what there is, and what was left out and why."""
+        return {
+            "digest": self.digest,
+            "splits": {
+                name: {"classes": len(split.classes), "videos": len(split.videos), "names": list(split.classes)}
+                for name, split in self.splits.items()
+            },
+            "modalities": {
+                name: {"digest": pack.digest, "clips": len(pack.names)} for name, pack in self.packs.items()
+            },
+            "skipped": {
+                name: [{"clip": clip, "reason": reason} for clip, reason in report.skipped]
+                for name, report in self.reports.items()
+            },
+        }
+
+
+def prepare(config: Config) -> Prepared:
+    """Make what is missing of the data set and open it.
+
+    Raises:
+        DataError: the folder, the lists or clips are missing or broken.
+    """
+    data = config.data
+    if data.dataset == "toy" and data.source is None:
+        toy = data.toy
+        make_toy(
+            config.dataset_dir,
+            clips_per_class=toy.clips_per_class,
+            frames=toy.frames,
+            size=toy.size,
+            clutter=toy.clutter,
+            workers=build_workers(config),
+        )
+    if not config.source_dir.is_dir():
+        raise DataError(
+            f"{config.source_dir}: no such folder; put the data set there, or name its folder with "
+            "--data-root DIR or --set data.source=DIR"
+        )
+    splits = read_splits(_split_folder(config))
+    videos = [video for split in splits.values() for video in split.videos]
+    reports, dropped = {}, set()
+    for modality in config.modalities:
+        reports[modality] = prepare_modality(
+            config.dataset_dir,
+            config.source_dir,
+            modality,
+            T=data.frames,
+            short_side=data.short_side,
+            videos=videos,
+            method=choose_method(
+                config.dataset_dir, config.source_dir, modality, dict(data.derive.items()), T=data.frames
+            ),
+            workers=build_workers(config),
+            on_bad_clip=data.on_bad_clip,
+        )
+        dropped |= {name for name, _ in reports[modality].skipped}
+    # A clip that is bad in one modality is left out of all, so that every model sees the same data.
+    splits = {name: split.without(dropped) for name, split in splits.items()}
+    for split in splits.values():
+        _check_episodes(config, split)
+    videos = [video for split in splits.values() for video in split.videos]
+    packs = {
+        modality: build_pack(
+            config.dataset_dir,
+            modality,
+            T=data.frames,
+            videos=videos,
+            short_side=data.short_side,
+            workers=build_workers(config),
+        )
+        for modality in config.modalities
+    }
+    lists = hashlib.sha256("\n".join(f"{s.name} {v}" for s in splits.values() for v in s.videos).encode())
+    digest = digest_of(lists.hexdigest(), {name: pack.digest for name, pack in packs.items()})
+    return Prepared(splits, packs, digest, reports)
+
+
+def _split_folder(config: Config) -> Path:
+    name = config.data.splits or config.data.dataset
+    for base in (config.dataset_dir, config.source_dir):
+        if (folder := base / "splits" / name).is_dir():
+            return folder
+    return config.source_dir / "splits" / name
+
+
+def _check_episodes(config: Config, split: Split) -> None:
+    way = config.episode.way
+    if split.name == "train":
+        EpisodeSampler(split, way=way, shot=config.episode.shot, queries=config.episode.queries, seed=0)
+        return
+    for shot in config.evaluation.shots:
+        EpisodeSampler(split, way=way, shot=shot, queries=config.evaluation.queries, seed=0)

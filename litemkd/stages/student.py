@@ -1,0 +1,179 @@
+"""student: train the light student, on labels alone or with the teacher, test it and register it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from litemkd.checkpoints import save_model
+from litemkd.config import Config
+from litemkd.evaluation import Evaluation
+from litemkd.models.student import Student
+from litemkd.objectives import Advisor, StudentObjective, student_classifier
+from litemkd.stages.build import (
+    build_augmentation,
+    build_loss,
+    build_student,
+    describe_student,
+    labels_only_loss,
+)
+from litemkd.stages.common import (
+    Recorder,
+    checkpoint_folder,
+    clip_source,
+    evaluate_split,
+    log_test,
+    model_folder,
+    protocol,
+    run_of,
+    training_settings,
+)
+from litemkd.stages.cost import student_cost
+from litemkd.stages.prepare import Prepared
+from litemkd.stages.teacher import ReadyTeacher
+from litemkd.tracking import Run, model_name, register
+from litemkd.training import Progress, fit
+
+
+@dataclass(frozen=True)
+class TrainedStudent:
+    """A trained student, tested and registered.
+
+    Attributes:
+        student: with the weights that were best on val.
+        progress: of the training.
+        tests: results on the test episodes, by number of shots.
+        cost: metrics of its cost.
+        run_id, name, version: where MLflow has it.
+    """
+
+    student: Student
+    progress: Progress
+    tests: dict[int, Evaluation]
+    cost: dict[str, float]
+    run_id: str
+    name: str
+    version: int
+
+
+def student_stage(
+    config: Config,
+    data: Prepared,
+    device: torch.device,
+    *,
+    teacher: ReadyTeacher | None = None,
+    resume: bool = False,
+) -> TrainedStudent:
+    """Train, test and register a student: distilled from `teacher`, or on labels alone without one."""
+    distilled = teacher is not None
+    backbone, head = config.student.backbone.name, config.student.head.name
+    what = f"{'distilled' if distilled else 'labels only'}: {backbone} + {head}"
+    tags = {
+        "litemkd.backbone": backbone,
+        "litemkd.head": head,
+        "litemkd.distilled": str(distilled).lower(),
+        "litemkd.protocol": protocol(config, data),
+    }
+    if teacher is not None:
+        tags["litemkd.teacher"] = f"{teacher.name} version {teacher.version}"
+        tags["litemkd.teacher_reused"] = str(teacher.reused).lower()
+    with run_of(config, data, "student", what, device, tags) as run:
+        student, progress, folder = _train(config, data, device, run, teacher, resume, what)
+        cost = student_cost(config)
+        run.log_metrics(cost, 0)
+        tests = _test(config, data, student, device, run, tags, what)
+        save_model(folder, student, describe_student(config))
+        test = next(iter(tests.values())).accuracy
+        model_tags = {
+            **tags,
+            "litemkd.val_accuracy": f"{progress.best_accuracy:.4f}",
+            "litemkd.val_accuracy_ci95": f"{progress.best_ci95:.4f}",
+            "litemkd.test_accuracy": f"{test.mean:.4f}",
+            "litemkd.test_accuracy_ci95": f"{test.half:.4f}",
+            "litemkd.gmacs_per_episode": f"{cost['cost/gmacs_per_episode']:.6f}",
+            "litemkd.params_m": f"{cost['cost/params_m']:.6f}",
+            "litemkd.seed": str(config.seed),
+            "litemkd.run": run.run_id,
+        }
+        model_id = run.log_model(
+            folder,
+            name="student",
+            step=progress.best_episode,
+            metrics={"val/accuracy": progress.best_accuracy, "test/accuracy": test.mean},
+            tags=model_tags,
+        )
+        version = register(
+            model_id,
+            model_name(config.data.dataset, "student"),
+            model_tags,
+            f"{what[:1].upper() + what[1:]}: {test} % on the test classes of {config.data.dataset}, "
+            f"{protocol(config, data)}.",
+        )
+        return TrainedStudent(
+            student, progress, tests, cost, run.run_id, model_name(config.data.dataset, "student"), version
+        )
+
+
+def _train(
+    config: Config,
+    data: Prepared,
+    device: torch.device,
+    run: Run,
+    teacher: ReadyTeacher | None,
+    resume: bool,
+    what: str,
+) -> tuple[Student, Progress, Path]:
+    guess = teacher.fused["train"].shape[-1] if teacher is not None and config.loss.feature else None
+    student = build_student(config.student, config.data.frames, config.seed, guess=guess).to(device)
+    e = config.evaluation
+    objective = StudentObjective(
+        student,
+        clips=clip_source(config, data, "rgb", "train", device),
+        sampler=data.sampler(config, "train", config.episode.shot, config.episode.queries, config.seed),
+        loss=labels_only_loss() if teacher is None else build_loss(config),
+        augmentation=build_augmentation(config),
+        seed=config.seed,
+        val_clips=clip_source(config, data, "rgb", "val", device),
+        val_sampler=data.sampler(config, "val", e.shots[0], e.queries, e.seed),
+        val_episodes=e.val_episodes,
+        advisor=None if teacher is None else Advisor(teacher.teacher, teacher.fused["train"]),
+    )
+    recorder = Recorder(run)
+    loss = "labels only" if teacher is None else (config.loss, teacher.fingerprint)
+    checkpoints = checkpoint_folder(
+        config, "student", config.student, loss, training_settings(config), data.digest, config.seed
+    )
+    progress = fit(
+        objective,
+        config.student.train,
+        seed=config.seed,
+        device=device,
+        tracker=recorder,
+        checkpoints=checkpoints,
+        resume=resume,
+        label="student, distilled" if teacher is not None else "student, labels only",
+    )
+    recorder.finish(progress, what)
+    student.drop_training_parts()
+    return student, progress, model_folder(checkpoints)
+
+
+def _test(
+    config: Config,
+    data: Prepared,
+    student: Student,
+    device: torch.device,
+    run: Run,
+    tags: dict[str, str],
+    what: str,
+) -> dict[int, Evaluation]:
+    """Read the test classes once, in an evaluate run below the student's; both get the figures."""
+    with run_of(config, data, "evaluate", f"evaluate {what}", device, tags) as child:
+        classify = student_classifier(student.eval(), clip_source(config, data, "rgb", "test", device))
+        e = config.evaluation
+        tests = evaluate_split(config, data, classify, "test", e.shots, e.test_episodes, what.split(":")[0])
+        log_test(child, tests, what)
+    log_test(run, tests, what)
+    return tests

@@ -1,0 +1,264 @@
+"""teacher: one expert a modality, then fusion and head on their features; or the one already registered."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field, replace
+from typing import cast
+
+import torch
+
+from litemkd.checkpoints import save_model
+from litemkd.config import Config, digest_of
+from litemkd.errors import CheckpointError, DataError
+from litemkd.evaluation import Evaluation
+from litemkd.models.student import Student
+from litemkd.models.teacher import Teacher
+from litemkd.objectives import StudentObjective, TeacherObjective, teacher_classifier
+from litemkd.stages.build import (
+    TeacherBundle,
+    build_augmentation,
+    build_expert,
+    build_teacher,
+    describe_teacher,
+    labels_only_loss,
+    load_model,
+)
+from litemkd.stages.common import (
+    Recorder,
+    checkpoint_folder,
+    clip_source,
+    evaluate_split,
+    log_test,
+    model_folder,
+    protocol,
+    run_of,
+    training_settings,
+)
+from litemkd.stages.cost import teacher_cost
+from litemkd.stages.features import SplitFeatures, expert_features, features_on_disk, fused_features
+from litemkd.stages.prepare import Prepared
+from litemkd.tracking import Run, download, find_version, model_name, register
+from litemkd.training import Progress, fit
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ReadyTeacher:
+    """A teacher to learn from.
+
+    Attributes:
+        teacher: fusion and head, in eval mode.
+        fused: its features of every split.
+        name, version: in the registry.
+        fingerprint: of everything that it depends on.
+        reused: whether it was in the registry already.
+        tests: its results on the test episodes, by number of shots.
+        cost: metrics of its cost, experts included.
+    """
+
+    teacher: Teacher
+    fused: SplitFeatures
+    name: str
+    version: int
+    fingerprint: str
+    reused: bool
+    tests: dict[int, Evaluation] = field(default_factory=dict)
+    cost: dict[str, float] = field(default_factory=dict)
+
+
+def teacher_fingerprint(config: Config, data: Prepared) -> str:
+    """A digest of everything the teacher's weights depend on."""
+    return digest_of("teacher", config.teacher, training_settings(config), data.digest, config.seed)
+
+
+def teacher_stage(
+    config: Config, data: Prepared, device: torch.device, *, new: bool = False, resume: bool = False
+) -> ReadyTeacher:
+    """Find or train the teacher and have its features ready.
+
+    Args:
+        config: the teacher and its training.
+        data: the data set, prepared.
+        device: where to compute.
+        new: train even if a teacher of this configuration and data is registered.
+        resume: go on from the checkpoints of an interrupted run.
+
+    Raises:
+        DataError: features on disk that are missing or broken.
+    """
+    fingerprint = teacher_fingerprint(config, data)
+    name = model_name(config.data.dataset, "teacher")
+    found = None if new else find_version(name, {"litemkd.fingerprint": fingerprint})
+    if found is not None:
+        bundle = load_model(download(name, found.version))
+        if not isinstance(bundle, TeacherBundle):
+            raise CheckpointError(f"{name} version {found.version} holds a student, not a teacher")
+        log.info("teacher: using %s version %s, trained before", name, found.version)
+        ready = _ready(config, data, bundle, fingerprint, found.version, device, reused=True)
+        return replace(ready, tests=_test(config, data, ready), cost=teacher_cost(config))
+    modalities = "+".join(config.teacher.modalities)
+    with run_of(config, data, "teacher", f"teacher {modalities}", device) as run:
+        bundle, progress = _train(config, data, fingerprint, device, run, resume)
+        ready = _ready(config, data, bundle, fingerprint, 0, device, reused=False)
+        cost = teacher_cost(config)
+        run.log_metrics(cost, 0)
+        folder = model_folder(checkpoint_folder(config, "teacher", fingerprint))
+        width = next(iter(ready.fused.values())).shape[-1]
+        save_model(folder, bundle, describe_teacher(config, width))
+        tests = _test(config, data, ready)
+        log_test(run, tests, f"teacher {modalities}")
+        test = next(iter(tests.values())).accuracy
+        tags = {
+            "litemkd.fingerprint": fingerprint,
+            "litemkd.modalities": modalities,
+            "litemkd.backbone": config.teacher.expert.backbone.name,
+            "litemkd.head": config.teacher.head.name,
+            "litemkd.protocol": protocol(config, data),
+            "litemkd.val_accuracy": f"{progress.best_accuracy:.4f}",
+            "litemkd.test_accuracy": f"{test.mean:.4f}",
+            "litemkd.gmacs_per_episode": f"{cost['cost/gmacs_per_episode']:.6f}",
+            "litemkd.run": run.run_id,
+        }
+        model_id = run.log_model(
+            folder,
+            name="teacher",
+            step=progress.best_episode,
+            metrics={"val/accuracy": progress.best_accuracy, "test/accuracy": test.mean},
+            tags=tags,
+        )
+        version = register(
+            model_id,
+            name,
+            tags,
+            f"Teacher on {modalities}: {test} % on the test classes of {config.data.dataset}, "
+            f"{protocol(config, data)}.",
+        )
+    return replace(ready, version=version, tests=tests, cost=cost)
+
+
+def _test(config: Config, data: Prepared, ready: ReadyTeacher) -> dict[int, Evaluation]:
+    classify = teacher_classifier(ready.teacher, ready.fused["test"])
+    e = config.evaluation
+    return evaluate_split(config, data, classify, "test", e.shots, e.test_episodes, "teacher")
+
+
+def _train(
+    config: Config, data: Prepared, fingerprint: str, device: torch.device, run: Run, resume: bool
+) -> tuple[TeacherBundle, Progress]:
+    experts: dict[str, Student] = {}
+    features: dict[str, SplitFeatures] = {}
+    for modality in config.teacher.modalities:
+        if config.teacher.experts == "features":
+            features[modality] = features_on_disk(config, data, modality, device)
+        else:
+            experts[modality], origin = train_expert(config, data, modality, device, resume=resume)
+            features[modality] = expert_features(config, data, modality, experts[modality], origin, device)
+    widths = {modality: by_split["train"].shape[-1] for modality, by_split in features.items()}
+    if len(set(widths.values())) > 1:
+        raise DataError(
+            f"features of different widths: {widths}; the fusion needs one width for all modalities"
+        )
+    teacher = build_teacher(config.teacher, next(iter(widths.values())), config.data.frames, config.seed).to(
+        device
+    )
+    e = config.evaluation
+    objective = TeacherObjective(
+        teacher,
+        features={name: by_split["train"] for name, by_split in features.items()},
+        sampler=data.sampler(config, "train", config.episode.shot, config.episode.queries, config.seed),
+        val_features={name: by_split["val"] for name, by_split in features.items()},
+        val_sampler=data.sampler(config, "val", e.shots[0], e.queries, e.seed),
+        val_episodes=e.val_episodes,
+    )
+    recorder = Recorder(run)
+    progress = fit(
+        objective,
+        config.teacher.train,
+        seed=config.seed,
+        device=device,
+        tracker=recorder,
+        checkpoints=checkpoint_folder(config, "teacher", fingerprint),
+        resume=resume,
+        label="teacher",
+    )
+    recorder.finish(progress, "teacher: fusion and head")
+    return TeacherBundle(teacher, experts), progress
+
+
+def expert_fingerprint(config: Config, data: Prepared, modality: str) -> str:
+    """A digest of everything an expert's weights depend on."""
+    return digest_of(
+        "expert",
+        modality,
+        config.teacher.expert,
+        training_settings(config),
+        data.packs[modality].digest,
+        {name: list(split.videos) for name, split in data.splits.items()},
+        config.seed,
+    )
+
+
+def train_expert(
+    config: Config, data: Prepared, modality: str, device: torch.device, *, resume: bool = False
+) -> tuple[Student, str]:
+    """Train the model of one modality on the train classes; returns it with its fingerprint."""
+    fingerprint = expert_fingerprint(config, data, modality)
+    expert = build_expert(config.teacher.expert, modality, config.data.frames, config.seed).to(device)
+    e = config.evaluation
+    with run_of(config, data, "expert", f"expert {modality}", device) as run:
+        objective = StudentObjective(
+            expert,
+            clips=clip_source(config, data, modality, "train", device),
+            sampler=data.sampler(config, "train", config.episode.shot, config.episode.queries, config.seed),
+            loss=labels_only_loss(),
+            augmentation=build_augmentation(config),
+            seed=config.seed,
+            val_clips=clip_source(config, data, modality, "val", device),
+            val_sampler=data.sampler(config, "val", e.shots[0], e.queries, e.seed),
+            val_episodes=e.val_episodes,
+        )
+        recorder = Recorder(run)
+        progress = fit(
+            objective,
+            config.teacher.expert.train,
+            seed=config.seed,
+            device=device,
+            tracker=recorder,
+            checkpoints=checkpoint_folder(config, f"expert-{modality}", fingerprint),
+            resume=resume,
+            label=f"expert {modality}",
+        )
+        recorder.finish(progress, f"expert {modality}")
+    return expert, fingerprint
+
+
+def _ready(
+    config: Config,
+    data: Prepared,
+    bundle: TeacherBundle,
+    fingerprint: str,
+    version: int,
+    device: torch.device,
+    *,
+    reused: bool,
+) -> ReadyTeacher:
+    features: dict[str, SplitFeatures] = {
+        modality: expert_features(
+            config,
+            data,
+            modality,
+            cast(Student, bundle.experts[modality]),
+            expert_fingerprint(config, data, modality),
+            device,
+        )
+        if config.teacher.experts == "train"
+        else features_on_disk(config, data, modality, device)
+        for modality in config.teacher.modalities
+    }
+    teacher = bundle.teacher.to(device).eval()
+    fused = fused_features(config, data, teacher, features, fingerprint, device)
+    return ReadyTeacher(
+        teacher, fused, model_name(config.data.dataset, "teacher"), version, fingerprint, reused
+    )

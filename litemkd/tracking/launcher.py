@@ -1,0 +1,97 @@
+"""Runs made by `mlflow run` before the stage starts: joined, linked, or closed when they never started.
+
+`mlflow run` makes a run, writes the entry point's parameters on it (as text, quoted for the shell), and starts
+the command with the run's id in the environment.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+
+from mlflow import MlflowClient
+from mlflow.entities import Run as StoredRun
+from mlflow.entities import RunTag
+
+from litemkd.project import is_ours, missing_conda, project_folder
+from litemkd.tracking.store import NOTE, connect, exists, patiently, sqlite_file, store_uri
+
+_log = logging.getLogger("litemkd.tracking")
+ENTRY_POINT = "mlflow.project.entryPoint"
+ENTRY_POINTS = frozenset({"prepare", "teacher", "features", "student", "distill", "main", "evaluate", "cost"})
+_GIVEN_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")  # the form of the names MLflow makes up
+SETTLED = 60.0  # seconds after which a run that waits for conda has long failed
+
+
+def launching_run(client: MlflowClient) -> StoredRun | None:
+    """The run `mlflow run` made for this process, once: a second call gives None."""
+    run_id = os.environ.pop("MLFLOW_RUN_ID", None)
+    if not run_id:
+        return None
+    try:
+        run = patiently(lambda: client.get_run(run_id))
+    except Exception as error:
+        _log.warning(
+            "MLFLOW_RUN_ID names the run %s, which this store does not have (%s): a new run", run_id, error
+        )
+        return None
+    return run if run.info.lifecycle_stage == "active" else None
+
+
+def is_made_up(name: str | None) -> bool:
+    """Whether a run's name is one that MLflow made up, not one the user gave with `--run-name`."""
+    return not name or _GIVEN_NAME.fullmatch(name) is not None
+
+
+def link(client: MlflowClient, launcher: StoredRun, run_id: str, experiment: str) -> None:
+    """Say on a launcher's run, which is in another experiment, where the work is recorded."""
+    note = f"Started the run `{run_id}` in the experiment `{experiment}`, where its results are."
+    tags = [RunTag("litemkd.run_id", run_id), RunTag(NOTE, note)]
+    patiently(lambda: client.log_batch(launcher.info.run_id, tags=tags))
+
+
+def close_orphans() -> list[str]:
+    """Close, as FAILED and with the reason, runs of this project that cannot have started.
+
+    The rule, all of it: the run is RUNNING for more than a minute; `mlflow run` made it for an entry point of
+    this project, in a `litemkd/…` experiment or from a folder whose MLproject is this project's; nothing of
+    litemkd was ever written on it; it waits for conda (`mlflow.project.env` is conda, written right before
+    conda is called); this machine has no conda, so the call failed at once; and the store is a SQLite file,
+    which other machines do not write to. Any other run is left alone: it may be waiting for its environment.
+
+    Returns:
+        A line a run that was closed.
+    """
+    if sqlite_file(store_uri()) is None or not exists() or missing_conda() is None:
+        return []
+    client = connect()
+    names = {found.experiment_id: found.name for found in client.search_experiments()}
+    filter_string = "attributes.status = 'RUNNING' and tags.`mlflow.project.env` = 'conda'"
+    lines = []
+    for run in client.search_runs(list(names), filter_string, max_results=1000):
+        tags = run.data.tags
+        ours = names[run.info.experiment_id].startswith("litemkd/") or is_our_project(
+            tags.get("mlflow.source.name", "")
+        )
+        untouched = not run.data.metrics and not any(key.startswith("litemkd.") for key in tags)
+        settled = time.time() - run.info.start_time / 1000 > SETTLED
+        if ours and untouched and settled and tags.get(ENTRY_POINT) in ENTRY_POINTS:
+            close_unstarted(client, run.info.run_id, "conda is not installed: add --env-manager local")
+            lines.append(f"run {run.info.run_id} ({tags[ENTRY_POINT]}) never started: closed as FAILED")
+    return lines
+
+
+def close_unstarted(client: MlflowClient, run_id: str, reason: str) -> None:
+    """Close a launcher's run as FAILED and say why."""
+    message = f"never started: {reason}"
+    tags = [RunTag("litemkd.error", message), RunTag(NOTE, f"This run {message}.")]
+    patiently(lambda: client.log_batch(run_id, tags=tags))
+    patiently(lambda: client.set_terminated(run_id, "FAILED"))
+
+
+def is_our_project(source: str) -> bool:
+    """Whether a run's source is a folder of this project."""
+    folder = project_folder(source)
+    return folder is not None and is_ours(folder)

@@ -1,0 +1,128 @@
+"""Checkpoints as MLflow models: a folder of plain weights, linked to the run, the step and the metrics.
+
+The model is written by hand in four small requests. MLflow's own `log_model` would first read the whole history
+of every metric of the run, again at each checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput, Metric
+from mlflow.models import Model
+
+import litemkd
+from litemkd.errors import TrackingError
+from litemkd.tracking.environment import requirements
+from litemkd.tracking.store import patiently
+
+LOADER = "litemkd.pyfunc"  # named, not imported: it is above this package
+_NEEDED = ("mlflow", "torch", "torchvision", "numpy", "safetensors", "pydantic", "pyyaml")
+
+
+def write_model(
+    client: MlflowClient,
+    directory: Path,
+    *,
+    run_id: str,
+    experiment_id: str,
+    name: str,
+    step: int,
+    metrics: Mapping[str, float],
+    tags: Mapping[str, str],
+    params: Mapping[str, str],
+    dataset: str | None,
+    dataset_digest: str | None,
+    timestamp: Callable[[str, float, int], int | None],
+    loader_module: str = LOADER,
+    with_code: bool = False,
+) -> str:
+    """Log `directory` as a model of a run: the arguments of `Run.log_model`, with what the run knows.
+
+    `timestamp` givesthe time (ms) at which the run itself logged this metric, value and step, if it did: the
+    model's metric then is the same point of the run's curve, not a second one.
+
+    Raises:
+        TrackingError: the folder is missing, or the store refused.
+    """
+    if not directory.is_dir():
+        raise TrackingError(
+            f"{directory}: no such folder; a model is a folder of weights.safetensors and model.json"
+        )
+    created = patiently(
+        lambda: client.create_logged_model(
+            experiment_id,
+            name=name,
+            source_run_id=run_id,
+            tags=dict(tags),
+            params=dict(params),
+            model_type="litemkd",
+        )
+    )
+    model_id = created.model_id
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch) / "model"
+            _pyfunc().save_model(
+                os.fspath(folder),
+                loader_module=loader_module,
+                data_path=os.fspath(directory),
+                code_paths=list(litemkd.__path__) if with_code else None,
+                pip_requirements=requirements(*_NEEDED),
+                mlflow_model=Model(
+                    artifact_path=created.artifact_location,
+                    model_uuid=model_id,
+                    model_id=model_id,
+                    run_id=run_id,
+                ),
+            )
+            client.log_model_artifacts(model_id, os.fspath(folder))
+        patiently(lambda: client.finalize_logged_model(model_id, "READY"))
+        patiently(lambda: client.log_outputs(run_id, [LoggedModelOutput(model_id, step=step)]))
+        points = _points(metrics, step, model_id, run_id, dataset, dataset_digest, timestamp)
+        if points:
+            patiently(lambda: client.log_batch(run_id, metrics=points))
+    except Exception as error:
+        raise TrackingError(
+            f"the model {name} (step {step}) could not be logged from {directory}: {error}"
+        ) from error
+    return model_id
+
+
+def _pyfunc() -> ModuleType:
+    with warnings.catch_warnings():  # it warns about type hints of its own while it is imported
+        warnings.simplefilter("ignore")
+        import mlflow.pyfunc
+    return mlflow.pyfunc
+
+
+def _points(
+    metrics: Mapping[str, float],
+    step: int,
+    model_id: str,
+    run_id: str,
+    dataset: str | None,
+    digest: str | None,
+    timestamp: Callable[[str, float, int], int | None],
+) -> Sequence[Metric]:
+    now = int(time.time() * 1000)
+    return [
+        Metric(
+            key=key,
+            value=float(value),
+            timestamp=timestamp(key, float(value), step) or now,
+            step=step,
+            model_id=model_id,
+            run_id=run_id,
+            dataset_name=dataset if digest else None,
+            dataset_digest=digest[:36] if digest else None,
+        )
+        for key, value in metrics.items()
+    ]

@@ -1,0 +1,22 @@
+"""Settings MLflow reads while it is imported: set here, before any other module of this package imports it.
+
+All are defaults: what the user has set in the environment stays.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+
+_DEFAULTS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # nothing is sent anywhere unless the user wants it
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # of 7: a lost server holds a stage up for seconds, not for minutes
+    "MLFLOW_UV_AUTO_DETECT": "false",  # a uv.lock in the folder must not start `uv export` at each checkpoint
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # standard output is for results
+}
+
+for _name, _value in _DEFAULTS.items():
+    os.environ.setdefault(_name, _value)
+logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -1,0 +1,185 @@
+"""`stage_run`: a run for the time of a `with` block, and its end in each of the ways a block can end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from types import FrameType, MappingProxyType
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Run as StoredRun
+from mlflow.tracking.context.registry import resolve_tags
+
+from litemkd.errors import LitemkdError, TrackingError
+from litemkd.tracking import launcher, store
+from litemkd.tracking.monitor import start_monitor
+from litemkd.tracking.runs import Run, run_tags
+
+_current: ContextVar[Run | None] = ContextVar("litemkd_run", default=None)
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_PARENT = "mlflow.parentRunId"
+
+
+class Terminated(SystemExit):
+    """The process was asked to end by a signal; the exit code is the shell's for that signal."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(128 + signum)
+        self.signum = signum
+
+
+def current_run() -> Run | None:
+    """The innermost open run of this thread of work, None outside."""
+    return _current.get()
+
+
+@contextlib.contextmanager
+def stage_run(
+    stage: str,
+    *,
+    dataset: str,
+    name: str,
+    description: str = "",
+    tags: Mapping[str, Any] = _NOTHING,
+    params: Mapping[str, Any] = _NOTHING,
+    device: str = "",
+    parent_run_id: str | None = None,
+    system_metrics: bool | None = None,
+    stopped_by: tuple[type[BaseException], ...] = (),
+) -> Iterator[Run]:
+    """A run in the experiment `litemkd/<dataset>` for the time of the block.
+
+    Inside another `stage_run` it is a child of that run. Under `mlflow run` the first one is the run that
+    `mlflow run` made, where that is in this experiment, and else a run of its own that the other one points to.
+
+    The run ends FINISHED; FAILED after an exception, with the reason in the tag `litemkd.error` and the
+    traceback as the artifact `traceback.txt`; KILLED after Ctrl-C, SIGTERM or SIGHUP. The exception goes on.
+
+    Args:
+        stage: the tag `litemkd.stage`.
+        dataset: the tag `litemkd.dataset`, and the experiment.
+        name: of the run; one the user gave to `mlflow run --run-name` stays.
+        description: shown at the top of the run's page, Markdown.
+        tags: further tags; a plain key `head` becomes `litemkd.head`, True becomes `true`, None is left out.
+        params: the flattened configuration. A parameter `mlflow run` recorded under the same name keeps its
+            value.
+        device: the tag `litemkd.device`.
+        parent_run_id: make it a child of this run, which another process opened.
+        system_metrics: whether to watch the machine; by default for the outermost run of the process.
+        stopped_by: exceptions that are no failure (a pruned trial): the run ends KILLED, with the tag
+            `litemkd.stopped`.
+
+    Raises:
+        TrackingError: the store cannot be opened.
+    """
+    parent = _current.get()
+    run: Run | None = None
+    watch = None
+    with _signals_end_the_block() if parent is None else contextlib.nullcontext():
+        client = store.connect()
+        try:
+            experiment = store.experiment_id(client, dataset)
+            all_tags = {"stage": stage, "dataset": dataset, "device": device or None, **tags}
+            named = run_tags(all_tags) | ({store.NOTE: description} if description else {})
+            above = parent.run_id if parent is not None else parent_run_id
+            launched = launcher.launching_run(client) if parent is None else None
+            joined = launched if launched is not None and launched.info.experiment_id == experiment else None
+            if joined is not None:
+                run = _join(client, joined, name, dataset, named, above)
+            else:
+                stored = _create(client, experiment, name, named, above)
+                run = Run(client, stored.info.run_id, experiment, name, dataset)
+                if launched is not None:
+                    launcher.link(client, launched, run.run_id, store.experiment_name(dataset))
+            run.log_params(params, existing=joined.data.params if joined is not None else None)
+        except BaseException as error:
+            if run is not None:
+                _end(run, error, ())
+            if isinstance(error, (LitemkdError, KeyboardInterrupt, SystemExit)):
+                raise
+            raise TrackingError(f"the run {name} cannot be opened in the tracking store: {error}") from error
+        token = _current.set(run)
+        try:
+            if system_metrics if system_metrics is not None else parent is None:
+                watch = start_monitor(run.run_id, resume=joined is not None)
+            try:
+                yield run
+            finally:
+                if watch is not None:
+                    watch.finish()
+        except BaseException as error:
+            _end(run, error, stopped_by)
+            raise
+        else:
+            run.close("FINISHED")
+        finally:
+            _current.reset(token)
+
+
+def _create(
+    client: MlflowClient, experiment: str, name: str, tags: dict[str, str], above: str | None
+) -> StoredRun:
+    tags = resolve_tags(tags | ({_PARENT: above} if above else {}))  # adds user, source and commit
+    return store.patiently(lambda: client.create_run(experiment, tags=tags, run_name=name))
+
+
+def _join(
+    client: MlflowClient, launched: StoredRun, name: str, dataset: str, tags: dict[str, str], above: str | None
+) -> Run:
+    run_id = launched.info.run_id
+    kept = name if launcher.is_made_up(launched.info.run_name) else launched.info.run_name
+    run = Run(client, run_id, launched.info.experiment_id, kept, dataset)
+    store.patiently(lambda: client.update_run(run_id, status="RUNNING", name=kept))
+    run.set_tags(tags | ({_PARENT: above} if above else {}))
+    return run
+
+
+def _end(run: Run, error: BaseException, stopped_by: tuple[type[BaseException], ...]) -> None:
+    """Record how the block ended, then close the run, whatever happens on the way."""
+    status = "FAILED"
+    try:
+        if isinstance(error, (KeyboardInterrupt, Terminated)):
+            status = "KILLED"
+            word = signal.Signals(error.signum).name if isinstance(error, Terminated) else "Ctrl-C"
+            run.set_tags({"litemkd.stopped": word})
+        elif isinstance(error, stopped_by):
+            status = "KILLED"
+            run.set_tags({"litemkd.stopped": str(error) or type(error).__name__})
+        elif isinstance(error, SystemExit) and not error.code:
+            status = "FINISHED"
+        else:
+            words = str(error) if isinstance(error, LitemkdError) else f"{type(error).__name__}: {error}"
+            run.set_tags({"litemkd.error": words})
+            run.log_text("".join(traceback.format_exception(error)), "traceback.txt")
+    finally:
+        run.close(status)
+
+
+@contextlib.contextmanager
+def _signals_end_the_block() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP raise `Terminated` in the main thread, where nobody else handles them."""
+    owner = os.getpid()
+
+    def end(signum: int, frame: FrameType | None) -> None:
+        if os.getpid() == owner:
+            raise Terminated(signum)
+        signal.signal(signum, signal.SIG_DFL)  # a forked worker dies of it as ever
+        os.kill(os.getpid(), signum)
+
+    taken = []
+    if threading.current_thread() is threading.main_thread():
+        for signum in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+            if signal.getsignal(signum) is signal.SIG_DFL:
+                signal.signal(signum, end)
+                taken.append(signum)
+    try:
+        yield
+    finally:
+        for signum in taken:
+            signal.signal(signum, signal.SIG_DFL)

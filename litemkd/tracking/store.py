@@ -1,0 +1,223 @@
+"""The tracking store: which one, opened safely by many processes at once, and its experiments.
+
+The store is the one the user set (`MLFLOW_TRACKING_URI` or `use_store`), else MLflow's own default, the file
+`mlflow.db` in the working directory. MLflow makes the tables of a missing SQLite file in place and without a
+lock, so processes that start together destroy each other's work; here the tables are made in a file beside it,
+under a lock, and moved into place when they are complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import shlex
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote, unquote, urlsplit
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from litemkd.errors import TrackingError
+
+T = TypeVar("T")
+_SQLITE = "sqlite:///"
+_ALREADY = {"RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"}
+NOTE = "mlflow.note.content"
+TRIES = 6  # of a statement that finds the SQLite file locked, over about 6 seconds
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The absolute path of the file of a SQLite store, None for any other store (or one in memory)."""
+    if not uri.startswith(_SQLITE):
+        return None
+    path = unquote(uri[len(_SQLITE) :].partition("?")[0])
+    return Path(path).absolute() if path and path != ":memory:" else None
+
+
+def absolute(uri: str) -> str:
+    """`uri` with a relative SQLite file made absolute: the same store for a process in another folder."""
+    path = sqlite_file(uri)
+    if path is None:
+        return uri
+    query = uri.partition("?")[2]
+    return f"{_SQLITE}{quote(str(path))}" + (f"?{query}" if query else "")
+
+
+def use_store(uri: str | None) -> str:
+    """Use the store at `uri` in this process and those it starts; with None, the environment's or the default.
+
+    Returns:
+        The store's URI.
+    """
+    if uri is not None:
+        os.environ["MLFLOW_TRACKING_URI"] = absolute(uri)
+        mlflow.set_tracking_uri(absolute(uri))
+    return store_uri()
+
+
+def store_uri() -> str:
+    """The URI of the store in use."""
+    return absolute(mlflow.get_tracking_uri())
+
+
+def connect() -> MlflowClient:
+    """A client of the store in use, which is made first where it is a missing SQLite file.
+
+    Raises:
+        TrackingError: the store cannot be opened.
+    """
+    uri = store_uri()
+    try:
+        return _connect(uri)
+    except (TrackingError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise TrackingError(
+            f"the tracking store {without_password(uri)} cannot be opened: {reason}. Check MLFLOW_TRACKING_URI "
+            f"or --tracking-uri; a store made by an older MLflow needs `mlflow db upgrade <its URI>` once"
+        ) from error
+
+
+@functools.lru_cache(maxsize=64)
+def _connect(uri: str) -> MlflowClient:
+    path = sqlite_file(uri)
+    if path is not None:
+        create_sqlite_store(path)
+    with _third_parties_quiet():
+        client = MlflowClient(uri)
+        patiently(lambda: client.search_experiments(max_results=1))  # opens the connection
+    return client
+
+
+@contextlib.contextmanager
+def _third_parties_quiet() -> Iterator[None]:
+    """Hide what MLflow uses of SQLAlchemy although it is deprecated: nobody here can mend it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
+
+
+def exists() -> bool:
+    """Whether reading the store in use would not have to make it first."""
+    path = sqlite_file(store_uri())
+    return path is None or _is_complete(path)
+
+
+def _is_complete(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
+
+
+def create_sqlite_store(path: Path) -> None:
+    """Make the tables of a SQLite store at `path`, once, however many processes ask at the same time.
+
+    Raises:
+        TrackingError: the folder cannot be written to.
+    """
+    if _is_complete(path):
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with file_lock(path.with_name(f"{path.name}.lock")):
+            if _is_complete(path):
+                return
+            part = path.with_name(f"{path.name}.part")  # one at a time: we hold the lock
+            part.unlink(missing_ok=True)
+            with _third_parties_quiet():
+                MlflowClient(f"{_SQLITE}{quote(str(part))}").search_experiments(max_results=1)
+            part.replace(path)
+    except OSError as error:
+        raise TrackingError(
+            f"the tracking store {path} cannot be made: {error.strerror or error}. Start in a folder you may "
+            f"write to, or name another store with --tracking-uri sqlite:////folder/mlflow.db"
+        ) from error
+
+
+@contextlib.contextmanager
+def file_lock(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on the file `path`, made if missing; the system frees it when a process dies."""
+    try:
+        import fcntl
+    except ImportError:  # no such locks on Windows: first use by one process at a time there
+        yield
+        return
+    with path.open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def patiently(call: Callable[[], T]) -> T:
+    """`call()`, repeated for some seconds while SQLite says that another process holds the file."""
+    for attempt in range(TRIES):
+        try:
+            return call()
+        except MlflowException as error:
+            if attempt == TRIES - 1 or "database is locked" not in str(error):
+                raise
+            time.sleep(0.1 * 2**attempt * (1 + os.getpid() % 7 / 7))  # processes do not come back in step
+    raise AssertionError("unreachable")
+
+
+def experiment_name(dataset: str) -> str:
+    """The name of a data set's experiment."""
+    return f"litemkd/{dataset}"
+
+
+def experiment_id(client: MlflowClient, dataset: str) -> str:
+    """The id of a data set's experiment, which is made if missing.
+
+    Raises:
+        TrackingError: the experiment is in the store's bin.
+    """
+    name = experiment_name(dataset)
+    found = patiently(lambda: client.get_experiment_by_name(name))
+    if found is None:
+        note = f"Few-shot action recognition on {dataset}: teachers, distilled students and what they cost."
+        try:
+            return patiently(
+                lambda: client.create_experiment(name, tags={NOTE: note, "litemkd.dataset": dataset})
+            )
+        except MlflowException as error:
+            if error.error_code not in _ALREADY:  # else another process made it just now
+                raise
+            found = patiently(lambda: client.get_experiment_by_name(name))
+    if found is None or found.lifecycle_stage != "active":
+        number = "?" if found is None else found.experiment_id
+        raise TrackingError(
+            f"the experiment {name} was deleted and is in the store's bin: take it out with "
+            f"`mlflow experiments restore --experiment-id {number}`, or empty the bin with `mlflow gc`"
+        )
+    return found.experiment_id
+
+
+def already_exists(error: MlflowException) -> bool:
+    """Whether the store refused because what was to be made is there."""
+    return error.error_code in _ALREADY
+
+
+def without_password(uri: str) -> str:
+    """`uri` as it may be shown: a password in it replaced by stars."""
+    password = urlsplit(uri).password
+    return uri.replace(f":{password}@", ":***@") if password else uri
+
+
+def ui_command() -> str:
+    """The shell command that shows the store in use in a browser, with one light server process.
+
+    For a store that is a server, the address to open instead.
+    """
+    uri = store_uri()
+    if urlsplit(uri).scheme in {"http", "https"}:
+        return without_password(uri)
+    command = "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --workers 1"
+    if sqlite_file(uri) == Path("mlflow.db").absolute():
+        return command
+    if without_password(uri) != uri:  # a secret is taken from the environment, never printed
+        return f'{command} --backend-store-uri "$MLFLOW_TRACKING_URI"'
+    return f"{command} --backend-store-uri {shlex.quote(uri)}"

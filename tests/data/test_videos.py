@@ -1,0 +1,145 @@
+"""Decoding: the right frames, in the right size, from real files; and files that are not right."""
+
+import os
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from litemkd.data import videos
+from litemkd.data.videos import count_frames, list_videos, read_video, resize_short, sample_times
+from litemkd.errors import DataError
+from tests.data.recordings import frame_numbers, numbered_frames, write_video
+
+
+@pytest.mark.parametrize(
+    ("n", "T", "times"),
+    [
+        (8, 8, [0, 1, 2, 3, 4, 5, 6, 7]),
+        (15, 8, [0, 2, 4, 6, 8, 10, 12, 14]),
+        (30, 8, [0, 4, 8, 12, 17, 21, 25, 29]),
+        (3, 6, [0, 0, 1, 1, 2, 2]),
+        (9, 1, [0]),
+        (1, 2, [0, 0]),
+    ],
+)
+def test_times_are_even_with_both_ends(n, T, times):
+    assert sample_times(n, T).tolist() == times
+
+
+def test_no_times_of_nothing():
+    with pytest.raises(DataError, match="cannot take 8 of 0 frames"):
+        sample_times(0, 8)
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("mp4", "libx264"), ("avi", "mpeg4")])
+def test_takes_the_frames_it_says_and_those_after_them(tmp_path, suffix, codec):
+    path = write_video(tmp_path / f"v.{suffix}", numbered_frames(30), codec)
+    clip = read_video(path, 8, 32)
+    assert clip.frames.shape == clip.following.shape == (8, 32, 43, 3)
+    assert clip.frames.dtype == np.uint8
+    assert clip.n_frames == 30 == count_frames(path)
+    assert clip.times.tolist() == sample_times(30, 8).tolist()
+    assert frame_numbers(clip.frames) == clip.times.tolist()
+    assert frame_numbers(clip.following) == [1, 5, 9, 13, 18, 22, 26, 28]
+    earlier, later = clip.flow_pairs()
+    assert frame_numbers(earlier) == [0, 4, 8, 12, 17, 21, 25, 28]
+    assert frame_numbers(later) == [1, 5, 9, 13, 18, 22, 26, 29]
+
+
+def test_a_wrong_count_in_the_container_does_not_matter(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "v.mp4", numbered_frames(30))
+    right = read_video(path, 8, 32)
+    monkeypatch.setattr(videos, "_count", lambda path, decode, threads: 33)
+    again = read_video(path, 8, 32)
+    assert again.n_frames == 30
+    assert np.array_equal(again.frames, right.frames)
+    assert np.array_equal(again.following, right.following)
+
+
+def test_same_size_is_not_resized_and_growing_works(tmp_path):
+    path = write_video(tmp_path / "v.mp4", numbered_frames(9))
+    assert read_video(path, 3, 48).frames.shape == (3, 48, 64, 3)
+    assert read_video(path, 3, 96).frames.shape == (3, 96, 128, 3)
+
+
+def test_shrinking_takes_area_means():
+    frame = np.zeros((8, 12, 3), np.uint8)
+    frame[::2] = 200
+    assert (resize_short(frame, 4) == 100).all()
+    assert resize_short(frame.transpose(1, 0, 2), 4).shape == (6, 4, 3)
+
+
+def test_a_recording_turned_by_its_container_comes_upright(tmp_path):
+    path = write_video(tmp_path / "v.mp4", numbered_frames(8))
+    data = path.read_bytes()
+    upright = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    turned = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+    at = data.index(upright, data.index(b"tkhd"))
+    path.write_bytes(data[:at] + turned + data[at + 36 :])
+    frames = read_video(path, 8, 48).frames
+    assert frames.shape == (8, 64, 48, 3)
+    # A quarter turn clockwise: the mark goes from the top left to the top right.
+    assert frames[:, 2:12, -8:-2].min() > 200
+    assert frames[:, 2:12, 2:8].max() < 100
+
+
+def test_a_short_recording_is_refused_or_repeated(tmp_path):
+    path = write_video(tmp_path / "v.mp4", numbered_frames(5))
+    with pytest.raises(DataError) as caught:
+        read_video(path, 8, 32)
+    assert str(caught.value) == f"{path} has 5 frames; 8 are needed"
+    clip = read_video(path, 8, 32, on_short="repeat")
+    assert frame_numbers(clip.frames) == [0, 1, 1, 2, 2, 3, 3, 4]
+    one = read_video(write_video(tmp_path / "one.mp4", numbered_frames(1)), 2, 32, on_short="repeat")
+    assert frame_numbers(one.frames) == frame_numbers(one.following) == [0, 0]
+
+
+def test_files_that_are_no_video_are_named(tmp_path):
+    text = tmp_path / "notes.mp4"
+    text.write_text("this is not a video\n" * 50)
+    with pytest.raises(DataError, match=r"cannot read video .*notes\.mp4 \(1000 bytes\): Invalid data"):
+        read_video(text, 8, 32)
+    empty = tmp_path / "empty.mp4"
+    empty.touch()
+    with pytest.raises(DataError, match=r"cannot read video .*empty\.mp4 \(0 bytes\)"):
+        read_video(empty, 8, 32)
+    whole = write_video(tmp_path / "whole.mp4", numbered_frames(30)).read_bytes()
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"cannot read video .*cut\.mp4"):
+        read_video(cut, 8, 32)
+    with pytest.raises(DataError, match=r"no video .*gone\.mp4"):
+        read_video(tmp_path / "gone.mp4", 8, 32)
+
+
+def test_videos_are_listed_by_class_and_stem(tmp_path):
+    for name in ("run/b.mp4", "run/a.AVI", "jump/x.y.mkv", "run/readme.txt", "run/.hidden.mp4", "top.mp4"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert list_videos(tmp_path) == {
+        "jump/x.y": tmp_path / "jump/x.y.mkv",
+        "run/a": tmp_path / "run/a.AVI",
+        "run/b": tmp_path / "run/b.mp4",
+    }
+    (tmp_path / "run/b.avi").touch()
+    with pytest.raises(DataError, match=r"run/b\.avi and .*run/b\.mp4 are both run/b"):
+        list_videos(tmp_path)
+    with pytest.raises(DataError, match=r"no folder .*none"):
+        list_videos(tmp_path / "none")
+
+
+@pytest.mark.data
+@pytest.mark.skipif("LITEMKD_TEST_DATA" not in os.environ, reason="LITEMKD_TEST_DATA is not set")
+def test_real_recordings():
+    folder = Path(os.environ["LITEMKD_TEST_DATA"]) / "clips"
+    sizes = {}
+    for path in sorted(folder.iterdir()):
+        clip = read_video(path, 8, 64)
+        assert clip.n_frames == count_frames(path)
+        assert clip.frames.std() > 5
+        sizes[path.name] = clip.frames.shape[1:3], clip.n_frames
+    assert sizes["people_1920x1080.mp4"] == ((64, 114), 72)
+    assert sizes["long_300frames_340x256.mp4"] == ((64, 85), 300)

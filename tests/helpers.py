@@ -1,0 +1,24 @@
+"""Small things that several tests need."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from litemkd.data.episodes import Episodes
+from litemkd.data.splits import Split, make_split
+
+
+def split_of(counts: list[int], name: str = "train") -> Split:
+    """A split whose class number c has counts[c] videos, listed in a mixed order."""
+    videos = [f"class{c:02d}/v{i:03d}" for c, count in enumerate(counts) for i in range(count)]
+    order = np.random.default_rng(7).permutation(len(videos))
+    return make_split(name, [videos[i] for i in order])
+
+
+def telling_logits(episodes: Episodes, codes: torch.Tensor) -> torch.Tensor:
+    """Logits (B, Q, W) that say of each query how often its code (V,) stands among a class's supports."""
+    support, query = codes[episodes.support], codes[episodes.query]
+    same = (query[:, :, None] == support[:, None]).float()  # (B, Q, S)
+    member = torch.nn.functional.one_hot(torch.from_numpy(episodes.support_labels), episodes.way).float()
+    return same @ member

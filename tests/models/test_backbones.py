@@ -1,0 +1,98 @@
+"""Backbones: shapes, the pooling by hand, normalisation inside, weights files."""
+
+import pytest
+import torch
+from torchvision import models as tv
+
+from litemkd.errors import CheckpointError
+from litemkd.models.backbones import BACKBONES, NORMALISATION, Backbone
+
+
+@pytest.fixture(scope="module")
+def small():
+    torch.manual_seed(0)
+    return Backbone("mobilenet_v3_small", normalise="none").eval()
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small"])
+def test_shapes_and_gradients(name):
+    torch.manual_seed(0)
+    backbone = Backbone(name)
+    frames = torch.rand(3, 3, 32, 32, requires_grad=True)
+    assert backbone.patches(frames).shape == (3, BACKBONES[name].channels, 4, 4)
+    features = backbone(frames)
+    assert features.shape == (3, BACKBONES[name].channels) == (3, backbone.channels)
+    features.sum().backward()
+    assert frames.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("name", sorted(BACKBONES))
+def test_the_table_tells_the_channels_and_known_weights(name):
+    spec = BACKBONES[name]
+    with torch.device("meta"):  # no memory, no time
+        features = Backbone(name).features
+        assert features(torch.empty(1, 3, 64, 64)).shape[1] == spec.channels
+    assert tv.get_weight(spec.imagenet).meta["num_params"] > 0
+    assert spec.imagenet.lower().replace("_", "").startswith(f"{name.replace('_', '')}weights")
+
+
+def test_pooling_by_hand(small):
+    frames = torch.rand(1, 3, 256, 192)  # a map of 8 x 6
+    with torch.no_grad():
+        plain = small.features(frames)
+        assert plain.shape[-2:] == (8, 6)
+        rows = [(0, 2), (2, 4), (4, 6), (6, 8)]
+        columns = [(0, 2), (1, 3), (3, 5), (4, 6)]  # adaptive: floor(i w / 4) to ceil((i + 1) w / 4)
+        cells = [plain[:, :, a:b, c:d].amax((2, 3)) for a, b in rows for c, d in columns]
+        torch.testing.assert_close(small(frames), torch.stack(cells).mean(0), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(NORMALISATION))
+def test_normalisation_is_inside(small, name):
+    other = Backbone("mobilenet_v3_small", normalise=name).eval()
+    other.load_state_dict(
+        small.state_dict()
+    )  # mean and std are not saved: they belong to the model's description
+    frames = torch.rand(1, 3, 32, 32)
+    mean, std = (torch.tensor(part).view(1, 3, 1, 1) for part in NORMALISATION[name])
+    with torch.no_grad():
+        torch.testing.assert_close(other(frames), small((frames - mean) / std), rtol=1e-4, atol=1e-5)
+
+
+def test_frames_do_not_mix_in_evaluation(small):
+    frames = torch.rand(4, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(small(frames)[2:3], small(frames[2:3]), rtol=1e-4, atol=1e-5)
+
+
+def test_keys_are_those_of_released_students(small):
+    assert {name.split(".")[0] for name in small.state_dict()} == {"features"}
+    whole = tv.mobilenet_v3_small(weights=None).state_dict()
+    expected = {
+        f"features.0.{name.removeprefix('features.')}" for name in whole if name.startswith("features.")
+    }
+    assert set(small.state_dict()) == expected
+    resnet = Backbone("resnet18").state_dict()
+    assert "features.0.weight" in resnet
+    assert "features.4.0.conv1.weight" in resnet
+    assert not any(name.startswith("features.8") for name in resnet)
+
+
+def test_weights_file_is_loaded(tmp_path):
+    torch.manual_seed(3)
+    whole = tv.mobilenet_v3_small(weights=None)
+    torch.save(whole.state_dict(), tmp_path / "w.pt")
+    backbone = Backbone("mobilenet_v3_small", weights=str(tmp_path / "w.pt"))
+    for one, other in zip(backbone.features[0].parameters(), whole.features.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_bad_weights_files_are_named(tmp_path):
+    with pytest.raises(CheckpointError, match=r"backbone weights .*none\.pt: no such file; give the path"):
+        Backbone("resnet18", weights=str(tmp_path / "none.pt"))
+    torch.save(tv.mobilenet_v3_small(weights=None).state_dict(), tmp_path / "small.pt")
+    with pytest.raises(CheckpointError, match=r"small\.pt: not a torchvision resnet18 state dict"):
+        Backbone("resnet18", weights=str(tmp_path / "small.pt"))
+    (tmp_path / "text.pt").write_text("hello")
+    with pytest.raises(CheckpointError, match=r"text\.pt: not a torchvision resnet18 state dict"):
+        Backbone("resnet18", weights=str(tmp_path / "text.pt"))

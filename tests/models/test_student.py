@@ -1,0 +1,87 @@
+"""The student: branches, one shared head, rows of a list of videos."""
+
+import pytest
+import torch
+from torch import nn
+
+from litemkd.models.heads import TRX
+from litemkd.models.student import DISTILL, LABEL, Student
+
+WIDTH, CHANNELS, FRAMES = 6, 5, 4
+
+
+class Means(nn.Module):
+    """A backbone of a few numbers."""
+
+    channels = CHANNELS
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, CHANNELS)
+
+    def forward(self, frames):
+        return self.linear(frames.mean((-2, -1)))
+
+
+def student_of(branches=(DISTILL, LABEL), dropout=0.0):
+    torch.manual_seed(0)
+    head = TRX(WIDTH, width=7, frames=FRAMES, dropout=0.0)
+    return Student(Means(), head, width=WIDTH, branches=branches, dropout=dropout)
+
+
+def episode():
+    torch.manual_seed(1)
+    frames = torch.rand(7, FRAMES, 3, 8, 8)
+    support, labels = torch.tensor([[0, 1, 2, 3], [6, 5, 0, 2]]), torch.tensor([[1, 0, 0, 1], [0, 1, 1, 0]])
+    return frames, support, labels, torch.tensor([[4, 5], [1, 3]])
+
+
+def test_frame_features_keep_videos_and_frames_apart():
+    student, (frames, *_) = student_of(), episode()
+    features = student.frame_features(frames)
+    assert features.shape == (7, FRAMES, CHANNELS)
+    for v, t in ((0, 0), (3, 2), (6, 3)):
+        torch.testing.assert_close(features[v, t], student.backbone(frames[v, t][None])[0])
+
+
+def test_logits_of_each_branch_are_the_heads_on_its_features():
+    student, (frames, support, labels, query) = student_of(), episode()
+    features = student.branch_features(student.frame_features(frames))
+    assert {name: x.shape for name, x in features.items()} == dict.fromkeys(
+        (DISTILL, LABEL), (7, FRAMES, WIDTH)
+    )
+    logits = student(features, support, labels, query, 2)
+    assert list(logits) == [DISTILL, LABEL]
+    for name, x in features.items():
+        torch.testing.assert_close(logits[name], student.head(x[support], labels, x[query], 2))
+    assert not torch.allclose(logits[DISTILL], logits[LABEL])
+    torch.testing.assert_close(student.predict(logits), logits[DISTILL] + logits[LABEL])
+
+
+def test_one_branch_predicts_by_itself():
+    student, (frames, *rows) = student_of((LABEL,)), episode()
+    logits = student(student.branch_features(student.frame_features(frames)), *rows, 2)
+    assert list(logits) == [LABEL]
+    assert torch.equal(student.predict(logits), logits[LABEL])
+    assert not any(DISTILL in name for name in student.state_dict())
+
+
+@pytest.mark.parametrize("branch", [DISTILL, LABEL])
+def test_a_branch_teaches_its_own_layer_and_the_shared_parts(branch):
+    student, (frames, *rows) = student_of(), episode()
+    logits = student(student.branch_features(student.frame_features(frames)), *rows, 2)
+    logits[branch].pow(2).sum().backward()
+    other = LABEL if branch == DISTILL else DISTILL
+    assert student.branches[branch].weight.grad.abs().max() > 0
+    assert student.branches[other].weight.grad is None
+    assert student.backbone.linear.weight.grad.abs().max() > 0
+    assert student.head.transformers[0].v_linear.weight.grad.abs().max() > 0
+
+
+def test_dropout_on_backbone_features_in_training_only():
+    student, (frames, *_) = student_of(dropout=0.5), episode()
+    features = student.frame_features(frames)
+    student.eval()
+    assert torch.equal(student.branch_features(features)[LABEL], student.branch_features(features)[LABEL])
+    student.train()
+    assert not torch.equal(student.branch_features(features)[LABEL], student.branch_features(features)[LABEL])

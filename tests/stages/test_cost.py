@@ -1,0 +1,122 @@
+"""Cost of configured models, and the published figures."""
+
+import json
+
+import pytest
+import torch
+
+from litemkd.config import Config
+from litemkd.stages.cost import cost_report, published_table, student_cost, teacher_cost
+
+NAMES = {
+    "cost/gmacs_per_episode",
+    "cost/gmacs_per_episode_plain",
+    "cost/gflops_per_episode",
+    "cost/gmacs_per_frame",
+    "cost/params_m",
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Many threads on a busy machine wait for one another: a hundred times slower than one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def config():
+    backbone = {"name": "resnet18", "weights": "none"}
+    head = {"width": 8, "tuples": [2]}
+    return Config.model_validate(
+        {
+            "device": "cpu",
+            "threads": 1,
+            "data": {"frames": 4, "crop": 32, "short_side": 32},
+            "episode": {"way": 3},
+            "evaluation": {"shots": [2, 1]},
+            "student": {"backbone": backbone, "width": 16, "head": head},
+            "teacher": {
+                "modalities": ["rgb", "flow"],
+                "expert": {"backbone": backbone, "width": 16, "head": head},
+                "fusion": {"feed_forward": 8},
+                "head": head,
+            },
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def published():
+    return {(row["backbone"], row["branches"], tuple(row["tuples"])): row for row in published_table()}
+
+
+@pytest.mark.parametrize(
+    ("model", "gmacs"),
+    [
+        (("resnet50", 0, (2, 3)), 1023.328),
+        (("resnet50", 0, (2,)), 999.54),
+        (("resnet18", 2, (2,)), 454.005),
+        (("mobilenet_v3_large", 2, (2,)), 72.554),
+        (("mobilenet_v3_large", 1, (2,)), 64.15),
+        (("mobilenet_v3_small", 2, (2,)), 31.029),
+    ],
+)
+def test_published_macs_are_reproduced(published, model, gmacs):
+    row = published[model]
+    assert row["gmacs_per_episode"] == pytest.approx(gmacs, rel=1e-4)
+    assert row["released_code_gmacs"] == gmacs
+    assert abs(row["deviation_percent"]) < 0.01
+    assert row["gmacs_per_episode_this_code"] < row["gmacs_per_episode"]
+    assert row["gflops_per_episode_this_code"] < row["gflops_per_episode"]
+
+
+def test_exact_flops_of_published_models(published):
+    assert published["resnet50", 0, (2, 3)]["gflops_per_episode"] == pytest.approx(2027.5, abs=0.05)
+    assert published["mobilenet_v3_large", 2, (2,)]["gflops_per_episode"] == pytest.approx(137.3, abs=0.05)
+
+
+def test_published_table_is_plain_json(published):
+    rows = list(published.values())
+    assert json.loads(json.dumps(rows)) == rows
+
+
+def test_student_metrics(config):
+    random = torch.get_rng_state()
+    metrics = student_cost(config)
+    assert set(metrics) == NAMES | {"cost/latency_ms_per_video"}
+    assert all(type(value) is float and value > 0 for value in metrics.values())
+    assert metrics["cost/gmacs_per_frame"] == pytest.approx(
+        metrics["cost/gmacs_per_episode"] / (3 * (2 + 1) * 4)
+    )
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_shot_is_the_first_of_evaluation_unless_given(config):
+    main, one = student_cost(config, latency=False), student_cost(config, shot=1, latency=False)
+    assert set(main) == NAMES
+    assert one["cost/gmacs_per_frame"] == pytest.approx(main["cost/gmacs_per_frame"])
+    assert one["cost/gmacs_per_episode"] == pytest.approx(main["cost/gmacs_per_episode"] * 2 / 3)
+
+
+def test_teacher_metrics_do_not_depend_on_whether_weights_exist(config):
+    counted, timed = teacher_cost(config), teacher_cost(config, latency=True)
+    assert set(counted) == NAMES
+    assert timed.pop("cost/latency_ms_per_video") > 0
+    assert counted == timed
+    assert counted["cost/gmacs_per_episode"] > student_cost(config, latency=False)["cost/gmacs_per_episode"]
+
+
+def test_report_says_what_was_counted(config):
+    stored = config.model_copy(update={"teacher": config.teacher.model_copy(update={"experts": "features"})})
+    full, rest = cost_report(config), cost_report(stored, latency=False)
+    assert json.loads(json.dumps(full)) == full
+    assert full["student"]["episode"]["videos"] == 9
+    assert full["student"]["latency"]["device"] == "cpu"
+    assert set(full["teacher"]["parts"]) == {"expert_rgb", "expert_flow", "fusion", "head"}
+    assert (full["teacher"]["experts_counted"], rest["teacher"]["experts_counted"]) == (True, False)
+    assert set(rest["teacher"]["parts"]) == {"fusion", "head"}
+    total = sum(part["gmacs_per_episode"] for part in full["teacher"]["parts"].values())
+    assert full["teacher"]["gmacs_per_episode"] == pytest.approx(total)

@@ -1,0 +1,148 @@
+"""The names people type: commands, MLproject entry points, and the README agree."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from litemkd.cli import main
+
+ROOT = Path(__file__).parents[1]
+COMMANDS = {"prepare", "teacher", "features", "student", "distill", "evaluate", "cost"}
+COMMON = {"--config", "--set", "--overrides", "--data-root", "--seed", "--device"}
+
+
+@pytest.fixture(scope="module")
+def entry_points() -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "MLproject").read_text(encoding="utf-8"))["entry_points"]
+
+
+@pytest.fixture(scope="module")
+def readme() -> str:
+    return (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def parse(words: list[str]) -> tuple[str, dict[str, Any]]:
+    """The command that `python -m litemkd WORDS` would run, and the values it would get; nothing is run."""
+    name, command, rest = main.resolve_command(click.Context(main), words)
+    assert name is not None
+    assert command is not None
+    with command.make_context(name, rest) as context:
+        return name, context.params
+
+
+def test_the_commands() -> None:
+    assert set(main.commands) == COMMANDS
+
+
+def test_every_command_is_an_entry_point_and_the_main_one_distils(entry_points: dict[str, Any]) -> None:
+    assert set(entry_points) == COMMANDS | {"main"}
+    assert entry_points["main"] == entry_points["distill"]
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS | {"main"}))
+def test_what_an_entry_point_starts_is_understood(entry_points: dict[str, Any], name: str) -> None:
+    entry = entry_points[name]
+    values = {key: parameter["default"] for key, parameter in entry["parameters"].items()}
+    values["overrides"] = "loss.temperature=2 seed=3"
+    line = entry["command"].format(**{key: shlex.quote(value) for key, value in values.items()})
+    python, dash_m, package, *words = shlex.split(line)
+    assert (python, dash_m, package) == ("python", "-m", "litemkd")
+    command, params = parse(words)
+    assert command == ("distill" if name == "main" else name)
+    assert params["config_file"] == Path(values["config"])
+    assert (ROOT / values["config"]).is_file()
+    assert (params["overrides"], params["seed"]) == ("loss.temperature=2 seed=3", 0)
+    assert (params["data_root"], params["device"]) == (Path("data"), "auto")
+    assert params.get("resume") is (False if "resume" in values else None)
+    assert params.get("teacher") == ("auto" if "teacher" in params else None)
+    # What the command has and the entry point lacks can still be given to `mlflow run`; not the reverse.
+    known = {parameter.name for parameter in main.commands[command].params}
+    assert set(entry["parameters"]) <= known | {"config"}
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_help_explains_every_option(name: str) -> None:
+    command = main.commands[name]
+    shown = CliRunner().invoke(main, [name, "--help"])
+    assert shown.exit_code == 0
+    options = {flag for parameter in command.params for flag in parameter.opts}
+    assert options >= COMMON
+    for parameter in command.params:
+        assert isinstance(parameter, click.Option)
+        assert parameter.help, parameter.name
+        assert parameter.opts[0] in shown.output
+    assert command.help
+    assert command.help.splitlines()[0] in " ".join(shown.output.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "value"), [([], False), (["--resume"], True), (["--resume", "false"], False)]
+)
+def test_a_switch_is_what_it_says(words: list[str], value: bool) -> None:
+    assert parse(["student", *words])[1]["resume"] is value
+    assert parse(["distill", *words, "--teacher", "new"])[1]["teacher"] == "new"
+
+
+@pytest.mark.parametrize(
+    "words", [["student", "--resume", "maybe"], ["distill", "--teacher", "old"], ["train"]]
+)
+def test_a_mistake_on_the_command_line_is_told(words: list[str]) -> None:
+    shown = CliRunner().invoke(main, words)
+    assert shown.exit_code == 2
+    assert "Error:" in shown.output
+
+
+def test_a_mistake_in_the_configuration_is_one_message_without_a_traceback() -> None:
+    shown = CliRunner().invoke(main, ["cost", "--set", "student.widht=3", "--set", "episode.way=1"])
+    assert shown.exit_code == 1
+    assert "student.width" in shown.output
+    assert "episode.way" in shown.output
+    assert "Traceback" not in shown.output
+
+
+def test_readme_names_every_command_and_every_entry_point(readme: str) -> None:
+    rows = set(re.findall(r"^\| `(\w+)`", readme, re.MULTILINE))
+    assert rows >= COMMANDS
+    assert "`main`" in readme
+    assert "mlflow run . -e distill" in readme
+
+
+def test_every_option_is_in_the_readme(readme: str) -> None:
+    flags = {
+        flag for command in main.commands.values() for parameter in command.params for flag in parameter.opts
+    }
+    missing = sorted(flag for flag in flags if flag.startswith("--") and f"`{flag}" not in readme)
+    assert not missing
+
+
+def test_command_lines_in_the_documents_are_understood(readme: str) -> None:
+    texts = [readme, *(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md")))]
+    blocks = "\n".join(re.findall(r"^```(?:bash|sh)\n(.*?)^```", "\n".join(texts), re.MULTILINE | re.DOTALL))
+    lines = [line.partition(" #")[0] for line in blocks.replace("\\\n", " ").splitlines()]
+    own = [shlex.split(line)[1:] for line in lines if line.startswith("litemkd ")]
+    assert own
+    for words in own:
+        _, params = parse(words)
+        if params["config_file"] is not None and "mine" not in str(params["config_file"]):
+            assert (ROOT / params["config_file"]).is_file(), words
+    launched = [shlex.split(line.partition("mlflow run . ")[2]) for line in lines if "mlflow run . " in line]
+    entries = yaml.safe_load((ROOT / "MLproject").read_text(encoding="utf-8"))["entry_points"]
+    assert launched
+    for words in launched:
+        assert words[words.index("-e") + 1] in entries
+        assert all("=" in value for before, value in itertools.pairwise(words) if before == "-P")
+
+
+def test_files_that_the_documents_point_at_are_there(readme: str) -> None:
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"

@@ -1,0 +1,38 @@
+"""The house rules, so that one `pytest` checks everything: lint, format, types, and who imports whom."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CHECKS = {
+    "lint": ["ruff", "check", "."],
+    "format": ["ruff", "format", "--check", "."],
+    "types": ["mypy"],
+    "imports": ["lint-imports", "--no-logo"],
+}
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_house_rules(check: str) -> None:
+    program, *words = CHECKS[check]
+    tool = Path(sys.executable).parent / program  # of this environment, whether or not it is on the search path
+    assert tool.is_file(), f"{program} is not installed beside this Python; pip install -e '.[test]' brings it"
+    environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "200"}
+    done = subprocess.run(
+        [tool, *words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, f"{' '.join(CHECKS[check])}\n{done.stdout}{done.stderr}"
+
+
+def test_files_are_short_and_say_what_they_are() -> None:
+    for path in sorted((ROOT / "litemkd").rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        name = path.relative_to(ROOT)
+        assert not text or text.startswith('"""'), f"{name} does not begin with what it is"
+        assert text.count("\n") <= 400, f"{name} has {text.count(chr(10))} lines; it probably holds two ideas"

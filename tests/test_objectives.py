@@ -1,0 +1,440 @@
+"""What a step computes, on a tiny student, clips and teacher; the teacher is frozen whatever happens."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from litemkd.config import TrainConfig
+from litemkd.data.clips import Augmentation, ClipSource
+from litemkd.data.episodes import EpisodeSampler
+from litemkd.losses import D2M, cross_entropy, d2m_loss, support_distances
+from litemkd.models.backbones import Backbone
+from litemkd.models.heads import TRX
+from litemkd.models.student import DISTILL, LABEL, Student
+from litemkd.models.teacher import Fusion, Teacher
+from litemkd.objectives import (
+    CLIPS_AT_ONCE,
+    Advisor,
+    Placed,
+    StudentObjective,
+    TeacherObjective,
+    branch_embeddings,
+    fuse_all,
+    student_classifier,
+    teacher_classifier,
+)
+from litemkd.training import CheckpointFolder, fit
+from tests.helpers import split_of
+
+CPU = torch.device("cpu")
+FRAMES, SIDE, WIDTH = 2, 32, 12
+NAMES = ("rgb", "flow", "depth")
+
+
+class FakePack:
+    """Frames in memory, in another order than the split's; a class has a colour of its own."""
+
+    T, modality, signed_dx = FRAMES, "rgb", False
+
+    def __init__(self, split):
+        self.names = tuple(sorted(split.videos))
+        rng = np.random.default_rng(0)
+        colours = {name: rng.integers(0, 256, 3) for name in split.classes}
+        noise = rng.integers(-40, 40, (len(self.names), FRAMES, 36, 40, 3))
+        plain = np.stack([colours[name.partition("/")[0]] for name in self.names])[:, None, None, None]
+        self.frames = (plain + noise).clip(0, 255).astype(np.uint8)
+
+    def rows(self, names):
+        return np.array([self.names.index(name) for name in names], np.int64)
+
+    def clip(self, row):
+        return self.frames[row]
+
+    def size(self, row):
+        return self.frames.shape[2:4]
+
+
+TRAIN, VAL = split_of([6, 7, 6, 8], "train"), split_of([5, 6, 5], "val")
+TRAIN_CLIPS = ClipSource(FakePack(TRAIN), TRAIN, crop=SIDE, device=CPU)
+VAL_CLIPS = ClipSource(FakePack(VAL), VAL, crop=SIDE, device=CPU)
+
+
+def sampler_of(split=TRAIN, shot=2, queries=1, way=3):
+    return EpisodeSampler(split, way=way, shot=shot, queries=queries, seed=0)
+
+
+def student_of(dropout=0.0, branches=(DISTILL, LABEL)):
+    torch.manual_seed(0)
+    head = TRX(WIDTH, width=8, frames=FRAMES, dropout=dropout)
+    backbone = Backbone("mobilenet_v3_small", normalise="centred")
+    return Student(backbone, head, width=WIDTH, branches=branches, dropout=dropout)
+
+
+def teacher_of(dropout=0.5):
+    torch.manual_seed(1)
+    fusion = Fusion(NAMES, WIDTH, frames=FRAMES, layers=1, feed_forward=16, dropout=dropout)
+    return Teacher(fusion, TRX(WIDTH, width=8, frames=FRAMES, dropout=dropout))
+
+
+def features_of(split):
+    """Features of each modality: a class's direction and some noise."""
+    generator = torch.Generator().manual_seed(2)
+    labels = torch.from_numpy(split.labels.copy())
+    found = {}
+    for name in NAMES:
+        directions = torch.randn(len(split.classes), 1, WIDTH, generator=generator)
+        found[name] = directions[labels] + 0.5 * torch.randn(len(labels), FRAMES, WIDTH, generator=generator)
+    return found
+
+
+def advisor_of(teacher=None):
+    teacher = teacher or teacher_of()
+    return Advisor(teacher, fuse_all(teacher.eval(), features_of(TRAIN)))
+
+
+def objective_of(model=None, advisor=None, loss=None, **more):
+    return StudentObjective(
+        model or student_of(),
+        clips=TRAIN_CLIPS,
+        sampler=sampler_of(),
+        loss=loss or D2M(),
+        augmentation=Augmentation(),
+        seed=0,
+        val_clips=VAL_CLIPS,
+        val_sampler=sampler_of(VAL),
+        val_episodes=12,
+        advisor=advisor,
+        **more,
+    )
+
+
+def teacher_objective(model):
+    return TeacherObjective(
+        model,
+        features=features_of(TRAIN),
+        sampler=sampler_of(),
+        val_features=features_of(VAL),
+        val_sampler=sampler_of(VAL),
+        val_episodes=40,
+    )
+
+
+def weights_of(model):
+    return {name: weight.clone() for name, weight in model.state_dict().items()}
+
+
+def unchanged(model, before):
+    after = model.state_dict()
+    return after.keys() == before.keys() and all(torch.equal(after[name], before[name]) for name in before)
+
+
+class Silent:
+    def __init__(self):
+        self.told = []
+
+    def log_metrics(self, metrics, step):
+        self.told.append((step, dict(metrics)))
+
+
+# Episodes and cached codes
+
+
+def test_placed_points_at_the_same_videos():
+    episodes = sampler_of()[range(3)]
+    at = Placed.of(episodes, CPU)
+    np.testing.assert_array_equal(at.videos[at.support.numpy()], episodes.support)
+    np.testing.assert_array_equal(at.videos[at.query.numpy()], episodes.query)
+    np.testing.assert_array_equal(at.query_labels.numpy(), episodes.query_labels)
+
+
+def test_embeddings_are_of_every_video_in_the_splits_order():
+    student = student_of().eval()
+    found = branch_embeddings(student, TRAIN_CLIPS)
+    assert {name: tuple(x.shape) for name, x in found.items()} == dict.fromkeys(
+        (DISTILL, LABEL), (len(TRAIN.videos), FRAMES, WIDTH)
+    )
+    assert len(TRAIN.videos) < CLIPS_AT_ONCE
+    rows = np.array([20, 3])
+    with torch.no_grad():
+        for name, x in student.branch_features(student.frame_features(TRAIN_CLIPS.centred(rows))).items():
+            torch.testing.assert_close(found[name][rows], x, rtol=1e-4, atol=1e-5)
+
+
+def test_embeddings_in_parts_are_those_at_once(monkeypatch):
+    student = student_of().eval()
+    whole = branch_embeddings(student, VAL_CLIPS)
+    monkeypatch.setattr("litemkd.objectives.CLIPS_AT_ONCE", 7)
+    for name, x in branch_embeddings(student, VAL_CLIPS).items():
+        torch.testing.assert_close(x, whole[name], rtol=1e-4, atol=1e-5)
+
+
+def test_cached_classification_is_the_models_own():
+    student = student_of(dropout=0.5).eval()
+    episodes = sampler_of(VAL)[range(4)]
+    at = Placed.of(episodes, CPU)
+    with torch.no_grad():
+        features = student.branch_features(student.frame_features(VAL_CLIPS.centred(at.videos)))
+        expected = student.predict(student(features, at.support, at.support_labels, at.query, 3))
+        found = student_classifier(student, VAL_CLIPS)(episodes)
+    assert found.shape == (4, 3, 3)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+# The student's step
+
+
+def test_a_labels_only_step_is_the_cross_entropy_of_its_branches():
+    objective = objective_of(loss=D2M(ce=1.0, ce_distill=1.0, kd=0.0, support=0.0))
+    objective.model.eval()  # no batch statistics: the same numbers in two passes
+    step = objective.step(range(2))
+    assert set(step.metrics) == {"train/loss", "train/loss_ce", "train/accuracy"}
+
+    episodes = sampler_of()[range(2)]
+    at = Placed.of(episodes, CPU)
+    frames = TRAIN_CLIPS.augmented(at.videos, Augmentation(), 0, 0)
+    features = objective.model.branch_features(objective.model.frame_features(frames))
+    logits = objective.model(features, at.support, at.support_labels, at.query, 3)
+    terms = [cross_entropy(x, at.query_labels) for x in logits.values()]
+    torch.testing.assert_close(step.loss, sum(terms))
+    right = Student.predict(logits).argmax(-1) == at.query_labels
+    assert step.metrics["train/accuracy"] == pytest.approx(100 * right.float().mean().item())
+
+
+def test_a_distilled_step_is_d2m_of_label_branch_distill_branch_and_teacher():
+    teacher = teacher_of().eval()
+    objective = objective_of(advisor=advisor_of(teacher), loss=D2M(support_form="tempered"))
+    objective.model.eval()
+    step = objective.step(range(2))
+    assert set(step.metrics) >= {"train/loss", "train/loss_ce", "train/loss_kd", "train/loss_support"}
+
+    episodes = sampler_of()[range(2)]
+    at = Placed.of(episodes, CPU)
+    features = objective.model.branch_features(
+        objective.model.frame_features(TRAIN_CLIPS.augmented(at.videos, Augmentation(), 0, 0))
+    )
+    logits = objective.model(features, at.support, at.support_labels, at.query, 3)
+    known = advisor_of(teacher)(episodes)
+    support = support_distances(features[LABEL][at.support], at.support_labels, 3)
+    terms = d2m_loss(objective.loss, logits, at.query_labels, support, known)
+    torch.testing.assert_close(step.loss, terms.loss)
+    assert step.metrics["train/loss_kd"] == pytest.approx(float(terms.kd.detach()), rel=1e-4)
+    assert step.metrics["train/loss_support"] == pytest.approx(
+        float(terms.support.detach()), rel=1e-4, abs=1e-5
+    )
+
+
+@pytest.mark.parametrize(("term", "taught"), [("ce", LABEL), ("support", LABEL), ("kd", DISTILL)])
+def test_each_term_teaches_its_branch(term, taught):
+    loss = D2M(**({"ce": 0.0, "kd": 0.0, "support": 0.0} | {term: 1.0}), support_form="tempered")
+    objective = objective_of(advisor=advisor_of(), loss=loss)
+    objective.sampler = sampler_of(way=4, shot=1)  # below four classes the support term has nothing to compare
+    objective.step(range(2)).loss.backward()
+    for name, branch in objective.model.branches.items():
+        strength = 0.0 if branch.weight.grad is None else float(branch.weight.grad.abs().max())
+        assert (strength > 1e-7) == (name == taught), (name, strength)
+    assert (
+        max(float(w.grad.abs().max()) for w in objective.model.backbone.parameters() if w.grad is not None) > 0
+    )
+
+
+def test_a_step_depends_on_its_numbers_alone():
+    objective = objective_of()
+    objective.model.eval()
+    first = objective.step(range(4, 6)).metrics
+    objective.step([9])
+    assert objective.step(range(4, 6)).metrics == first
+    assert objective.step(range(6, 8)).metrics != first
+
+
+# The teacher's advice
+
+
+def test_the_teacher_is_frozen_and_its_dropout_is_off():
+    """Fails if dropout is active: the same episodes twice, from a teacher handed over in training mode."""
+    teacher = teacher_of(dropout=0.5)
+    with torch.no_grad():
+        fused = teacher.eval().fuse(features_of(TRAIN))
+    teacher.train()
+    advisor = Advisor(teacher, fused)
+    assert not any(module.training for module in teacher.modules())
+    assert not any(weight.requires_grad for weight in teacher.parameters())
+
+    episodes = sampler_of()[range(3)]
+    at = Placed.of(episodes, CPU)
+    with torch.no_grad():
+        expected = teacher(fused[at.videos], at.support, at.support_labels, at.query, 3)
+    for _ in range(2):
+        torch.testing.assert_close(advisor(episodes).logits, expected, rtol=1e-5, atol=1e-5)
+    one, two = advisor(episodes), Advisor(teacher, fused)(episodes)
+    assert torch.equal(one.logits, two.logits)
+    assert torch.equal(one.support, two.support)
+
+
+def test_that_check_would_see_an_active_dropout():
+    teacher, fused = teacher_of(dropout=0.5).train(), torch.randn(len(TRAIN.videos), FRAMES, WIDTH)
+    episodes = sampler_of()[range(3)]
+    one, two = (teacher_classifier(teacher, fused)(episodes) for _ in range(2))
+    assert not torch.allclose(one, two, rtol=1e-5, atol=1e-5)
+
+
+def test_advice_is_constant_and_complete():
+    advisor = advisor_of()
+    episodes = sampler_of()[range(2)]
+    known = advisor(episodes)
+    assert known.logits.shape == (2, 3, 3)
+    assert known.support.shape == (2, 3, 2)
+    for value in (known.logits, known.support):
+        assert not value.requires_grad
+        assert not value.is_inference()  # else backward refuses it
+    expected = support_distances(advisor.fused[episodes.support], torch.from_numpy(episodes.support_labels), 3)
+    torch.testing.assert_close(known.support, expected)
+
+
+def test_training_the_student_leaves_the_teacher_as_it_is():
+    teacher = teacher_of()
+    advisor = advisor_of(teacher)
+    objective = objective_of(advisor=advisor)
+    before, episodes = weights_of(teacher), sampler_of()[range(3)]
+    first = advisor(episodes)
+    optimizer = torch.optim.SGD(objective.model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+    started = weights_of(objective.model)
+    for number in range(2):
+        objective.model.train()
+        objective.step([number]).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert not unchanged(objective.model, started)
+    assert unchanged(teacher, before)
+    assert all(weight.grad is None for weight in teacher.parameters())
+    assert not any(module.training for module in teacher.modules())
+    after = advisor(episodes)
+    assert torch.equal(first.logits, after.logits)
+    assert torch.equal(first.support, after.support)
+
+
+def test_the_teacher_is_no_part_of_the_student():
+    objective = objective_of(advisor=advisor_of())
+    owned = {id(part) for part in [*objective.model.modules(), *objective.model.parameters()]}
+    teacher = objective.advisor.teacher
+    assert not owned & {id(part) for part in [*teacher.modules(), *teacher.parameters()]}
+    assert set(objective.model.state_dict()) == set(student_of().state_dict())
+
+
+def test_even_a_teacher_set_to_training_later_says_the_same():
+    advisor, episodes = advisor_of(), sampler_of()[range(3)]
+    first = advisor(episodes)
+    advisor.teacher.train()
+    assert torch.equal(advisor(episodes).logits, first.logits)
+
+
+# Validation and batch norm
+
+
+def test_validation_is_of_the_fixed_list():
+    objective = objective_of()
+    objective.model.eval()
+    one, two = objective.validate(objective.model), objective.validate(objective.model)
+    np.testing.assert_array_equal(one.accuracies, two.accuracies)
+    assert one.accuracies.shape == (12,)
+    assert one.classes == VAL.classes
+    assert one.confusion.sum() == 12 * 3
+
+
+def test_recalibration_sets_batch_norm_to_the_train_clips():
+    objective = objective_of()
+    model = copy.deepcopy(objective.model).eval()
+    objective.recalibrate(model, len(TRAIN.videos))
+    assert not model.training
+    first = next(module for module in model.modules() if isinstance(module, nn.BatchNorm2d))
+    with torch.no_grad():
+        frames = TRAIN_CLIPS.centred(np.arange(len(TRAIN.videos))).flatten(0, 1)
+        maps = model.backbone.features[0][0][0]((frames - model.backbone.mean) / model.backbone.std)
+    torch.testing.assert_close(first.running_mean, maps.mean((0, 2, 3)), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(first.running_var, maps.var((0, 2, 3)), rtol=1e-3, atol=1e-4)
+    again = copy.deepcopy(objective.model).eval()
+    objective.recalibrate(again, len(TRAIN.videos))
+    assert unchanged(again, weights_of(model))
+    for name, weight in objective.model.named_parameters():
+        assert torch.equal(weight, dict(model.named_parameters())[name])
+
+
+def test_recalibration_asks_for_no_more_clips_than_there_are():
+    objective = objective_of()
+    objective.recalibrate(objective.model, 10_000)
+
+
+# The teacher's own training
+
+
+@pytest.mark.parametrize("at_once", [1, 5, 512])
+def test_extracted_features_are_the_trained_function(at_once):
+    teacher, features = teacher_of().eval(), features_of(TRAIN)
+    expected = teacher.fuse(features).detach()
+    torch.testing.assert_close(fuse_all(teacher, features, at_once), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_teachers_step_is_the_cross_entropy_on_fused_features():
+    teacher = teacher_of().eval()
+    objective = teacher_objective(teacher)
+    step = objective.step(range(3))
+    at = Placed.of(sampler_of()[range(3)], CPU)
+    fused = teacher.fuse(features_of(TRAIN))
+    videos = torch.from_numpy(at.videos)
+    logits = teacher(fused, videos[at.support], at.support_labels, videos[at.query], 3)
+    torch.testing.assert_close(step.loss, cross_entropy(logits, at.query_labels), rtol=1e-4, atol=1e-5)
+    assert step.metrics["train/loss"] == step.metrics["train/loss_ce"] == pytest.approx(step.loss.item())
+    step.loss.backward()
+    assert all(weight.grad is not None for weight in teacher.parameters())
+
+
+def test_a_teacher_learns_what_can_be_learned(tmp_path):
+    objective = teacher_objective(teacher_of(dropout=0.0))
+    train = TrainConfig(
+        episodes=48, accumulate=8, batch=8, lr=0.01, optimizer="adam", schedule="constant", validations=2
+    )
+    progress = fit(
+        objective,
+        train,
+        seed=0,
+        device=CPU,
+        tracker=Silent(),
+        checkpoints=CheckpointFolder(tmp_path, {"a": "b"}),
+    )
+    assert progress.best_accuracy > 60  # a guess is right in a third
+
+
+def test_a_distillation_from_end_to_end(tmp_path):
+    teacher = teacher_of()
+    before = weights_of(teacher)
+    objective = objective_of(model=student_of(dropout=0.1), advisor=advisor_of(teacher))
+    train = TrainConfig(
+        episodes=4, accumulate=2, batch=2, validations=2, average=0.9, recalibrate=8, momentum=0.9
+    )
+    tracker = Silent()
+    progress = fit(
+        objective,
+        train,
+        seed=0,
+        device=CPU,
+        tracker=tracker,
+        checkpoints=CheckpointFolder(tmp_path, {"a": "b"}),
+    )
+    assert unchanged(teacher, before)
+    assert not teacher.training
+    assert progress.episodes == 4
+    told = {name for _, metrics in tracker.told for name in metrics}
+    assert told == {
+        "train/loss",
+        "train/loss_ce",
+        "train/loss_kd",
+        "train/loss_support",
+        "train/accuracy",
+        "train/lr",
+        "val/accuracy",
+        "val/accuracy_ci95",
+    }
+    objective.model.eval()
+    assert objective.validate(objective.model).accuracy.mean == progress.best_accuracy
