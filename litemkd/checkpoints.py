@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,21 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from litemkd.errors import CheckpointError
+from litemkd.files import write_text, write_whole
 
 WEIGHTS, DESCRIPTION = "weights.safetensors", "model.json"
-
-
-def write_whole(path: Path, write: Any) -> None:
-    """Call `write(beside)` with a path beside `path`, then rename: readers see the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(beside)
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
@@ -55,7 +42,7 @@ def save_model(directory: Path, model: nn.Module, description: Mapping[str, Any]
     weights = {name: tensor.detach().contiguous().cpu() for name, tensor in model.state_dict().items()}
     write_whole(directory / WEIGHTS, lambda beside: save_file(weights, beside))
     text = json.dumps(dict(description), indent=2, sort_keys=True) + "\n"
-    write_whole(directory / DESCRIPTION, lambda beside: beside.write_text(text, encoding="utf-8"))
+    write_text(directory / DESCRIPTION, text)
     return directory
 
 

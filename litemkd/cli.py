@@ -5,18 +5,22 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import shlex
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
 from litemkd.config import Config, load_config
-from litemkd.errors import LitemkdError
+from litemkd.errors import ConfigError, LitemkdError, Terminated, TrackingError
 
 DEFAULT_CONFIG = Path("experiments/toy/default.yaml")
+if TYPE_CHECKING:
+    from litemkd.tracking import Promotion
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -48,8 +52,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _terminated)
 
 
-def _terminated(*_: object) -> None:
-    sys.exit(143)
+def _terminated(signum: int, _: object) -> None:
+    raise Terminated(signum)
 
 
 def configured(command: F) -> F:
@@ -65,10 +69,11 @@ def configured(command: F) -> F:
         device: str | None,
         **rest: Any,
     ) -> Any:
-        chosen = [*overrides.split(), *settings]
+        chosen = [*_words(overrides), *settings]
         for key, value in (("data.root", data_root), ("seed", seed), ("device", device)):
-            if value is not None:
-                chosen.append(f"{key}={value}")
+            if value is not None:  # in quotes where it is text: a folder may be called 2024, or `no`
+                quoted = value if isinstance(value, int) else json.dumps(str(value), ensure_ascii=False)
+                chosen.append(f"{key}={quoted}")
         return command(load_config(config_file or DEFAULT_CONFIG, chosen), **rest)
 
     for option in (
@@ -99,6 +104,13 @@ def configured(command: F) -> F:
     return cast(F, run)
 
 
+def _words(overrides: str) -> list[str]:
+    try:
+        return shlex.split(overrides)
+    except ValueError as error:
+        raise ConfigError([f"--overrides {overrides!r}: {error}; quotes must be closed"]) from None
+
+
 def flag(name: str, help_text: str) -> Callable[[F], F]:
     """A switch that also takes true or false, as MLproject parameters do."""
     return click.option(
@@ -116,14 +128,40 @@ choosing_teacher = click.option(
 )
 
 
+def tracked(command: F) -> F:
+    """A command that writes runs: what earlier ones left open or unsent is settled first, and told."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        from litemkd.tracking import close_orphans, send_unsent
+
+        for line in close_orphans():
+            click.echo(line, err=True)
+        try:
+            for line in send_unsent():
+                click.echo(f"sent what was kept for later: {line}", err=True)
+        except TrackingError as error:
+            click.echo(str(error), err=True)
+        return command(*args, **kwargs)
+
+    return cast(F, run)
+
+
 def _close(name: str, version: int) -> None:
     from litemkd.tracking import ui_command
 
     click.echo(f"registered model: {name} version {version}\nbrowse the runs:  {ui_command()}")
 
 
+def _tell_changes(*promotions: Promotion) -> None:
+    for promotion in promotions:
+        for change in promotion.changes:
+            click.echo(change)
+
+
 @main.command()
 @configured
+@tracked
 def prepare(config: Config) -> None:
     """Read raw videos and make what training reads: frames of every modality, and packs of them."""
     from litemkd.stages.build import build_device
@@ -141,6 +179,7 @@ def prepare(config: Config) -> None:
 
 @main.command()
 @configured
+@tracked
 @resumable
 @choosing_teacher
 def teacher(config: Config, resume: bool, teacher: str) -> None:
@@ -158,6 +197,7 @@ def teacher(config: Config, resume: bool, teacher: str) -> None:
 
 @main.command()
 @configured
+@tracked
 @resumable
 @choosing_teacher
 def features(config: Config, resume: bool, teacher: str) -> None:
@@ -175,6 +215,7 @@ def features(config: Config, resume: bool, teacher: str) -> None:
 
 @main.command()
 @configured
+@tracked
 @resumable
 def student(config: Config, resume: bool) -> None:
     """Train the student on labels alone: what distillation is compared with."""
@@ -184,14 +225,15 @@ def student(config: Config, resume: bool) -> None:
     from litemkd.tracking import promote
 
     trained = student_stage(config, prepare_data(config), build_device(config), resume=resume)
-    promote(trained.name)
     for shot, test in trained.tests.items():
         click.echo(f"student, labels only, {shot}-shot: {test.accuracy} % on the test classes")
+    _tell_changes(promote(trained.name))
     _close(trained.name, trained.version)
 
 
 @main.command()
 @configured
+@tracked
 @resumable
 @choosing_teacher
 @flag("--no-baseline", "Leave out the labels-only student that the distilled one is laid beside.")
@@ -211,13 +253,13 @@ def distill(config: Config, resume: bool, teacher: str, no_baseline: bool) -> No
         resume=resume,
     )
     click.echo(f"\n{outcome_words(outcome)}\n")
-    for promotion in outcome.promotions:
-        click.echo(str(promotion))
+    _tell_changes(*outcome.promotions)
     _close(outcome.distilled.name, outcome.distilled.version)
 
 
 @main.command()
 @configured
+@tracked
 @click.option(
     "--model", metavar="URI", help="models:/NAME@ALIAS, models:/NAME/VERSION or a folder; the champion."
 )

@@ -59,6 +59,7 @@ class DataConfig(Section):
     )
     derive: dict[Modality, Literal["dis", "joints"]] = {}  # how a modality with no videos of its own is made
     on_bad_clip: Literal["error", "skip"] = "error"
+    on_unlisted_class: Literal["error", "skip"] = "error"  # a class folder that stands in no list
     workers: PositiveInt | None = None  # processes of prepare; all cores when not given
     toy: ToyConfig = ToyConfig()
 

@@ -40,5 +40,13 @@ class EpisodeError(LitemkdError):
     """An episode that cannot be made or cannot be classified."""
 
 
+class Terminated(SystemExit):
+    """The process was asked to end by a signal; the exit code is the shell's for that signal. No mistake."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(128 + signum)
+        self.signum = signum
+
+
 class TrackingError(LitemkdError):
     """The tracking store or the model registry refused, or does not hold what was asked for."""

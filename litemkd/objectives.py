@@ -47,6 +47,12 @@ def _accuracy(logits: Tensor, labels: Tensor) -> float:
     return 100.0 * float((logits.argmax(-1) == labels).float().mean())
 
 
+def _refuse_training(model: nn.Module, where: str) -> None:
+    """Dropout and batch statistics would go into what is told as the model's figures."""
+    if any(module.training for module in model.modules()):
+        raise ValueError(f"{where}: the model is in training mode; call its eval() first")
+
+
 def embed(
     function: Callable[[Tensor], dict[str, Tensor]], clips: ClipSource, videos: np.ndarray | None = None
 ) -> dict[str, Tensor]:
@@ -60,12 +66,22 @@ def embed(
 
 
 def branch_embeddings(student: Student, clips: ClipSource) -> dict[str, Tensor]:
-    """Features of every branch of a student in eval mode for all videos of a split: name -> (V, T, D)."""
+    """Features of every branch of a student for all videos of a split: name -> (V, T, D).
+
+    Raises:
+        ValueError: the student is in training mode.
+    """
+    _refuse_training(student, "branch_embeddings")
     return embed(lambda frames: student.branch_features(student.frame_features(frames)), clips)
 
 
 def student_classifier(student: Student, clips: ClipSource) -> Classifier:
-    """Logits of any episode of the split, from codes computed once a video. `student` is in eval mode."""
+    """Logits of any episode of the split, from codes computed once a video.
+
+    Raises:
+        ValueError: the student is in training mode.
+    """
+    _refuse_training(student, "student_classifier")
     with torch.inference_mode():
         codes = {name: student.head.encode(x) for name, x in branch_embeddings(student, clips).items()}
 
@@ -78,7 +94,12 @@ def student_classifier(student: Student, clips: ClipSource) -> Classifier:
 
 
 def teacher_classifier(teacher: Teacher, fused: Tensor) -> Classifier:
-    """Logits of any episode of the split with these fused features (V, T, D). `teacher` is in eval mode."""
+    """Logits of any episode of the split with these fused features (V, T, D).
+
+    Raises:
+        ValueError: the teacher is in training mode.
+    """
+    _refuse_training(teacher, "teacher_classifier")
     with torch.inference_mode():
         code = teacher.head.encode(fused)
     return lambda episodes: match_rows(teacher.head.match, code, episodes, fused.device)
@@ -232,7 +253,12 @@ class TeacherObjective:
 
 
 def fuse_all(teacher: Teacher, features: Mapping[str, Tensor], at_once: int = 512) -> Tensor:
-    """Fused features (V, T, D) of all videos, in parts, without gradient. `teacher` is in eval mode."""
+    """Fused features (V, T, D) of all videos, in parts, without gradient.
+
+    Raises:
+        ValueError: the teacher is in training mode.
+    """
+    _refuse_training(teacher, "fuse_all")
     total = len(next(iter(features.values())))
     with torch.inference_mode():
         parts = [

@@ -105,7 +105,7 @@ def fit(
     resume: bool = False,
     label: str = "train",
 ) -> Progress:
-    """Train `objective.model` and leave it with the weights that were best on val.
+    """Train `objective.model` and leave it in eval mode with the weights that were best on val.
 
     Args:
         objective: model, loss and validation.
@@ -176,6 +176,7 @@ def fit(
                 checkpoints.save(_state(progress, model, optimizer, scaler, averaged))
     best = load_state(checkpoints.best)
     model.load_state_dict(best["model"])
+    model.eval()
     return progress
 
 

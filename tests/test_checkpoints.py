@@ -17,9 +17,9 @@ from litemkd.checkpoints import (
     read_weights,
     save_model,
     save_state,
-    write_whole,
 )
 from litemkd.errors import CheckpointError
+from litemkd.files import write_whole
 
 
 def names(folder):

@@ -167,7 +167,7 @@ def test_unreadable_files_are_named(tmp_path):
         ("student.head.dropout=1", "student.head.dropout: 1 given; input should be less than 1"),
         (
             "student.backbone.name=resnet19",
-            "student.backbone.name: 'resnet19' given; input should be 'resnet18', ",
+            "student.backbone.name: 'resnet19' given; input should be 'conv4', 'resnet18', ",
         ),
         (
             "teacher.modalities=[rgb,sound]",
@@ -190,6 +190,15 @@ def test_unreadable_files_are_named(tmp_path):
         ),
         ("teacher.head.tuples=[9]", "teacher.head.tuples: [9] given"),
         ("teacher.expert.head.tuples=[9]", "teacher.expert.head.tuples: [9] given"),
+        ("episode.way=3", "loss.support: 0.5 given; with episode.way = 3 the support term has no gradient"),
+        (
+            "student.backbone.name=conv4",
+            "student.backbone.weights: 'imagenet' given; conv4 has none, `none` or a file would do",
+        ),
+        (
+            "teacher.expert.backbone.name=conv4",
+            "teacher.expert.backbone.weights: 'imagenet' given; conv4 has none",
+        ),
         ("student.train.batch=3", "student.train.batch: 3 given; it must divide student.train.accumulate = 16"),
         ("student.train.episodes=4", "student.train.episodes: 4 given; at least one step of"),
     ],
@@ -197,6 +206,12 @@ def test_unreadable_files_are_named(tmp_path):
 def test_each_mistake_is_told_with_key_value_and_remedy(override, told):
     message = one(overrides=[override])
     assert message.startswith(told), message
+
+
+def test_what_makes_those_possible():
+    load_config(None, ["episode.way=3", "loss.support=0"])
+    load_config(None, ["episode.way=4"])
+    load_config(None, ["student.backbone.name=conv4", "student.backbone.weights=none"])
 
 
 def test_milestones_without_their_schedule():

@@ -25,15 +25,6 @@ def make_student(branches=("distill", "label"), name="mobilenet_v3_small"):
     return Student(Backbone(name), head, width=DIM, branches=branches, dropout=0.5)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Many threads on a busy machine wait for one another: a hundred times slower than one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def student():
     return make_student()

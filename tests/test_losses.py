@@ -18,6 +18,7 @@ from litemkd.losses import (
     pearson_distance,
     standardise,
     support_distances,
+    unexplained,
 )
 
 B, Q, W = 2, 7, 5
@@ -85,6 +86,7 @@ def batch():
         "targets": torch.randint(0, W, (B, Q), generator=generator),
         "support": draw(B, W, W - 1),
         "teacher_support": draw(B, W, W - 1),
+        "features": draw(6, 4, 3),
     }
 
 
@@ -94,7 +96,7 @@ def loss_of(spec, batch):
         {"label": batch["label"], "distill": batch["distill"]},
         batch["targets"],
         batch["support"],
-        Knowledge(batch["teacher"], batch["teacher_support"]),
+        Knowledge(batch["teacher"], batch["teacher_support"], batch["features"]),
     )
 
 
@@ -161,6 +163,7 @@ def test_terms_of_weight_zero_are_absent(batch):
     assert not D2M(kd=0, support=0).uses_teacher
     assert D2M(kd=0).uses_teacher
     assert D2M(support=0).uses_teacher
+    assert D2M(kd=0, support=0, feature=1).uses_teacher
 
 
 def test_without_a_teacher_only_labels_count(batch):
@@ -182,11 +185,47 @@ def test_metrics_are_the_unweighted_terms(batch):
     )
 
 
+# The feature term.
+
+
+def test_a_constant_guess_explains_nothing_and_the_truth_all():
+    torch.manual_seed(0)
+    plain = 5 * torch.randn(40, 8, 6, dtype=torch.float64) + 3
+    spread, middle = torch.std_mean(plain, dim=(0, 1), correction=0)
+    goal = (plain - middle) / spread
+    near(unexplained(torch.zeros_like(goal), goal), 1.0)  # the mean of every number, whatever is seen
+    near(unexplained(goal, goal), 0.0)
+    near(unexplained(0.5 * goal, goal), 0.25)
+
+
+def test_the_feature_term_is_the_mean_square_error_with_its_weight(batch):
+    guess = torch.randn(6, 4, 3, dtype=torch.float64, requires_grad=True)
+    knowledge = Knowledge(batch["teacher"], batch["teacher_support"], batch["features"].requires_grad_())
+    logits = {"label": batch["label"], "distill": batch["distill"]}
+    spec = D2M(kd=0, support=0, ce=0.5, feature=3.0)
+    terms = d2m_loss(spec, logits, batch["targets"], None, knowledge, guess)
+    error = np.mean((guess.detach().numpy() - batch["features"].detach().numpy()) ** 2)
+    near(terms.feature, error)
+    near(terms.loss, 0.5 * ce(rows(batch["label"]), batch["targets"].flatten()) + 3.0 * error)
+    assert terms.as_metrics()["train/loss_feature"] == pytest.approx(error)
+    terms.loss.backward()
+    assert guess.grad.abs().max() > 0
+    assert batch["features"].grad is None  # the teacher's
+    # Without a weight, or without a guess, there is no such term.
+    for without, projected in ((D2M(), guess), (spec, None)):
+        assert d2m_loss(without, logits, batch["targets"], None, knowledge, projected).feature is None
+
+
+# Gradients.
+
+
 @pytest.mark.parametrize("form", ["published", "tempered"])
 @pytest.mark.parametrize("standardised", [False, True])
 def test_gradients_are_those_of_the_values(batch, form, standardised):
     spec = D2M(support_form=form, standardise_logits=standardised, ce_distill=0.3)
-    batch = {name: x[:1, :2] for name, x in batch.items()}  # two rows are enough, and quick
+    batch = {name: x[:1, :2] for name, x in batch.items() if name != "features"} | {
+        "features": batch["features"]
+    }  # two rows are enough, and quick
     inputs = tuple(batch[name].clone().requires_grad_() for name in ("label", "distill", "support"))
 
     def loss(label, distill, support):

@@ -66,11 +66,11 @@ def sampler_of(split=TRAIN, shot=2, queries=1, way=3):
     return EpisodeSampler(split, way=way, shot=shot, queries=queries, seed=0)
 
 
-def student_of(dropout=0.0, branches=(DISTILL, LABEL)):
+def student_of(dropout=0.0, branches=(DISTILL, LABEL), guess=None):
     torch.manual_seed(0)
     head = TRX(WIDTH, width=8, frames=FRAMES, dropout=dropout)
     backbone = Backbone("mobilenet_v3_small", normalise="centred")
-    return Student(backbone, head, width=WIDTH, branches=branches, dropout=dropout)
+    return Student(backbone, head, width=WIDTH, branches=branches, dropout=dropout, guess=guess)
 
 
 def teacher_of(dropout=0.5):
@@ -93,6 +93,10 @@ def features_of(split):
 def advisor_of(teacher=None):
     teacher = teacher or teacher_of()
     return Advisor(teacher, fuse_all(teacher.eval(), features_of(TRAIN)))
+
+
+def told(advisor, episodes):
+    return advisor(episodes, episodes.compact()[0])
 
 
 def objective_of(model=None, advisor=None, loss=None, **more):
@@ -216,7 +220,7 @@ def test_a_distilled_step_is_d2m_of_label_branch_distill_branch_and_teacher():
         objective.model.frame_features(TRAIN_CLIPS.augmented(at.videos, Augmentation(), 0, 0))
     )
     logits = objective.model(features, at.support, at.support_labels, at.query, 3)
-    known = advisor_of(teacher)(episodes)
+    known = told(advisor_of(teacher), episodes)
     support = support_distances(features[LABEL][at.support], at.support_labels, 3)
     terms = d2m_loss(objective.loss, logits, at.query_labels, support, known)
     torch.testing.assert_close(step.loss, terms.loss)
@@ -240,9 +244,36 @@ def test_each_term_teaches_its_branch(term, taught):
     )
 
 
+def test_the_feature_term_teaches_the_distill_branch_and_the_guess():
+    advisor = advisor_of()
+    objective = objective_of(
+        student_of(guess=WIDTH), advisor, D2M(ce=0.0, kd=0.0, support=0.0, feature=1.0, ce_distill=0.0)
+    )
+    step = objective.step(range(2))
+    step.loss.backward()
+    assert objective.model.guess.weight.grad.abs().max() > 0
+    assert objective.model.branches[DISTILL].weight.grad.abs().max() > 0
+    taught = objective.model.branches[LABEL].weight.grad
+    assert taught is None or not taught.any()
+    assert step.metrics["train/loss_feature"] == pytest.approx(float(step.loss.detach()))
+
+    videos = sampler_of()[range(2)].compact()[0]
+    goal = advisor.standardised[videos]
+    objective.model.guess.weight.data.zero_()
+    objective.model.guess.bias.data.zero_()
+    guessed = objective.step(range(2)).metrics["train/loss_feature"]
+    assert guessed == pytest.approx(float(goal.pow(2).mean()), rel=1e-5)
+
+
+def test_without_a_guess_there_is_no_feature_term():
+    objective = objective_of(advisor=advisor_of(), loss=D2M(feature=1.0))
+    assert "train/loss_feature" not in objective.step(range(2)).metrics
+
+
 def test_a_step_depends_on_its_numbers_alone():
-    objective = objective_of()
-    objective.model.eval()
+    objective = (
+        objective_of()
+    )  # in training mode: with the running statistics of new weights all logits are alike
     first = objective.step(range(4, 6)).metrics
     objective.step([9])
     assert objective.step(range(4, 6)).metrics == first
@@ -267,23 +298,38 @@ def test_the_teacher_is_frozen_and_its_dropout_is_off():
     with torch.no_grad():
         expected = teacher(fused[at.videos], at.support, at.support_labels, at.query, 3)
     for _ in range(2):
-        torch.testing.assert_close(advisor(episodes).logits, expected, rtol=1e-5, atol=1e-5)
-    one, two = advisor(episodes), Advisor(teacher, fused)(episodes)
+        torch.testing.assert_close(told(advisor, episodes).logits, expected, rtol=1e-5, atol=1e-5)
+    one, two = told(advisor, episodes), told(Advisor(teacher, fused), episodes)
     assert torch.equal(one.logits, two.logits)
     assert torch.equal(one.support, two.support)
 
 
 def test_that_check_would_see_an_active_dropout():
     teacher, fused = teacher_of(dropout=0.5).train(), torch.randn(len(TRAIN.videos), FRAMES, WIDTH)
-    episodes = sampler_of()[range(3)]
-    one, two = (teacher_classifier(teacher, fused)(episodes) for _ in range(2))
+    one, two = (teacher.head.encode(fused) for _ in range(2))
     assert not torch.allclose(one, two, rtol=1e-5, atol=1e-5)
+
+
+def test_a_model_in_training_mode_is_refused():
+    teacher, student = teacher_of().train(), student_of().train()
+    fused = torch.randn(len(TRAIN.videos), FRAMES, WIDTH)
+    for name, call in (
+        ("fuse_all", lambda: fuse_all(teacher, features_of(TRAIN))),
+        ("teacher_classifier", lambda: teacher_classifier(teacher, fused)),
+        ("student_classifier", lambda: student_classifier(student, TRAIN_CLIPS)),
+        ("branch_embeddings", lambda: branch_embeddings(student, TRAIN_CLIPS)),
+    ):
+        with pytest.raises(ValueError, match=f"{name}: the model is in training mode; call its eval"):
+            call()
+    student.eval().head.train()  # a part is enough
+    with pytest.raises(ValueError, match="training mode"):
+        student_classifier(student, TRAIN_CLIPS)
 
 
 def test_advice_is_constant_and_complete():
     advisor = advisor_of()
     episodes = sampler_of()[range(2)]
-    known = advisor(episodes)
+    known = told(advisor, episodes)
     assert known.logits.shape == (2, 3, 3)
     assert known.support.shape == (2, 3, 2)
     for value in (known.logits, known.support):
@@ -291,6 +337,10 @@ def test_advice_is_constant_and_complete():
         assert not value.is_inference()  # else backward refuses it
     expected = support_distances(advisor.fused[episodes.support], torch.from_numpy(episodes.support_labels), 3)
     torch.testing.assert_close(known.support, expected)
+    whole = Advisor(advisor.teacher, advisor.fused)(episodes, np.arange(len(TRAIN.videos))).features
+    torch.testing.assert_close(whole.mean((0, 1)), torch.zeros(WIDTH), rtol=0, atol=1e-5)
+    torch.testing.assert_close(whole.std((0, 1), correction=0), torch.ones(WIDTH), rtol=0, atol=1e-4)
+    assert torch.equal(known.features, whole[episodes.compact()[0]])
 
 
 def test_training_the_student_leaves_the_teacher_as_it_is():
@@ -298,7 +348,7 @@ def test_training_the_student_leaves_the_teacher_as_it_is():
     advisor = advisor_of(teacher)
     objective = objective_of(advisor=advisor)
     before, episodes = weights_of(teacher), sampler_of()[range(3)]
-    first = advisor(episodes)
+    first = told(advisor, episodes)
     optimizer = torch.optim.SGD(objective.model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
     started = weights_of(objective.model)
     for number in range(2):
@@ -310,7 +360,7 @@ def test_training_the_student_leaves_the_teacher_as_it_is():
     assert unchanged(teacher, before)
     assert all(weight.grad is None for weight in teacher.parameters())
     assert not any(module.training for module in teacher.modules())
-    after = advisor(episodes)
+    after = told(advisor, episodes)
     assert torch.equal(first.logits, after.logits)
     assert torch.equal(first.support, after.support)
 
@@ -325,9 +375,9 @@ def test_the_teacher_is_no_part_of_the_student():
 
 def test_even_a_teacher_set_to_training_later_says_the_same():
     advisor, episodes = advisor_of(), sampler_of()[range(3)]
-    first = advisor(episodes)
+    first = told(advisor, episodes)
     advisor.teacher.train()
-    assert torch.equal(advisor(episodes).logits, first.logits)
+    assert torch.equal(told(advisor, episodes).logits, first.logits)
 
 
 # Validation and batch norm
@@ -424,6 +474,7 @@ def test_a_distillation_from_end_to_end(tmp_path):
     )
     assert unchanged(teacher, before)
     assert not teacher.training
+    assert not any(part.training for part in objective.model.modules())
     assert progress.episodes == 4
     told = {name for _, metrics in tracker.told for name in metrics}
     assert told == {
@@ -436,5 +487,4 @@ def test_a_distillation_from_end_to_end(tmp_path):
         "val/accuracy",
         "val/accuracy_ci95",
     }
-    objective.model.eval()
     assert objective.validate(objective.model).accuracy.mean == progress.best_accuracy

@@ -5,14 +5,15 @@ Features are looked up by name, never by position, so a missing clip can not shi
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from litemkd.checkpoints import write_whole
 from litemkd.errors import DataError
+from litemkd.files import write_text, write_whole
 
 FUSED = "mm_features"  # folder of the teacher's fused features
 RECORD = "made_from.json"
@@ -28,21 +29,20 @@ def feature_folder(dataset_dir: Path, modality: str) -> Path:
 def write_features(folder: Path, features: Mapping[str, np.ndarray], made_from: Mapping[str, str]) -> None:
     """Write (T, D) features of videos `class/video`, then the record of what they were made from."""
     record = folder / RECORD
-    record.unlink(missing_ok=True)  # until all are written, the folder is of no known origin
+    write_text(record, "{}\n")  # until all are written, they are ours, but of nothing in particular
     for name, values in features.items():
-        array = np.asarray(values, dtype=np.float32)
-        write_whole(folder / name / FILE, lambda beside, array=array: _save(beside, array))
+        write_whole(folder / name / FILE, functools.partial(_save, np.asarray(values, dtype=np.float32)))
     text = json.dumps(dict(made_from), indent=2, sort_keys=True)
-    write_whole(record, lambda beside: beside.write_text(text, encoding="utf-8"))
+    write_text(record, text)
 
 
-def _save(path: Path, array: np.ndarray) -> None:
+def _save(array: np.ndarray, path: Path) -> None:
     with path.open("wb") as file:
         np.save(file, array, allow_pickle=False)
 
 
 def made_from(folder: Path) -> dict[str, str] | None:
-    """What the features of a folder were made from, or None if that is not recorded."""
+    """What the features of a folder were made from; empty if writing was interrupted, None if not ours."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):

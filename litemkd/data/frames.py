@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import io
 import os
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from litemkd.errors import DataError
+from litemkd.files import whole_folder
 
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -123,28 +120,10 @@ def write_frames(clip_folder: Path, frames: np.ndarray, quality: int = 95) -> No
         raise DataError(
             f"frames for {clip_folder} are {frames.shape} {frames.dtype}; (T, H, W, 3) uint8 is needed"
         )
-    clip_folder = Path(clip_folder)
-    clip_folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = clip_folder.with_name(f".{clip_folder.name}.{os.getpid()}")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
-    try:
+    with whole_folder(Path(clip_folder)) as beside:
         digits = len(str(len(frames)))
         for t, frame in enumerate(frames, 1):
             # Chroma at full resolution: flow lives in it, and thin coloured bones too.
             subsampling = 0 if quality >= 90 else 2
             name = beside / f"{t:0{digits}}.jpg"
             Image.fromarray(frame).save(name, quality=quality, subsampling=subsampling)
-        if clip_folder.exists():
-            shutil.rmtree(clip_folder)
-        beside.replace(clip_folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file, waiting for others; the system lets go of it when the process ends, however it ends."""
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -112,6 +113,26 @@ def make_clips(jobs: list[Job], workers: int, label: str, progress: bool) -> lis
     return failed
 
 
+@contextlib.contextmanager
+def worker_pool(workers: int, work: str) -> Iterator[ProcessPoolExecutor]:
+    """Processes for `work` (named in the error) that end with this one, however it ends.
+
+    Raises:
+        DataError: a process was killed.
+    """
+    # Spawned, not forked: torch and OpenCV have threads that a fork would break.
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
+    try:
+        yield pool
+    except BrokenProcessPool as error:
+        raise DataError(
+            f"one of {workers} processes that {work} was killed (out of memory?); what is made is kept: "
+            "run it again with fewer workers"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def _start_worker() -> None:
     """In a worker: one thread for OpenCV, and an end when the parent ends.
 
@@ -134,17 +155,7 @@ def _results(jobs: list[Job], workers: int) -> Iterator[tuple[str, str | None]]:
         for job in jobs:
             yield job.name, _make(job)
         return
-    # Spawned, not forked: torch and OpenCV have threads that a fork would break.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
-    try:
+    with worker_pool(workers, "prepare clips") as pool:
         futures = {pool.submit(_make, job): job.name for job in jobs}
         for future in as_completed(futures):
             yield futures[future], future.result()
-    except BrokenProcessPool as error:
-        raise DataError(
-            f"one of {workers} processes that prepare clips was killed (out of memory?); what is made is kept: "
-            "run it again with fewer workers"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)

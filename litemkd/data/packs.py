@@ -22,9 +22,10 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from litemkd.data.frames import frame_files, frame_folder, frame_size, locked, read_files
+from litemkd.data.frames import frame_files, frame_folder, frame_size, read_files
 from litemkd.data.videos import resize_short, resized
 from litemkd.errors import DataError
+from litemkd.files import locked
 
 FORMAT = 1
 _Item = TypeVar("_Item")
@@ -39,7 +40,7 @@ class FramePack:
         modality: rgb, flow, depth or skeleton.
         T: frames a clip.
         names: "class/video" of each clip, in the order of the rows.
-        digest: sha256 of the content (names, sizes, pixels); the same on any machine for the same pixels.
+        digest: sha256 of the content (names, sizes, pixels, and whether dx is signed); the same on any machine.
         signed_dx: channel 0 is a movement in x about 128 (made by `encode_flow`), so mirroring negates it.
     """
 
@@ -129,7 +130,8 @@ def build_pack(
         )
     threads = workers or os.cpu_count() or 1
     files = _each(videos, lambda name: frame_files(source / name, T), threads)
-    key = _key(files, videos, modality, T, short_side)
+    signed_dx = _signed_dx(source)
+    key = _key(files, videos, modality, T, short_side, signed_dx)
     names_key = hashlib.sha256("\n".join(videos).encode()).hexdigest()[:8]
     stem = f"{modality}_l{T}_s{short_side or 'full'}_{names_key}_"
     packs = Path(dataset_dir) / "packs"
@@ -142,7 +144,7 @@ def build_pack(
                     shutil.rmtree(old)
                 building = packs / f".building_{target.name}"
                 building.mkdir()
-                about = {"key": key, "modality": modality, "T": T, "signed_dx": _signed_dx(source)}
+                about = {"key": key, "modality": modality, "T": T, "signed_dx": signed_dx}
                 try:
                     _fill(building, about, videos, files, short_side, threads, progress)
                     building.replace(target)
@@ -251,7 +253,8 @@ def _fill(
             hashes = _each(range(len(videos)), write, threads, bar)
         out.flush()
         os.fsync(handle)
-    content = hashlib.sha256(f"{T}\n".encode())
+    # Signed or not decides what mirroring gives, so it is part of what was seen.
+    content = hashlib.sha256(f"{T}{' signed' * about['signed_dx']}\n".encode())
     for name, (height, width), clip_hash in zip(videos, sizes.tolist(), hashes, strict=True):
         content.update(f"{name}\t{height}\t{width}\t{clip_hash}\n".encode())
     index = {"format": FORMAT, **about, "short_side": short_side, "digest": content.hexdigest()}
@@ -280,9 +283,16 @@ def _each(
     return results
 
 
-def _key(files: list[list[Path]], videos: Sequence[str], modality: str, T: int, short_side: int | None) -> str:
+def _key(
+    files: list[list[Path]],
+    videos: Sequence[str],
+    modality: str,
+    T: int,
+    short_side: int | None,
+    signed_dx: bool,
+) -> str:
     """A digest of all that decides a pack's content, as far as the file system knows without reading."""
-    digest = hashlib.sha256(f"{FORMAT} {modality} {T} {short_side}\n".encode())
+    digest = hashlib.sha256(f"{FORMAT} {modality} {T} {short_side}{' signed' * signed_dx}\n".encode())
     for name, paths in zip(videos, files, strict=True):
         digest.update(f"{name}\n".encode())
         for path in paths:

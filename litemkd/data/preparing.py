@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from litemkd.data.frames import frame_files, frame_folder, frame_folder_path, locked
+from litemkd.data.frames import frame_files, frame_folder, frame_folder_path
 from litemkd.data.making import Job, make_clips
 from litemkd.data.videos import list_videos
 from litemkd.errors import DataError
+from litemkd.files import locked, write_text
 from litemkd.modalities.skeleton import Bones
 
 NOTE = "prepare.json"
@@ -197,15 +198,19 @@ def _check_settings(folder: Path, settings: dict[str, Any], remake: bool) -> Non
     if note.is_file():
         try:
             before = json.loads(note.read_text(encoding="utf-8"))
-            differ = [f"{k}: {before[k]} then, {v} now" for k, v in settings.items() if before[k] != v]
+            differ = [k for k, v in settings.items() if before[k] != v]
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{note} is damaged ({error!r}); delete {folder} to make the frames anew"
             ) from error
+        if differ == ["encoding"] and not remake:  # says what the pixels mean, does not change them
+            write_text(note, json.dumps(settings, indent=1) + "\n")
+            return
         if differ and not remake:
+            words = "; ".join(f"{k}: {before[k]} then, {settings[k]} now" for k in differ)
             raise DataError(
-                f"{folder} was made with other settings ({'; '.join(differ)}); delete it to make the frames "
-                "anew, go back to those settings, or use another dataset folder"
+                f"{folder} was made with other settings ({words}); delete it to make the frames anew, go back "
+                "to those settings, or use another dataset folder"
             )
         if not differ and not remake:
             return
@@ -216,9 +221,7 @@ def _check_settings(folder: Path, settings: dict[str, Any], remake: bool) -> Non
         raise DataError(
             f"{folder} holds frames that were not made here (no {NOTE}); they are left alone: move them"
         )
-    beside = note.with_name(f".{NOTE}.{os.getpid()}")
-    beside.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-    beside.replace(note)
+    write_text(note, json.dumps(settings, indent=1) + "\n")
 
 
 def _encoding(source: Path, method: str) -> str:

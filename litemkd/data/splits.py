@@ -7,7 +7,6 @@ a text file of lines `class/video`, as in the published splits (`trainlist03.txt
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from litemkd.errors import DataError
+from litemkd.files import write_text
 
 SPLITS = ("train", "val", "test")
 VIDEO_SUFFIXES = (
@@ -223,12 +223,8 @@ def write_splits(folder: Path, splits: Mapping[str, Split]) -> None:
     """
     _check_disjoint(splits, "the splits to write")
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     for name, split in splits.items():
-        path = folder / f"{name}list03.txt"
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        beside.write_text("".join(f"{video}\n" for video in split.videos), encoding="utf-8")
-        beside.replace(path)
+        write_text(folder / f"{name}list03.txt", "".join(f"{video}\n" for video in split.videos))
 
 
 def check_enough(split: Split, shot: int, queries: int, way: int) -> None:

@@ -10,20 +10,20 @@ A clip is a pure function of (seed, class, clip number, settings): any clip can 
 
 from __future__ import annotations
 
+import functools
 import json
-import multiprocessing
 import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from litemkd.data.making import worker_pool
 from litemkd.data.toy_actions import ACTIONS
 from litemkd.data.toy_motion import perform
 from litemkd.data.toy_render import (
@@ -35,6 +35,7 @@ from litemkd.data.toy_render import (
 )
 from litemkd.data.toy_tracks import Action
 from litemkd.errors import DataError
+from litemkd.files import write_text, write_whole
 from litemkd.seeding import numpy_generator
 
 #: Frames a second of the videos.
@@ -159,7 +160,9 @@ def make_toy(
     _claim(folder, settings)
     for split in ("train", "val", "test"):
         lines = [f"{name}/{_stem(name, c)}\n" for name in toy_classes(split) for c in range(clips_per_class)]
-        _write_text(folder / "splits" / "toy" / f"{split}list03.txt", "".join(lines))
+        write_text(folder / "splits" / "toy" / f"{split}list03.txt", "".join(lines))
+    # Read by preparing: these pictures are movements, so that mirroring negates the one in x.
+    write_text(folder / _FOLDERS["flow"] / "encoding.json", json.dumps({"encoding": "flow_xy"}) + "\n")
     jobs = [
         (folder, index, number, settings)
         for index, action in enumerate(ACTIONS)
@@ -184,16 +187,9 @@ def _run(jobs: list[_Job], workers: int | None) -> Iterator[int]:
             yield _write_clips([job])
         return
     chunks = [jobs[i : i + 8] for i in range(0, len(jobs), 8)]
-    # Spawned, not forked: the caller may have threads (torch, OpenCV) that a fork would copy half-way.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        futures = [pool.submit(_write_clips, chunk) for chunk in chunks]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    with worker_pool(workers, "make toy clips") as pool:
+        for future in as_completed([pool.submit(_write_clips, chunk) for chunk in chunks]):
+            yield future.result()
 
 
 def _write_clips(jobs: Iterable[_Job]) -> int:
@@ -204,21 +200,23 @@ def _write_clips(jobs: Iterable[_Job]) -> int:
         clip = make_clip(action, number, settings)
         for kind, path in _paths(folder, action.name, number).items():
             if not path.exists():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
-                if kind == "joints":
-                    np.save(part, clip.joints)
-                else:
-                    _write_video(part, clip.pictures[kind], exact=kind != "rgb")
-                part.replace(path)
+                write_whole(path, functools.partial(_write_file, clip, kind))
         count += 1
     return count
+
+
+def _write_file(clip: ToyClip, kind: str, path: Path) -> None:
+    if kind == "joints":
+        with path.open("wb") as file:
+            np.save(file, clip.joints)
+    else:
+        _write_video(path, clip.pictures[kind], exact=kind != "rgb")
 
 
 def _write_video(path: Path, pictures: NDArray[np.uint8], exact: bool) -> None:
     """Encode (T, H, W, 3) as H.264; `exact` keeps every colour, for pictures whose colours are measurements."""
     codec, pixels, quality = ("libx264rgb", "rgb24", "0") if exact else ("libx264", "yuv420p", "14")
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream(codec, rate=RATE, options={"crf": quality, "preset": "ultrafast"})
         assert isinstance(stream, av.VideoStream)
         stream.height, stream.width = pictures.shape[1:3]
@@ -251,7 +249,7 @@ def _claim(folder: Path, settings: ToySettings) -> None:
             raise DataError(
                 f"{folder} has videos but no toy.json, so they are not a toy data set; choose another data root"
             )
-        _write_text(path, json.dumps(wanted, indent=2) + "\n")
+        write_text(path, json.dumps(wanted, indent=2) + "\n")
         return
     try:
         found = json.loads(path.read_text())
@@ -271,10 +269,3 @@ def _claim(folder: Path, settings: ToySettings) -> None:
             f"{folder} holds a toy data set made with {', '.join(other)}; "
             "remove the folder or choose another data root"
         )
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text)
-    part.replace(path)

@@ -48,16 +48,16 @@ _RING: Point = (0.3, 0.1, 0.45)
 _TRAIN: Sequence[Action] = (
     Action("raise_arm_sideways", "train", _RAISE_SIDE),
     Action("lower_arm_sideways", "train", backwards(_RAISE_SIDE)),
-    Action("raise_arm_forwards", "train", {"right_hand": even(DOWN, FRONT, UP)}),
+    Action("raise_arm_forwards", "test", {"right_hand": even(DOWN, FRONT, UP)}),
     Action("raise_both_arms", "train", _RAISE_BOTH),
     Action("lower_both_arms", "train", backwards(_RAISE_BOTH)),
-    Action("spread_arms_from_front", "train", both(even(FRONT, (0.7, 0.05, 0.7), SIDE))),
-    Action("close_arms_to_front", "train", both(even(SIDE, (0.7, 0.05, 0.7), FRONT))),
-    Action("wave_low", "train", {"right_hand": even(DOWN, (0.75, -0.6, 0.2), DOWN)}, repeats=True),
+    Action("spread_arms_from_front", "val", both(even(FRONT, (0.7, 0.05, 0.7), SIDE))),
+    Action("close_arms_to_front", "val", both(even(SIDE, (0.7, 0.05, 0.7), FRONT))),
+    Action("wave_low", "val", {"right_hand": even(DOWN, (0.75, -0.6, 0.2), DOWN)}, repeats=True),
     Action("wave_both_high", "train", both(even(UP, (0.7, 0.65, 0.1), UP)), repeats=True),
     Action(
         "punch_once",
-        "train",
+        "val",
         {
             **both(even(CHEST, CHEST)),
             "right_hand": timed((0, CHEST), (0.45, CHEST), (0.65, FRONT), (1, CHEST)),
@@ -75,16 +75,16 @@ _TRAIN: Sequence[Action] = (
     ),
     Action(
         "clap_in_front",
-        "train",
+        "val",
         both(even((-0.2, -0.1, 0.75), (0.7, -0.1, 0.6), (-0.2, -0.1, 0.75))),
         repeats=True,
     ),
-    Action("clap_overhead", "train", both(even((-0.22, 0.9, 0.15), SIDE, (-0.22, 0.9, 0.15))), repeats=True),
+    Action("clap_overhead", "test", both(even((-0.22, 0.9, 0.15), SIDE, (-0.22, 0.9, 0.15))), repeats=True),
     Action("windmill_out", "train", both(circle((0.05, 0.0, 0.2), 0.93, "front", 270, 1))),
     Action("windmill_in", "train", both(circle((0.05, 0.0, 0.2), 0.93, "front", 270, -1))),
     Action(
         "crawl_stroke",
-        "train",
+        "test",
         {
             "right_hand": circle((0.2, 0.05, 0.1), 0.88, "side", 270, -1),
             "left_hand": circle((0.2, 0.05, 0.1), 0.88, "side", 90, -1),
@@ -99,7 +99,7 @@ _TRAIN: Sequence[Action] = (
     ),
     Action(
         "jump_up",
-        "train",
+        "val",
         {
             "crouch": timed((0, 0), (0.35, 0.3), (0.5, 0), (0.75, 0), (0.85, 0.2), (1, 0)),
             "jump": timed((0, 0), (0.45, 0), (0.65, 0.28), (0.85, 0), (1, 0)),
@@ -108,7 +108,7 @@ _TRAIN: Sequence[Action] = (
     ),
     Action(
         "jumping_jack",
-        "train",
+        "test",
         {
             **both(even(DOWN, SIDE, UP, SIDE, DOWN)),
             "right_foot": even(FOOT, (0.45, -0.88, 0), FOOT),
@@ -120,11 +120,11 @@ _TRAIN: Sequence[Action] = (
     Action("bow", "train", {"bend": even(0, 65, 65, 0)}),
     Action(
         "bend_sideways",
-        "train",
+        "test",
         {"lean": even(0, 30, 0, -30, 0), "right_hand": even(DOWN, DOWN), "left_hand": even(DOWN, UP, DOWN)},
     ),
-    Action("twist_chest", "train", {"twist": even(0, 50, 0, -50, 0), **both(even(SIDE, SIDE))}, repeats=True),
-    Action("turn_away", "train", {"turn": even(0, 90, 180)}),
+    Action("twist_chest", "val", {"twist": even(0, 50, 0, -50, 0), **both(even(SIDE, SIDE))}, repeats=True),
+    Action("turn_away", "test", {"turn": even(0, 90, 180)}),
     Action(
         "throw_overhand",
         "train",
@@ -142,7 +142,7 @@ _TRAIN: Sequence[Action] = (
     ),
     Action(
         "throw_underhand",
-        "train",
+        "val",
         {
             "right_hand": timed((0, DOWN), (0.4, BACK), (0.6, LOW), (0.8, (0.0, 0.3, 0.9)), (1, DOWN)),
             "bend": timed((0, 0), (0.4, 25), (0.8, 0), (1, 0)),
@@ -151,7 +151,7 @@ _TRAIN: Sequence[Action] = (
     ),
     Action(
         "touch_toe",
-        "train",
+        "test",
         {
             "bend": even(0, 75, 0),
             "right_hand": even(DOWN, (-0.1, -0.9, 0.35), DOWN),
@@ -178,19 +178,19 @@ _TRAIN: Sequence[Action] = (
     ),
     Action(
         "row",
-        "train",
+        "val",
         {**both(even((0.1, -0.2, 0.9), (0.25, -0.3, 0.15), (0.1, -0.2, 0.9))), "bend": even(30, -12, 30)},
         repeats=True,
     ),
     Action(
         "saw",
-        "train",
+        "test",
         {"right_hand": even((0.0, -0.55, 0.8), (0.15, -0.6, -0.25), (0.0, -0.55, 0.8)), "bend": even(20, 20)},
         repeats=True,
     ),
     Action(
         "drum",
-        "train",
+        "test",
         {
             "right_hand": even((0.1, 0.3, 0.7), (0.1, -0.45, 0.65), (0.1, 0.3, 0.7)),
             "left_hand": even((0.1, -0.45, 0.65), (0.1, 0.3, 0.7), (0.1, -0.45, 0.65)),
@@ -199,15 +199,15 @@ _TRAIN: Sequence[Action] = (
     ),
     Action(
         "salute",
-        "train",
+        "val",
         {"right_hand": timed((0, DOWN), (0.35, (0.05, 0.42, 0.2)), (0.7, (0.05, 0.42, 0.2)), (1, DOWN))},
     ),
     Action(
-        "hands_on_head", "train", both(timed((0, DOWN), (0.45, (-0.05, 0.62, 0.1)), (1, (-0.05, 0.62, 0.1))))
+        "hands_on_head", "test", both(timed((0, DOWN), (0.45, (-0.05, 0.62, 0.1)), (1, (-0.05, 0.62, 0.1))))
     ),
     Action(
         "step_sideways",
-        "train",
+        "val",
         {
             "shift": even(0, 0.35, 0),
             "right_foot": even(FOOT, (0.4, -0.9, 0), FOOT, FOOT, FOOT),
@@ -225,7 +225,7 @@ _TRAIN: Sequence[Action] = (
     ),
     Action(
         "swing_arms",
-        "train",
+        "test",
         {
             "right_hand": even((0.1, -0.6, 0.75), (0.15, -0.75, -0.6), (0.1, -0.6, 0.75)),
             "left_hand": even((0.15, -0.75, -0.6), (0.1, -0.6, 0.75), (0.15, -0.75, -0.6)),

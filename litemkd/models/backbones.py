@@ -77,7 +77,7 @@ class Backbone(nn.Module):
             the model cannot forget it.
 
     Raises:
-        CheckpointError: a weights file that is missing or of another architecture.
+        CheckpointError: a weights file that is missing or of another architecture, or cannot be downloaded.
     """
 
     mean: Tensor
@@ -91,7 +91,7 @@ class Backbone(nn.Module):
         self.pooling = pooling
         self.motion = normalise == "motion"
         self.channels = spec.channels * (POOLED**2 if pooling == "flatten" else 1)
-        whole = spec.build(weights=spec.imagenet if weights == "imagenet" else None)
+        whole = _with_imagenet_weights(spec) if weights == "imagenet" else spec.build(weights=None)
         if weights not in ("none", "imagenet"):
             _load_torchvision_weights(whole, Path(weights), name)
         # The last two children are the pooling and the classifier in every model of the table.
@@ -114,6 +114,19 @@ class Backbone(nn.Module):
         patches = self.patches(frames.flatten(0, -4))
         features = patches.flatten(1) if self.pooling == "flatten" else patches.mean((-2, -1))
         return features.unflatten(0, frames.shape[:-3])
+
+
+def _with_imagenet_weights(spec: BackboneSpec) -> nn.Module:
+    try:
+        return spec.build(weights=spec.imagenet)
+    except (OSError, RuntimeError) as error:  # no network, no such file there, half a file
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        address = tv.get_weight(spec.imagenet).url if spec.imagenet else ""
+        raise CheckpointError(
+            f"backbone weights {spec.imagenet}: cannot be downloaded ({error}). They are fetched once from "
+            f"{address} and kept in {folder}: put the file there, or give the path of a torchvision state dict "
+            "as `weights`, or `none` for random ones"
+        ) from error
 
 
 def _load_torchvision_weights(model: nn.Module, path: Path, name: str) -> None:

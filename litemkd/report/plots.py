@@ -23,7 +23,7 @@ def learning_curves(
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     losses, accuracies = figure.subplots(1, 2)
     figure.suptitle(title)
-    for name in ("train/loss", "train/loss_ce", "train/loss_kd", "train/loss_support"):
+    for name in ("train/loss", "train/loss_ce", "train/loss_kd", "train/loss_support", "train/loss_feature"):
         points = records.get(name, ())
         if points:
             steps, values = np.asarray(points, dtype=float).T

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 
 from litemkd.config import Config, digest_of, flatten
 from litemkd.data.clips import ClipSource
-from litemkd.evaluation import Classifier, Evaluation, evaluate
+from litemkd.evaluation import Classifier, Evaluation, Interval, evaluate
 from litemkd.report.plots import confusion_matrix, learning_curves
 from litemkd.stages.prepare import Prepared
-from litemkd.tracking import Run, stage_run
+from litemkd.tracking import Run, model_name, register, stage_run
 from litemkd.training import CheckpointFolder, Progress
 
 
@@ -32,9 +33,19 @@ class Recorder:
             self.points.setdefault(name, []).append((step, value))
 
     def finish(self, progress: Progress, title: str) -> None:
-        """Log the learning curves and a table of the validations."""
+        """Log the learning curves, a table of the validations, and the accuracy that the run stands for.
+
+        MLflow shows the last value of a metric as the run's. The model that is kept is the best one on val, so
+        where that is an earlier one its accuracy becomes the last point, after the curves are drawn.
+        """
         self.run.log_figure(learning_curves(progress.history, self.points, title), "learning_curves.png")
         self.run.log_table([dict(record) for record in progress.history], "validations.json")
+        accuracy, half = progress.best_accuracy, progress.best_ci95
+        best = {"val/best_accuracy": accuracy, "val/best_accuracy_ci95": half}
+        self.run.log_metrics(best, progress.best_episode)
+        if progress.best_episode != progress.episodes:
+            self.run.log_metrics({"val/accuracy": accuracy, "val/accuracy_ci95": half}, progress.episodes)
+        self.run.set_tags({"best_episode": progress.best_episode})
 
 
 def protocol(config: Config, data: Prepared) -> str:
@@ -42,7 +53,8 @@ def protocol(config: Config, data: Prepared) -> str:
     e = config.evaluation
     return (
         f"{config.episode.way}-way {e.shots[0]}-shot, {config.data.frames} frames, {e.val_episodes} val "
-        f"episodes of seed {e.seed}, {e.queries} queries a class, data {data.digest}"
+        f"episodes of seed {e.seed}, {e.queries} {'query' if e.queries == 1 else 'queries'} a class, "
+        f"data {data.digest}"
     )
 
 
@@ -97,7 +109,8 @@ def device_name(device: torch.device) -> str:
     """The device in words."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"cpu, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"cpu, {threads} thread{'s' * (threads > 1)}"
 
 
 def evaluate_split(
@@ -148,6 +161,29 @@ def log_test(run: Run, evaluations: Mapping[int, Evaluation], label: str) -> Non
         np.mean([evaluation.episodes_per_second for evaluation in evaluations.values()])
     )
     run.log_metrics(metrics, 0)
+
+
+def log_and_register(
+    run: Run,
+    config: Config,
+    data: Prepared,
+    kind: Literal["teacher", "student"],
+    folder: Path,
+    progress: Progress,
+    test: Interval,
+    tags: Mapping[str, str],
+    title: str,
+) -> int:
+    """Log a saved model with what it reached, and make it the next registered version; returns its number."""
+    model_id = run.log_model(
+        folder,
+        name=kind,
+        step=progress.best_episode,
+        metrics={"val/accuracy": progress.best_accuracy, "test/accuracy": test.mean},
+        tags=tags,
+    )
+    description = f"{title}: {test} % on the test classes of {config.data.dataset}, {protocol(config, data)}."
+    return register(model_id, model_name(config.data.dataset, kind), tags, description)
 
 
 def log_data(run: Run, config: Config, data: Prepared, context: str) -> None:

@@ -29,13 +29,17 @@ def student_cost(config: Config, shot: int | None = None, latency: bool = True) 
     return metrics(measure_student(config, shot, latency))
 
 
-def teacher_cost(config: Config, shot: int | None = None, latency: bool = False) -> dict[str, float]:
+def teacher_cost(
+    config: Config, shot: int | None = None, latency: bool = False, width: int | None = None
+) -> dict[str, float]:
     """Metrics `cost/…` of the configured teacher with its experts; arguments as in `student_cost`.
+
+    `width` is D of features that lie on disk, where it is not that of the configured experts.
 
     Making the modalities from RGB is not counted; nor are experts whose features lie on disk. Latency is not
     measured by default: it takes all weights once more, 2.5 GB for three ResNet50 experts.
     """
-    return metrics(measure_whole_teacher(config, shot, latency))
+    return metrics(measure_whole_teacher(config, shot, latency, width))
 
 
 def cost_report(config: Config, shot: int | None = None, latency: bool = True) -> dict[str, Any]:
@@ -57,10 +61,12 @@ def measure_student(config: Config, shot: int | None = None, latency: bool = Tru
     return measure(student, _episode(config, shot), device=build_device(config), latency=latency)
 
 
-def measure_whole_teacher(config: Config, shot: int | None = None, latency: bool = False) -> Cost:
+def measure_whole_teacher(
+    config: Config, shot: int | None = None, latency: bool = False, width: int | None = None
+) -> Cost:
     """`teacher_cost` before it is put in words."""
     teacher, frames = config.teacher, config.data.frames
-    width = teacher.expert.width
+    width = width or teacher.expert.width
     # Without latency nothing is computed, and several hundred million weights need not exist; the head's do.
     with _own_random_state(), torch.device("cpu" if latency else "meta"):
         model = build_teacher(teacher, width, frames, config.seed)

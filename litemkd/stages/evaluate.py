@@ -33,10 +33,11 @@ def evaluate_stage(
         What was evaluated, and its results by number of shots.
 
     Raises:
-        CheckpointError: no such model, or one that is not a student for this number of frames and crop.
+        CheckpointError: no such folder, or a model that is not a student for this number of frames and crop.
+        TrackingError: no such registered model.
     """
     source = model or f"models:/{model_name(config.data.dataset, 'student')}@champion"
-    folder = _download(source) if source.startswith("models:/") else Path(source)
+    folder = download(source) if source.startswith("models:") else Path(source)
     loaded = load_model(folder)
     if not isinstance(loaded, Student):
         raise CheckpointError(f"{source}: holds a teacher; a student would do")
@@ -59,15 +60,3 @@ def evaluate_stage(
         tests = evaluate_split(config, data, classify, "test", e.shots, e.test_episodes, "evaluate")
         log_test(run, tests, source)
     return source, tests
-
-
-def _download(source: str) -> Path:
-    name, at, version = source.removeprefix("models:/").partition("@")
-    if not at:
-        name, _, version = name.partition("/")
-    if not name or not version:
-        raise CheckpointError(
-            f"{source}: not the address of a registered model; "
-            "models:/NAME@ALIAS or models:/NAME/VERSION would do"
-        )
-    return download(name, version)

@@ -26,12 +26,29 @@ from litemkd.stages.prepare import Prepared
 SplitFeatures = dict[str, Tensor]
 
 
+def refuse_foreign(config: Config) -> None:
+    """Check, before anything is trained, that features can be written without writing over the user's own.
+
+    Raises:
+        DataError: a folder holds features without a record of their origin (released ones, say).
+    """
+    own = config.teacher.modalities if config.teacher.experts == "train" else ()
+    folders = {str(modality): feature_folder(config.dataset_dir, modality) for modality in own}
+    folders[FUSED] = config.dataset_dir / "feature" / FUSED
+    for name, folder in folders.items():
+        if folder.is_dir() and any(folder.iterdir()) and made_from(folder) is None:
+            use = "to use them set teacher.experts=features, " if name in own else ""
+            raise DataError(
+                f"{folder}: holds features of unknown origin; {use}to have {name} features made anew move the "
+                "folder away"
+            )
+
+
 def expert_features(
     config: Config, data: Prepared, modality: str, expert: Student, fingerprint: str, device: torch.device
 ) -> SplitFeatures:
     """Features of one modality by its expert, read from disk if they are of this expert."""
     folder = feature_folder(config.dataset_dir, modality)
-    _refuse_foreign(folder, modality)
     if (kept := _kept(config, data, folder, fingerprint, device)) is not None:
         return kept
     expert.to(device).eval()
@@ -59,7 +76,6 @@ def fused_features(
 ) -> SplitFeatures:
     """Fused features of all videos by `teacher.fuse`, written in the released layout."""
     folder = config.dataset_dir / "feature" / FUSED
-    _refuse_foreign(folder, FUSED)
     if (kept := _kept(config, data, folder, fingerprint, device)) is not None:
         return kept
     teacher.to(device).eval()
@@ -96,12 +112,3 @@ def _write(folder: Path, data: Prepared, made: SplitFeatures, origin: Mapping[st
         split: Split = data.splits[name]
         named |= dict(zip(split.videos, values.cpu().numpy(), strict=True))
     write_features(folder, named, {**origin, "data": data.digest})
-
-
-def _refuse_foreign(folder: Path, modality: str) -> None:
-    # Features without a record are the user's own (released ones, say); never write over them.
-    if folder.is_dir() and any(folder.iterdir()) and made_from(folder) is None:
-        raise DataError(
-            f"{folder}: holds features of unknown origin; to use them set teacher.experts=features, "
-            f"to have {modality} features made anew move the folder away"
-        )

@@ -10,7 +10,7 @@ from litemkd.config import Config, digest_of
 from litemkd.data.episodes import EpisodeSampler
 from litemkd.data.packs import FramePack, build_pack
 from litemkd.data.preparing import PrepareReport, choose_method, prepare_modality
-from litemkd.data.splits import Split, read_splits
+from litemkd.data.splits import Split, class_of, read_splits
 from litemkd.data.toy import make_toy
 from litemkd.errors import DataError
 from litemkd.stages.build import build_workers
@@ -94,6 +94,8 @@ def prepare(config: Config) -> Prepared:
             on_bad_clip=data.on_bad_clip,
         )
         dropped |= {name for name, _ in reports[modality].skipped}
+        if data.on_unlisted_class == "error":
+            _refuse_unlisted(config, modality, reports[modality], splits)
     # A clip that is bad in one modality is left out of all, so that every model sees the same data.
     splits = {name: split.without(dropped) for name, split in splits.items()}
     for split in splits.values():
@@ -121,6 +123,17 @@ def _split_folder(config: Config) -> Path:
         if (folder := base / "splits" / name).is_dir():
             return folder
     return config.source_dir / "splits" / name
+
+
+def _refuse_unlisted(config: Config, modality: str, report: PrepareReport, splits: dict[str, Split]) -> None:
+    listed = {name for split in splits.values() for name in split.classes}
+    strange = sorted({class_of(video) for video in report.unlisted} - listed)
+    if strange:
+        raise DataError(
+            f"{config.source_dir}: {modality} has class folders that stand in no list of {_split_folder(config)}: "
+            f"{', '.join(strange[:5])}{f' and {len(strange) - 5} more' if len(strange) > 5 else ''}; add their clips "
+            "to a list, correct the folders' names, or leave them out with --set data.on_unlisted_class=skip"
+        )
 
 
 def _check_episodes(config: Config, split: Split) -> None:

@@ -24,6 +24,7 @@ from litemkd.stages.common import (
     checkpoint_folder,
     clip_source,
     evaluate_split,
+    log_and_register,
     log_test,
     model_folder,
     protocol,
@@ -33,7 +34,7 @@ from litemkd.stages.common import (
 from litemkd.stages.cost import student_cost
 from litemkd.stages.prepare import Prepared
 from litemkd.stages.teacher import ReadyTeacher
-from litemkd.tracking import Run, model_name, register
+from litemkd.tracking import Run, model_name
 from litemkd.training import Progress, fit
 
 
@@ -97,20 +98,8 @@ def student_stage(
             "litemkd.seed": str(config.seed),
             "litemkd.run": run.run_id,
         }
-        model_id = run.log_model(
-            folder,
-            name="student",
-            step=progress.best_episode,
-            metrics={"val/accuracy": progress.best_accuracy, "test/accuracy": test.mean},
-            tags=model_tags,
-        )
-        version = register(
-            model_id,
-            model_name(config.data.dataset, "student"),
-            model_tags,
-            f"{what[:1].upper() + what[1:]}: {test} % on the test classes of {config.data.dataset}, "
-            f"{protocol(config, data)}.",
-        )
+        title = what[:1].upper() + what[1:]
+        version = log_and_register(run, config, data, "student", folder, progress, test, model_tags, title)
         return TrainedStudent(
             student, progress, tests, cost, run.run_id, model_name(config.data.dataset, "student"), version
         )

@@ -29,6 +29,7 @@ from litemkd.stages.common import (
     checkpoint_folder,
     clip_source,
     evaluate_split,
+    log_and_register,
     log_test,
     model_folder,
     protocol,
@@ -36,9 +37,15 @@ from litemkd.stages.common import (
     training_settings,
 )
 from litemkd.stages.cost import teacher_cost
-from litemkd.stages.features import SplitFeatures, expert_features, features_on_disk, fused_features
+from litemkd.stages.features import (
+    SplitFeatures,
+    expert_features,
+    features_on_disk,
+    fused_features,
+    refuse_foreign,
+)
 from litemkd.stages.prepare import Prepared
-from litemkd.tracking import Run, download, find_version, model_name, register
+from litemkd.tracking import Run, download, find_version, model_name
 from litemkd.training import Progress, fit
 
 log = logging.getLogger(__name__)
@@ -86,8 +93,9 @@ def teacher_stage(
         resume: go on from the checkpoints of an interrupted run.
 
     Raises:
-        DataError: features on disk that are missing or broken.
+        DataError: features on disk that are missing or broken, or the user's own where others would be written.
     """
+    refuse_foreign(config)
     fingerprint = teacher_fingerprint(config, data)
     name = model_name(config.data.dataset, "teacher")
     found = None if new else find_version(name, {"litemkd.fingerprint": fingerprint})
@@ -97,15 +105,16 @@ def teacher_stage(
             raise CheckpointError(f"{name} version {found.version} holds a student, not a teacher")
         log.info("teacher: using %s version %s, trained before", name, found.version)
         ready = _ready(config, data, bundle, fingerprint, found.version, device, reused=True)
-        return replace(ready, tests=_test(config, data, ready), cost=teacher_cost(config))
+        cost = teacher_cost(config, width=ready.fused["train"].shape[-1])
+        return replace(ready, tests=_test(config, data, ready), cost=cost)
     modalities = "+".join(config.teacher.modalities)
     with run_of(config, data, "teacher", f"teacher {modalities}", device) as run:
         bundle, progress = _train(config, data, fingerprint, device, run, resume)
         ready = _ready(config, data, bundle, fingerprint, 0, device, reused=False)
-        cost = teacher_cost(config)
+        width = ready.fused["train"].shape[-1]
+        cost = teacher_cost(config, width=width)
         run.log_metrics(cost, 0)
         folder = model_folder(checkpoint_folder(config, "teacher", fingerprint))
-        width = next(iter(ready.fused.values())).shape[-1]
         save_model(folder, bundle, describe_teacher(config, width))
         tests = _test(config, data, ready)
         log_test(run, tests, f"teacher {modalities}")
@@ -121,19 +130,8 @@ def teacher_stage(
             "litemkd.gmacs_per_episode": f"{cost['cost/gmacs_per_episode']:.6f}",
             "litemkd.run": run.run_id,
         }
-        model_id = run.log_model(
-            folder,
-            name="teacher",
-            step=progress.best_episode,
-            metrics={"val/accuracy": progress.best_accuracy, "test/accuracy": test.mean},
-            tags=tags,
-        )
-        version = register(
-            model_id,
-            name,
-            tags,
-            f"Teacher on {modalities}: {test} % on the test classes of {config.data.dataset}, "
-            f"{protocol(config, data)}.",
+        version = log_and_register(
+            run, config, data, "teacher", folder, progress, test, tags, f"Teacher on {modalities}"
         )
     return replace(ready, version=version, tests=tests, cost=cost)
 

@@ -22,14 +22,13 @@ from litemkd.tracking.registry import (
 )
 from litemkd.tracking.runs import Run
 from litemkd.tracking.spool import send_unsent
-from litemkd.tracking.stage import Terminated, current_run, stage_run
+from litemkd.tracking.stage import current_run, stage_run
 from litemkd.tracking.store import store_uri, ui_command, use_store
 
 __all__ = [
     "Promotion",
     "Run",
     "RunRecord",
-    "Terminated",
     "Version",
     "close_orphans",
     "current_run",

@@ -170,9 +170,10 @@ def download(registered_name: str, version: int | str | None = None) -> Path:
     if version is None:
         parts = _ADDRESS.fullmatch(registered_name)
         if parts is None:
+            name = re.split("[@/]", registered_name.removeprefix("models:/"))[0] or "NAME"
             raise TrackingError(
-                f"{registered_name} does not say which version: models:/{registered_name}@champion or "
-                f"models:/{registered_name}/1 would do"
+                f"{registered_name} does not say which version: models:/{name}@champion or "
+                f"models:/{name}/1 would do"
             )
         registered_name, version = parts["name"], parts["alias"] or parts["number"]
     found = get_version(registered_name, version)

@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, RunTag
 
 from litemkd.errors import TrackingError
+from litemkd.files import write_text
 from litemkd.tracking.buffer import BATCH
 from litemkd.tracking.store import connect
 
@@ -52,10 +53,7 @@ class Spool:
         self._pending["tags"] |= dict(tags or {})
         if status is not None:
             self._pending |= {"status": status, "end_time": end_time}
-        self.folder.mkdir(parents=True, exist_ok=True)
-        part = self.folder / "pending.json.part"
-        part.write_text(json.dumps(self._pending))
-        part.replace(self.folder / "pending.json")
+        write_text(self.folder / "pending.json", json.dumps(self._pending))
 
 
 def send_unsent(folder: Path = FOLDER) -> list[str]:

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as StoredRun
 from mlflow.tracking.context.registry import resolve_tags
 
-from litemkd.errors import LitemkdError, TrackingError
+from litemkd.errors import LitemkdError, Terminated, TrackingError
 from litemkd.tracking import launcher, store
 from litemkd.tracking.monitor import start_monitor
 from litemkd.tracking.runs import Run, run_tags
@@ -24,14 +24,6 @@ from litemkd.tracking.runs import Run, run_tags
 _current: ContextVar[Run | None] = ContextVar("litemkd_run", default=None)
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _PARENT = "mlflow.parentRunId"
-
-
-class Terminated(SystemExit):
-    """The process was asked to end by a signal; the exit code is the shell's for that signal."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(128 + signum)
-        self.signum = signum
 
 
 def current_run() -> Run | None:

@@ -24,11 +24,13 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from litemkd.errors import TrackingError
+from litemkd.files import locked
 
 T = TypeVar("T")
 _SQLITE = "sqlite:///"
 _ALREADY = {"RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"}
 NOTE = "mlflow.note.content"
+KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"  # opens at runs, not at chat traces
 TRIES = 6  # of a statement that finds the SQLite file locked, over about 6 seconds
 
 
@@ -124,7 +126,7 @@ def create_sqlite_store(path: Path) -> None:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with file_lock(path.with_name(f"{path.name}.lock")):
+        with locked(path.with_name(f"{path.name}.lock")):
             if _is_complete(path):
                 return
             part = path.with_name(f"{path.name}.part")  # one at a time: we hold the lock
@@ -137,19 +139,6 @@ def create_sqlite_store(path: Path) -> None:
             f"the tracking store {path} cannot be made: {error.strerror or error}. Start in a folder you may "
             f"write to, or name another store with --tracking-uri sqlite:////folder/mlflow.db"
         ) from error
-
-
-@contextlib.contextmanager
-def file_lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on the file `path`, made if missing; the system frees it when a process dies."""
-    try:
-        import fcntl
-    except ImportError:  # no such locks on Windows: first use by one process at a time there
-        yield
-        return
-    with path.open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def patiently(call: Callable[[], T]) -> T:
@@ -181,7 +170,9 @@ def experiment_id(client: MlflowClient, dataset: str) -> str:
         note = f"Few-shot action recognition on {dataset}: teachers, distilled students and what they cost."
         try:
             return patiently(
-                lambda: client.create_experiment(name, tags={NOTE: note, "litemkd.dataset": dataset})
+                lambda: client.create_experiment(
+                    name, tags={NOTE: note, KIND: TRAINING, "litemkd.dataset": dataset}
+                )
             )
         except MlflowException as error:
             if error.error_code not in _ALREADY:  # else another process made it just now

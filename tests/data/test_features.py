@@ -133,14 +133,14 @@ def test_origin_is_recorded_last(tmp_path, monkeypatch):
     write_features(folder, VALUES, {"weights": "one"})
     assert made_from(folder) == {"weights": "one"}
 
-    def full(path, array):
+    def full(array, path):
         path.write_bytes(b"x")
         raise OSError("disk full")
 
     monkeypatch.setattr(module, "_save", full)
     with pytest.raises(OSError, match="disk full"):
         write_features(folder, {"c0/v0": np.zeros((8, 6))}, {"weights": "two"})
-    assert made_from(folder) is None  # of no known origin until all is written
+    assert made_from(folder) == {}  # ours, and of no known origin until all is written
     assert [path.name for path in (folder / "c0/v0").iterdir()] == [module.FILE]
     np.testing.assert_array_equal(read_features(folder, ["c0/v0"], 8)[0], VALUES["c0/v0"])
 

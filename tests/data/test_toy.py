@@ -1,13 +1,19 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from itertools import combinations
 from pathlib import Path
 
 import av
 import numpy as np
+import psutil
 import pytest
 
+from litemkd.data.packs import build_pack, crop_clips
+from litemkd.data.preparing import prepare_modality
 from litemkd.data.toy import ToySettings, make_clip, make_toy, toy_classes
 from litemkd.data.toy_actions import ACTIONS, SAME_START
 from litemkd.data.toy_motion import BONES, JOINTS, Shot, perform, pose_curves
@@ -40,6 +46,68 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_mirrored_flow_moves_the_other_way(made: Path, tmp_path: Path):
+    """The videos' note reaches the pack, whatever was there before the note."""
+    videos = [f"{name}/{name}_000" for name in toy_classes("val")]
+    options = {"T": 4, "short_side": 32, "method": "video", "videos": videos, "workers": 1, "progress": False}
+    note = made / "flow_videos" / "encoding.json"
+    text = note.read_text()
+    note.unlink()
+    try:
+        assert prepare_modality(tmp_path, made, "flow", **options).made == len(videos)
+        plain = build_pack(tmp_path, "flow", 4, videos, 32, workers=1)
+    finally:
+        note.write_text(text)
+    assert not plain.signed_dx
+    assert prepare_modality(tmp_path, made, "flow", **options).kept == len(videos)
+    signed = build_pack(tmp_path, "flow", 4, videos, 32, workers=1)
+    assert signed.signed_dx
+    assert signed.digest != plain.digest  # other training data, with mirroring
+    rows = range(len(videos))
+    seen = {}
+    for seed in range(9):
+        crops = crop_clips(signed, rows, 32, np.random.default_rng(seed))
+        for row in rows:
+            clip = signed.clip(row)
+            assert (crops[row] == clip).all() or (crops[row, ..., 1:] == clip[:, :, ::-1, 1:]).all()
+            if not (crops[row] == clip).all():
+                dx = crops[row, ..., 0].astype(int) - 128
+                np.testing.assert_allclose(dx, 128 - clip[:, :, ::-1, 0].astype(int), atol=1)
+                seen[row] = np.abs(dx).max()
+    assert len(seen) == len(videos)
+    assert max(seen.values()) > 20  # something did move
+    rgb = options | {"videos": videos[:1]}
+    prepare_modality(tmp_path, made, "rgb", **rgb)
+    assert not build_pack(tmp_path, "rgb", 4, videos[:1], 32, workers=1).signed_dx
+
+
+def test_workers_end_with_a_killed_parent(tmp_path: Path):
+    code = (
+        "from pathlib import Path; from litemkd.data.toy import make_toy\n"
+        "if __name__ == '__main__':\n"
+        f"    make_toy(Path({str(tmp_path / 'toy')!r}), clips_per_class=50, frames=16, size=64, workers=2)\n"
+    )
+    script = tmp_path / "make.py"
+    script.write_text(code)
+    parent = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: len(list((tmp_path / "toy").glob("videos/*/*.mp4"))) > 2)
+        workers = psutil.Process(parent.pid).children(recursive=True)
+        assert len(workers) >= 2
+    finally:
+        parent.kill()
+        parent.wait()
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert not alive
+
+
+def until(done, timeout: float = 60.0) -> None:
+    end = time.monotonic() + timeout
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
 def test_splits_are_disjoint_and_large_enough(made: Path):
     lists = {}
     for split in SPLITS:
@@ -47,7 +115,8 @@ def test_splits_are_disjoint_and_large_enough(made: Path):
         lists[split] = {line.split("/")[0] for line in lines}
         assert lists[split] == set(toy_classes(split))
         assert all((made / "videos" / f"{line}.mp4").is_file() for line in lines)
-    assert len(lists["train"]) >= 24
+    assert len(lists["train"]) >= 10
+    assert sum(len(classes) for classes in lists.values()) >= 24
     assert len(lists["val"]) >= 8
     assert len(lists["test"]) >= 8
     for a, b in combinations(SPLITS, 2):

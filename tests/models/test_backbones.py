@@ -1,5 +1,7 @@
 """Backbones: shapes, the pooling by hand, normalisation inside, weights files."""
 
+from urllib.error import URLError
+
 import pytest
 import torch
 from torchvision import models as tv
@@ -14,14 +16,16 @@ def small():
     return Backbone("mobilenet_v3_small", normalise="none").eval()
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small"])
-def test_shapes_and_gradients(name):
+@pytest.mark.parametrize("name", ["conv4", "resnet18", "mobilenet_v3_small"])
+@pytest.mark.parametrize(("pooling", "places"), [("mean", 1), ("flatten", 16)])
+def test_shapes_and_gradients(name, pooling, places):
     torch.manual_seed(0)
-    backbone = Backbone(name)
-    frames = torch.rand(3, 3, 32, 32, requires_grad=True)
-    assert backbone.patches(frames).shape == (3, BACKBONES[name].channels, 4, 4)
+    backbone = Backbone(name, pooling=pooling)
+    frames = torch.rand(2, 3, 3, 32, 32, requires_grad=True)  # 2 clips of 3 frames
+    assert backbone.patches(frames[0]).shape == (3, BACKBONES[name].channels, 4, 4)
     features = backbone(frames)
-    assert features.shape == (3, BACKBONES[name].channels) == (3, backbone.channels)
+    assert features.shape == (2, 3, places * BACKBONES[name].channels) == (2, 3, backbone.channels)
+    assert backbone(frames[:, None]).shape == (2, 1, 3, backbone.channels)
     features.sum().backward()
     assert frames.grad.abs().max() > 0
 
@@ -32,6 +36,9 @@ def test_the_table_tells_the_channels_and_known_weights(name):
     with torch.device("meta"):  # no memory, no time
         features = Backbone(name).features
         assert features(torch.empty(1, 3, 64, 64)).shape[1] == spec.channels
+    if spec.imagenet is None:
+        assert name == "conv4"
+        return
     assert tv.get_weight(spec.imagenet).meta["num_params"] > 0
     assert spec.imagenet.lower().replace("_", "").startswith(f"{name.replace('_', '')}weights")
 
@@ -47,7 +54,33 @@ def test_pooling_by_hand(small):
         torch.testing.assert_close(small(frames), torch.stack(cells).mean(0), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", sorted(NORMALISATION))
+def test_flatten_keeps_the_places_that_mean_averages():
+    torch.manual_seed(0)
+    mean, flat = Backbone("conv4").eval(), Backbone("conv4", pooling="flatten").eval()
+    flat.load_state_dict(mean.state_dict())
+    frames = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        places = flat(frames).view(2, 32, 16)
+        torch.testing.assert_close(places, flat.patches(frames).flatten(2))
+        torch.testing.assert_close(places.mean(-1), mean(frames))
+
+
+def test_motion_does_not_see_what_stands_still():
+    torch.manual_seed(0)
+    backbone = Backbone("conv4", normalise="motion").eval()
+    moving, background = 0.4 * torch.rand(2, 4, 3, 32, 32), 0.5 * torch.rand(2, 1, 3, 32, 32)
+    with torch.no_grad():
+        alone = backbone(moving)
+        torch.testing.assert_close(backbone(moving + background), alone, rtol=1e-4, atol=1e-5)
+        still = backbone(background.expand(2, 4, 3, 32, 32))
+        nothing = backbone(torch.zeros(2, 4, 3, 32, 32))
+        by_hand = backbone.patches(moving[0] - moving[0].mean(0)).mean((-2, -1))
+    torch.testing.assert_close(still, nothing, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(alone[0], by_hand, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(alone[0], alone[1], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(set(NORMALISATION) - {"motion"}))
 def test_normalisation_is_inside(small, name):
     other = Backbone("mobilenet_v3_small", normalise=name).eval()
     other.load_state_dict(
@@ -85,6 +118,22 @@ def test_weights_file_is_loaded(tmp_path):
     backbone = Backbone("mobilenet_v3_small", weights=str(tmp_path / "w.pt"))
     for one, other in zip(backbone.features[0].parameters(), whole.features.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("error", [URLError("Name or service not known"), RuntimeError("invalid hash value")])
+def test_without_a_network_the_ways_out_are_told(monkeypatch, tmp_path, error):
+    def fetch(*_, **__):
+        raise error
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fetch)
+    with pytest.raises(CheckpointError) as caught:
+        Backbone("resnet18", weights="imagenet")
+    told = str(caught.value)
+    assert told.startswith("backbone weights ResNet18_Weights.IMAGENET1K_V1: cannot be downloaded")
+    for part in (str(error), "resnet18-", str(tmp_path / "hub" / "checkpoints"), "state dict", "`none`"):
+        assert part in told
+    assert "\n" not in told
 
 
 def test_bad_weights_files_are_named(tmp_path):

@@ -23,10 +23,10 @@ class Means(nn.Module):
         return self.linear(frames.mean((-2, -1)))
 
 
-def student_of(branches=(DISTILL, LABEL), dropout=0.0):
+def student_of(branches=(DISTILL, LABEL), dropout=0.0, guess=None):
     torch.manual_seed(0)
     head = TRX(WIDTH, width=7, frames=FRAMES, dropout=0.0)
-    return Student(Means(), head, width=WIDTH, branches=branches, dropout=dropout)
+    return Student(Means(), head, width=WIDTH, branches=branches, dropout=dropout, guess=guess)
 
 
 def episode():
@@ -76,6 +76,19 @@ def test_a_branch_teaches_its_own_layer_and_the_shared_parts(branch):
     assert student.branches[other].weight.grad is None
     assert student.backbone.linear.weight.grad.abs().max() > 0
     assert student.head.transformers[0].v_linear.weight.grad.abs().max() > 0
+
+
+def test_the_guess_is_for_training_only():
+    student = student_of(guess=9)
+    assert student.guess(student.branch_features(student.frame_features(episode()[0]))[DISTILL]).shape == (
+        7,
+        FRAMES,
+        9,
+    )
+    assert {"guess.weight", "guess.bias"} <= set(student.state_dict())
+    student.drop_training_parts()
+    assert set(student.state_dict()) == set(student_of().state_dict())
+    student.drop_training_parts()  # once more does no harm
 
 
 def test_dropout_on_backbone_features_in_training_only():

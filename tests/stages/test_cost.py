@@ -17,15 +17,6 @@ NAMES = {
 }
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Many threads on a busy machine wait for one another: a hundred times slower than one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def config():
     backbone = {"name": "resnet18", "weights": "none"}
@@ -107,6 +98,13 @@ def test_teacher_metrics_do_not_depend_on_whether_weights_exist(config):
     assert timed.pop("cost/latency_ms_per_video") > 0
     assert counted == timed
     assert counted["cost/gmacs_per_episode"] > student_cost(config, latency=False)["cost/gmacs_per_episode"]
+
+
+def test_features_on_disk_may_be_wider_than_the_experts(config):
+    stored = config.model_copy(update={"teacher": config.teacher.model_copy(update={"experts": "features"})})
+    narrow, wide = teacher_cost(stored), teacher_cost(stored, width=64)
+    assert teacher_cost(stored, width=16) == narrow
+    assert wide["cost/params_m"] > 4 * narrow["cost/params_m"]
 
 
 def test_report_says_what_was_counted(config):

@@ -1,0 +1,128 @@
+"""The main job through the command line, with the smallest experiment file; see the fixture `job`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from litemkd.cli import main
+from litemkd.tracking.store import use_store
+
+ROOT = Path(__file__).parents[1]
+SMOKE = ROOT / "experiments" / "toy" / "smoke.yaml"
+_VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
+
+
+@dataclass(frozen=True)
+class Home:
+    """A working directory with a store of its own, the data and the checkpoints."""
+
+    folder: Path
+
+    @property
+    def store(self) -> str:
+        return f"sqlite:///{self.folder / 'mlflow.db'}"
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data" / "toy"
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """Work in this folder, as a user in a shell does."""
+        handlers = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)}
+        with pytest.MonkeyPatch.context() as patch:
+            for name in _VARIABLES:
+                patch.delenv(name, raising=False)
+            patch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)
+            patch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "false")
+            patch.chdir(self.folder)
+            try:
+                use_store(self.store)
+                yield
+            finally:
+                os.environ.pop("MLFLOW_TRACKING_URI", None)
+                for one, handler in handlers.items():
+                    signal.signal(one, handler)
+
+    def run(self, command: str, *words: str, config: Path = SMOKE) -> Result:
+        """`litemkd COMMAND …` with the smoke experiment, in this process."""
+        common = ["--config", str(config), "--set", "threads=1", "--set", "data.workers=1", "--device", "cpu"]
+        with self.entered():
+            return CliRunner().invoke(main, [command, *common, *words])
+
+    def must(self, command: str, *words: str) -> Result:
+        """The same, and it has to work."""
+        result = self.run(command, *words)
+        if result.exit_code or result.exception:
+            raise AssertionError(f"{command}: {result.exit_code}\n{result.output}") from result.exception
+        return result
+
+    @property
+    def client(self) -> MlflowClient:
+        return MlflowClient(self.store)
+
+    def runs(self, filter_string: str = "", dataset: str = "toy") -> list[Run]:
+        """Runs of the experiment, oldest first."""
+        experiment = self.client.get_experiment_by_name(f"litemkd/{dataset}")
+        if experiment is None:
+            return []
+        found = self.client.search_runs([experiment.experiment_id], filter_string, max_results=1000)
+        return sorted(found, key=lambda run: run.info.start_time)
+
+    def made_by(self, call: Callable[[], object]) -> list[Run]:
+        """The runs that a call makes."""
+        before = {run.info.run_id for run in self.runs()}
+        call()
+        return [run for run in self.runs() if run.info.run_id not in before]
+
+    def history(self, run: Run) -> dict[str, list[tuple[int, float]]]:
+        """Every metric of a run but those that are times: (step, value) in the order they were logged."""
+        found = {}
+        for name in run.data.metrics:
+            if not name.startswith(("speed/", "system/")) and "latency" not in name:
+                points = self.client.get_metric_history(run.info.run_id, name)
+                # A model's metrics are points of the run too, and come with the model's id.
+                found[name] = [(point.step, point.value) for point in points if not point.model_id]
+        return found
+
+    def artifact(self, run: Run, file: str) -> Path:
+        return Path(run.info.artifact_uri.removeprefix("file://")) / file
+
+
+@dataclass(frozen=True)
+class Job:
+    """The main job of the session: what it printed, and its runs."""
+
+    home: Home
+    result: Result
+    runs: list[Run]
+
+    def of_stage(self, stage: str) -> list[Run]:
+        return [run for run in self.runs if run.data.tags.get("litemkd.stage") == stage]
+
+    @property
+    def parent(self) -> Run:
+        (run,) = self.of_stage("distill")
+        return run
+
+    def student(self, distilled: bool) -> Run:
+        wanted = str(distilled).lower()
+        (run,) = [run for run in self.of_stage("student") if run.data.tags["litemkd.distilled"] == wanted]
+        return run
+
+
+def run_job(folder: Path) -> Job:
+    """`litemkd distill` in an empty folder."""
+    home = Home(folder)
+    result = home.must("distill")
+    return Job(home, result, home.runs())

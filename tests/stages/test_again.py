@@ -1,0 +1,172 @@
+"""The second time: a teacher that is used again, figures that come out again, a run that goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+from click.testing import Result
+from mlflow.exceptions import MlflowException
+
+from litemkd.data.packs import FramePack
+from litemkd.errors import CheckpointError, EpisodeError
+from litemkd.stages.common import Recorder
+from litemkd.tracking import download, get_version
+from litemkd.tracking.spool import Spool
+from tests.job import Home, Job
+
+
+@pytest.fixture(scope="module")
+def home(job: Job) -> Home:
+    return job.home
+
+
+def stages(runs) -> list[str]:
+    return sorted(run.data.tags["litemkd.stage"] for run in runs)
+
+
+def weights(home: Home, version: int) -> bytes:
+    with home.entered():
+        return (download("litemkd-toy-student", version) / "weights.safetensors").read_bytes()
+
+
+def newest(home: Home, kind: str = "student") -> int:
+    found = home.client.search_model_versions(f"name = 'litemkd-toy-{kind}'")
+    return max(int(one.version) for one in found)
+
+
+def test_the_teacher_is_used_again(job: Job, home: Home) -> None:
+    made = home.made_by(lambda: home.must("distill", "--no-baseline"))
+    assert stages(made) == ["distill", "evaluate", "student"]
+    for run in made:
+        if run.data.tags["litemkd.stage"] != "evaluate":
+            assert run.data.tags["litemkd.teacher"] == "litemkd-toy-teacher version 1"
+            assert run.data.tags["litemkd.teacher_reused"] == "true"
+    assert newest(home, "teacher") == 1
+    # The same teacher, seed and data: the same student to the last digit.
+    (student,) = [run for run in made if run.data.tags["litemkd.stage"] == "student"]
+    assert home.history(student) == home.history(job.student(True))
+    assert weights(home, newest(home)) == weights(home, 2)
+
+
+def test_another_teacher_is_trained_when_asked_for(home: Home) -> None:
+    words = ("teacher", "--set", "teacher.modalities=[depth]")
+    first = home.made_by(lambda: home.must(*words))
+    assert stages(first) == ["expert", "teacher"]
+    before = newest(home, "teacher")
+    assert not home.made_by(lambda: home.must(*words))
+    again = home.made_by(lambda: home.must(*words, "--teacher", "new"))
+    assert stages(again) == ["expert", "teacher"]
+    assert newest(home, "teacher") == before + 1
+    for one, other in zip(first, again, strict=True):
+        assert home.history(one) == home.history(other)
+
+
+def test_the_same_seed_gives_the_same_figures(job: Job, home: Home) -> None:
+    made = home.made_by(lambda: home.must("student"))
+    assert stages(made) == ["evaluate", "student"]
+    assert home.history(made[0]) == home.history(job.student(False))
+    assert weights(home, newest(home)) == weights(home, 1)
+
+
+def test_an_interrupted_training_goes_on_where_it_was(
+    job: Job, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("student", "--set", f"output={tmp_path}")
+
+    def log(self: Recorder, metrics, step):
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        record(self, metrics, step)
+
+    record = Recorder.log_metrics
+    monkeypatch.setattr(Recorder, "log_metrics", log)
+    before = newest(home)
+    results: list[Result] = []
+    (killed,) = home.made_by(lambda: results.append(home.run(*words)))
+    assert results[0].exit_code == 143
+    assert killed.info.status == "KILLED"
+    assert killed.data.tags["litemkd.stopped"] == "SIGTERM"
+    assert newest(home) == before
+    monkeypatch.undo()
+
+    made = home.made_by(lambda: home.must(*words, "--resume"))
+    went_on, whole = home.history(made[0]), home.history(job.student(False))
+    assert [step for step, _ in went_on["train/loss"]] == [3, 4]
+    for name, points in whole.items():
+        later = [point for point in points if point[0] > 2] if name.startswith("train/") else None
+        if later is not None:
+            assert went_on[name] == later, name
+        elif name.startswith(("test/", "val/best")):
+            assert went_on[name] == points, name
+    assert weights(home, newest(home)) == weights(home, 1)
+
+
+def test_evaluation_gives_the_accuracy_of_the_training(job: Job, home: Home) -> None:
+    (run,) = home.made_by(lambda: home.must("evaluate"))
+    with home.entered():
+        champion = get_version("litemkd-toy-student", "champion")
+    trained = home.client.get_run(champion.run_id)
+    for name in ("test/accuracy", "test/accuracy_ci95", "test/accuracy_1shot"):
+        assert run.data.metrics[name] == trained.data.metrics[name]
+    # What an earlier run could not send is sent by the next command.
+    with home.entered():
+        Spool(run.info.run_id).keep(tags={"litemkd.late": "yes"})
+    results: list[Result] = []
+    words = ("evaluate", "--model", "models:/litemkd-toy-student/2")
+    (other,) = home.made_by(lambda: results.append(home.must(*words)))
+    assert f"sent what was kept for later: run {run.info.run_id}: 0 metrics" in results[0].stderr
+    assert home.client.get_run(run.info.run_id).data.tags["litemkd.late"] == "yes"
+    assert not list((home.folder / "runs" / "unsent").iterdir())
+    assert other.data.metrics["test/accuracy"] == job.student(True).data.metrics["test/accuracy"]
+    assert other.data.tags["litemkd.model"] == "models:/litemkd-toy-student/2"
+
+
+def test_mlflow_loads_a_student_that_names_queries(home: Home) -> None:
+    with home.entered():
+        loaded = mlflow.pyfunc.load_model("models:/litemkd-toy-student/1")
+        with pytest.raises((CheckpointError, MlflowException), match="a teacher, which needs features"):
+            mlflow.pyfunc.load_model("models:/litemkd-toy-teacher/1")
+    (folder,) = (home.data / "packs").glob("rgb_*")
+    pack = FramePack(folder)
+    clips = np.stack([pack.clip(row)[:, 2:38, 2:38] for row in range(7)])  # crops of 36 out of 40
+    labels = np.array([1, 0, -1, 2, 0, -1, 1])
+    found = loaded.predict({"frames": clips, "labels": labels})
+    assert found.shape == (2, 3)
+    np.testing.assert_allclose(found.sum(1), 1, rtol=1e-5)
+    as_numbers = loaded.predict({"frames": clips / 255, "labels": labels.tolist()})
+    np.testing.assert_allclose(as_numbers, found, rtol=1e-4, atol=1e-6)
+
+    student = loaded._model_impl.student
+    with torch.inference_mode():
+        x = torch.from_numpy(clips).permute(0, 1, 4, 2, 3).float() / 255
+        features = student.branch_features(student.frame_features(x))
+        codes = {name: student.head.encode(value) for name, value in features.items()}
+        rows, query = [0, 1, 3, 4, 6], [2, 5]
+        logits = sum(
+            student.head.match(code[None, rows], torch.tensor([[1, 0, 2, 0, 1]]), code[None, query], 3)
+            for code in codes.values()
+        )
+    np.testing.assert_allclose(found, logits[0].softmax(-1).numpy(), rtol=1e-4, atol=1e-6)
+
+    for wrong, told in (
+        ({"frames": clips}, r"inputs: \['frames'\] given; a mapping with `frames` and `labels`"),
+        (clips, "inputs: ndarray given"),
+        ({"frames": clips[0], "labels": labels}, r"frames: shape \(8, 36, 36, 3\) given; \(V, 8, 36, 36, 3\)"),
+        ({"frames": clips.astype(float), "labels": labels}, "frames: float64 from .* to .* given; uint8, or"),
+        ({"frames": clips, "labels": labels[:3]}, r"labels: shape \(3,\) of int64 given; \(7,\) whole numbers"),
+        ({"frames": clips, "labels": labels.astype(float)}, "labels: shape .* of float64 given"),
+        ({"frames": clips, "labels": abs(labels)}, "at least one support and one query"),
+        ({"frames": clips, "labels": labels * 2 + (labels < 0)}, "class 1 of episode 0 .* has no support"),
+    ):
+        with pytest.raises(EpisodeError, match=told):
+            loaded.predict(wrong)
+
+
+def test_no_run_is_left_open(home: Home) -> None:
+    assert not home.runs("attributes.status = 'RUNNING'")

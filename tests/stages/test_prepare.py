@@ -1,0 +1,82 @@
+"""prepare on small folders of real recordings: what it refuses, and what it leaves out when told to."""
+
+from pathlib import Path
+
+import pytest
+
+from litemkd.config import Config, load_config
+from litemkd.errors import DataError
+from litemkd.stages.prepare import prepare
+from tests.data.recordings import numbered_frames, write_video
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Config:
+    """Six classes, two a split, of three clips each; student and teacher see RGB alone."""
+    source = tmp_path / "mine"
+    for place, split in enumerate(("train", "val", "test")):
+        names = [f"class{2 * place + i}/clip{c}" for i in range(2) for c in range(3)]
+        for name in names:
+            write_video(source / "videos" / f"{name}.mp4", numbered_frames(10))
+        (source / "splits" / "mine").mkdir(parents=True, exist_ok=True)
+        (source / "splits" / "mine" / f"{split}list03.txt").write_text("\n".join(names) + "\n")
+    return load_config(
+        None,
+        [
+            "data.dataset=mine",
+            f"data.root={tmp_path}",
+            "data.short_side=32",
+            "data.crop=32",
+            "data.workers=1",
+            "teacher.modalities=[rgb]",
+            "loss.support=0",
+            "episode.way=2",
+            "episode.shot=1",
+            "episode.queries=1",
+            "evaluation.shots=[1]",
+        ],
+    )
+
+
+def changed(config: Config, **data: object) -> Config:
+    return config.model_copy(update={"data": config.data.model_copy(update=data)})
+
+
+def test_a_class_folder_in_no_list_is_refused_by_name(mine: Config):
+    write_video(mine.source_dir / "videos" / "jumpng" / "a.mp4", numbered_frames(10))
+    with pytest.raises(DataError, match=r"rgb has class folders that stand in no list of .*: jumpng; .*skip"):
+        prepare(mine)
+    data = prepare(changed(mine, on_unlisted_class="skip"))
+    assert not any("jumpng" in name for name in data.packs["rgb"].names)
+
+
+def test_a_short_clip_is_an_error_or_left_out_of_every_list(mine: Config):
+    short = mine.source_dir / "videos" / "class0" / "clip0.mp4"
+    short.unlink()
+    write_video(short, numbered_frames(5))
+    with pytest.raises(DataError, match=r"clip0\.mp4 has 5 frames; 8 are needed"):
+        prepare(mine)
+    data = prepare(changed(mine, on_bad_clip="skip"))
+    assert "class0/clip0" not in data.splits["train"].videos
+    assert data.card()["skipped"]["rgb"][0]["clip"] == "class0/clip0"
+    assert len(data.splits["train"].videos) == 5
+
+
+def test_an_unreadable_video_is_named(mine: Config):
+    (mine.source_dir / "videos" / "class1" / "clip2.mp4").write_text("this is no video")
+    with pytest.raises(DataError, match=r"class1/clip2\.mp4"):
+        prepare(mine)
+
+
+def test_overlapping_lists_are_refused(mine: Config):
+    with (mine.source_dir / "splits" / "mine" / "testlist03.txt").open("a") as file:
+        file.write("class0/clip1\n")
+    with pytest.raises(DataError, match="class0"):
+        prepare(mine)
+
+
+def test_a_second_call_makes_nothing_and_sees_the_same_data(mine: Config):
+    first, second = prepare(mine), prepare(mine)
+    assert first.reports["rgb"].made == 18
+    assert second.reports["rgb"].made == 0
+    assert second.digest == first.digest
