@@ -129,10 +129,11 @@ def _refuse_unlisted(config: Config, modality: str, report: PrepareReport, split
     listed = {name for split in splits.values() for name in split.classes}
     strange = sorted({class_of(video) for video in report.unlisted} - listed)
     if strange:
+        more = f" and {len(strange) - 5} more" if len(strange) > 5 else ""
         raise DataError(
-            f"{config.source_dir}: {modality} has class folders that stand in no list of {_split_folder(config)}: "
-            f"{', '.join(strange[:5])}{f' and {len(strange) - 5} more' if len(strange) > 5 else ''}; add their clips "
-            "to a list, correct the folders' names, or leave them out with --set data.on_unlisted_class=skip"
+            f"{config.source_dir}: {modality} has class folders that stand in no list of "
+            f"{_split_folder(config)}: {', '.join(strange[:5])}{more}; add their clips to a list, correct the "
+            "folders' names, or leave them out with --set data.on_unlisted_class=skip"
         )
 
 
