@@ -14,8 +14,12 @@ import torch
 
 
 def _sequence(seed: int, purpose: tuple[str | int, ...]) -> np.random.SeedSequence:
-    # Hashed, because a SeedSequence pads with zeros: ("a",) and ("a", 0) would be the same.
-    words = hashlib.sha256(repr((seed, *purpose)).encode()).digest()
+    if seed < 0:
+        raise ValueError(f"a seed is a non-negative number, not {seed}")
+    # Hashed, because a SeedSequence pads with zeros: ("a",) and ("a", 0) would be the same. As plain integers,
+    # because NumPy's print differently.
+    parts = (int(seed), *(part if isinstance(part, str) else int(part) for part in purpose))
+    words = hashlib.sha256(repr(parts).encode()).digest()
     return np.random.SeedSequence(int.from_bytes(words, "big"))
 
 
