@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,6 +45,15 @@ def save_model(directory: Path, model: nn.Module, description: Mapping[str, Any]
     text = json.dumps(dict(description), indent=2, sort_keys=True) + "\n"
     write_text(directory / DESCRIPTION, text)
     return directory
+
+
+def weights_digest(model: nn.Module) -> str:
+    """A short digest of a model's weights and buffers: two models with one digest compute the same."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def read_description(directory: Path) -> dict[str, Any]:

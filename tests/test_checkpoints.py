@@ -17,6 +17,7 @@ from litemkd.checkpoints import (
     read_weights,
     save_model,
     save_state,
+    weights_digest,
 )
 from litemkd.errors import CheckpointError
 from litemkd.files import write_whole
@@ -195,3 +196,13 @@ def test_damaged_weights_and_description(tmp_path):
     (tmp_path / DESCRIPTION).write_text(json.dumps([1]))
     with pytest.raises(CheckpointError, match="holds a list"):
         read_description(tmp_path)
+
+
+def test_the_digest_of_weights_tells_models_apart():
+    torch.manual_seed(0)
+    one, other = torch.nn.BatchNorm1d(3), torch.nn.BatchNorm1d(3)
+    assert weights_digest(one) == weights_digest(other)
+    other.running_mean[1] = 0.5  # buffers count: they change what a model computes
+    assert weights_digest(one) != weights_digest(other)
+    other.load_state_dict(one.state_dict())
+    assert weights_digest(one) == weights_digest(other)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from litemkd.checkpoints import weights_digest
 from litemkd.config import Config
 from litemkd.data.features import FUSED, feature_folder, made_from, read_features, write_features
 from litemkd.data.splits import Split
@@ -45,9 +46,10 @@ def refuse_foreign(config: Config) -> None:
 
 
 def expert_features(
-    config: Config, data: Prepared, modality: str, expert: Student, fingerprint: str, device: torch.device
+    config: Config, data: Prepared, modality: str, expert: Student, device: torch.device
 ) -> SplitFeatures:
-    """Features of one modality by its expert, read from disk if they are of this expert."""
+    """Features of one modality by its expert, read from disk if these very weights made them."""
+    fingerprint = weights_digest(expert)
     folder = feature_folder(config.dataset_dir, modality)
     if (kept := _kept(config, data, folder, fingerprint, device)) is not None:
         return kept
@@ -74,7 +76,10 @@ def fused_features(
     fingerprint: str,
     device: torch.device,
 ) -> SplitFeatures:
-    """Fused features of all videos by `teacher.fuse`, written in the released layout."""
+    """Fused features of all videos by `teacher.fuse`, written in the released layout.
+
+    `fingerprint` is of the weights of teacher and experts; features on disk of the same are read.
+    """
     folder = config.dataset_dir / "feature" / FUSED
     if (kept := _kept(config, data, folder, fingerprint, device)) is not None:
         return kept

@@ -8,7 +8,7 @@ from typing import cast
 
 import torch
 
-from litemkd.checkpoints import save_model
+from litemkd.checkpoints import save_model, weights_digest
 from litemkd.config import Config, digest_of
 from litemkd.errors import CheckpointError, DataError
 from litemkd.evaluation import Evaluation
@@ -151,8 +151,8 @@ def _train(
         if config.teacher.experts == "features":
             features[modality] = features_on_disk(config, data, modality, device)
         else:
-            experts[modality], origin = train_expert(config, data, modality, device, resume=resume)
-            features[modality] = expert_features(config, data, modality, experts[modality], origin, device)
+            experts[modality] = train_expert(config, data, modality, device, resume=resume)
+            features[modality] = expert_features(config, data, modality, experts[modality], device)
     widths = {modality: by_split["train"].shape[-1] for modality, by_split in features.items()}
     if len(set(widths.values())) > 1:
         raise DataError(
@@ -200,8 +200,8 @@ def expert_fingerprint(config: Config, data: Prepared, modality: str) -> str:
 
 def train_expert(
     config: Config, data: Prepared, modality: str, device: torch.device, *, resume: bool = False
-) -> tuple[Student, str]:
-    """Train the model of one modality on the train classes; returns it with its fingerprint."""
+) -> Student:
+    """Train the model of one modality on the train classes."""
     fingerprint = expert_fingerprint(config, data, modality)
     expert = build_expert(config.teacher.expert, modality, config.data.frames, config.seed).to(device)
     e = config.evaluation
@@ -229,7 +229,7 @@ def train_expert(
             label=f"expert {modality}",
         )
         recorder.finish(progress, f"expert {modality}")
-    return expert, fingerprint
+    return expert
 
 
 def _ready(
@@ -248,7 +248,6 @@ def _ready(
             data,
             modality,
             cast(Student, bundle.experts[modality]),
-            expert_fingerprint(config, data, modality),
             device,
         )
         if config.teacher.experts == "train"
@@ -256,7 +255,7 @@ def _ready(
         for modality in config.teacher.modalities
     }
     teacher = bundle.teacher.to(device).eval()
-    fused = fused_features(config, data, teacher, features, fingerprint, device)
+    fused = fused_features(config, data, teacher, features, weights_digest(bundle), device)
     return ReadyTeacher(
         teacher, fused, model_name(config.data.dataset, "teacher"), version, fingerprint, reused
     )
