@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,13 +16,14 @@ from torch.optim.swa_utils import update_bn
 from litemkd.data.clips import Augmentation, ClipSource
 from litemkd.data.episodes import Episodes, EpisodeSampler
 from litemkd.evaluation import Classifier, Evaluation, evaluate
-from litemkd.losses import D2M, Knowledge, Terms, cross_entropy, d2m_loss, support_distances
+from litemkd.losses import D2M, Knowledge, d2m_loss, support_distances
 from litemkd.models.student import DISTILL, LABEL, Student
 from litemkd.models.teacher import Teacher
 from litemkd.seeding import numpy_generator
 from litemkd.training import Step
 
 CLIPS_AT_ONCE = 32  # through a backbone in evaluation
+LABELS = D2M(ce=1.0, ce_distill=1.0, kd=0.0, support=0.0)  # the loss of labels alone, in every branch
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,12 @@ def branch_embeddings(student: Student, clips: ClipSource) -> dict[str, Tensor]:
         ValueError: the student is in training mode.
     """
     _refuse_training(student, "branch_embeddings")
-    return embed(lambda frames: student.branch_features(student.frame_features(frames)), clips)
+
+    def features(frames: Tensor) -> dict[str, Tensor]:
+        branches = student.branch_features(student.frame_features(frames))
+        return {name: student.per_frame(x) for name, x in branches.items()}
+
+    return embed(features, clips)
 
 
 def student_classifier(student: Student, clips: ClipSource) -> Classifier:
@@ -82,13 +88,17 @@ def student_classifier(student: Student, clips: ClipSource) -> Classifier:
         ValueError: the student is in training mode.
     """
     _refuse_training(student, "student_classifier")
-    with torch.inference_mode():
-        codes = {name: student.head.encode(x) for name, x in branch_embeddings(student, clips).items()}
+
+    def encode(frames: Tensor) -> dict[str, Tensor]:
+        branches = student.branch_features(student.frame_features(frames))
+        return {name: student.head.encode(x) for name, x in branches.items()}
+
+    codes = embed(encode, clips)
 
     def classify(episodes: Episodes) -> Tensor:
-        return student.predict(
-            {name: match_rows(student.head.match, code, episodes, clips.device) for name, code in codes.items()}
-        )
+        return torch.stack(
+            [match_rows(student.head.match, code, episodes, clips.device) for code in codes.values()]
+        ).sum(0)
 
     return classify
 
@@ -120,23 +130,29 @@ class Advisor:
     Args:
         teacher: set to eval mode here, its weights take no gradient.
         fused: (V, T, D) features of all train videos, in the split's order.
+        loss: says which of the teacher's answers are wanted, and in which form.
     """
 
-    def __init__(self, teacher: Teacher, fused: Tensor) -> None:
+    def __init__(self, teacher: Teacher, fused: Tensor, loss: D2M) -> None:
         self.teacher = teacher.eval().requires_grad_(False)
-        self.fused = fused
-        self.classify = teacher_classifier(self.teacher, fused)
-        spread, middle = torch.std_mean(fused, dim=(0, 1), correction=0)
-        self.standardised = (fused - middle) / (spread + 1e-6)
+        self.fused, self.loss = fused, loss
+        with torch.no_grad():
+            self.code = self.teacher.head.encode(fused)
+        self.features = fused
+        if loss.feature_form == "projected":
+            spread, middle = torch.std_mean(fused, dim=(0, 1), correction=0)
+            self.features = (fused - middle) / (spread + 1e-6)
 
     def __call__(self, episodes: Episodes, videos: np.ndarray) -> Knowledge:
         """What the teacher says of these episodes, which use `videos` (V,)."""
+        head, device = self.teacher.head, self.fused.device
         with torch.no_grad():
-            logits = self.classify(episodes)
-            labels = torch.from_numpy(episodes.support_labels).to(self.fused.device)
-            rows = torch.from_numpy(episodes.support).to(self.fused.device)
+            logits = match_rows(head.match, self.code, episodes, device)
+            relation = match_rows(head.relate, self.code, episodes, device) if self.loss.relation else None
+            labels = torch.from_numpy(episodes.support_labels).to(device)
+            rows = torch.from_numpy(episodes.support).to(device)
             support = support_distances(self.fused[rows], labels, episodes.way)
-            return Knowledge(logits.clone(), support, self.standardised[torch.from_numpy(videos)])
+            return Knowledge(logits, support, self.features[torch.from_numpy(videos)], relation)
 
 
 class StudentObjective:
@@ -179,15 +195,44 @@ class StudentObjective:
         frames = self.clips.augmented(at.videos, self.augmentation, self.seed, int(episodes.number[0]))
         features = self.model.branch_features(self.model.frame_features(frames))
         features = {name: x.float() for name, x in features.items()}
-        logits = self.model(features, at.support, at.support_labels, at.query, episodes.way)
-        knowledge = self.advisor(episodes, at.videos) if self.advisor is not None else None
-        support = None
-        if knowledge is not None and self.loss.support:
-            support = support_distances(features[LABEL][at.support], at.support_labels, episodes.way)
-        projected = self.model.guess(features[DISTILL]) if self.model.guess is not None else None
-        terms: Terms = d2m_loss(self.loss, logits, at.query_labels, support, knowledge, projected)
-        accuracy = _accuracy(Student.predict(logits), at.query_labels)
+        episode = at.support, at.support_labels, at.query, episodes.way
+        logits = self.model(features, *episode)
+        terms = d2m_loss(
+            self.loss,
+            logits,
+            at.query_labels,
+            parts=self.model.head.parts,
+            **self._lessons(features, episode, episodes, at.videos),
+        )
+        accuracy = _accuracy(self.model.predict(logits), at.query_labels)
         return Step(terms.loss, terms.as_metrics() | {"train/accuracy": accuracy})
+
+    def _lessons(
+        self,
+        features: Mapping[str, Tensor],
+        episode: tuple[Tensor, Tensor, Tensor, int],
+        episodes: Episodes,
+        videos: np.ndarray,
+    ) -> dict[str, Any]:
+        """What the terms of `d2m_loss` that need the teacher take; nothing without one."""
+        if self.advisor is None:
+            return {}
+        model, loss = self.model, self.loss
+        support, labels, _, way = episode
+        frames = {name: model.per_frame(x) for name, x in features.items()}
+        taught = DISTILL if DISTILL in features else LABEL
+        lessons: dict[str, Any] = {"knowledge": self.advisor(episodes, videos)}
+        if loss.support:
+            lessons["support"] = {
+                name: support_distances(x[support], labels, way) for name, x in frames.items()
+            }
+        if loss.relation:
+            lessons["relation"] = model.relate(features[taught], *episode)
+        if loss.feature and loss.feature_form == "plain":
+            lessons["projected"] = frames[taught]
+        elif loss.feature and model.guess is not None:
+            lessons["projected"] = model.guess(frames[taught])
+        return lessons
 
     def recalibrate(self, model: nn.Module, clips: int) -> None:
         """Re-estimate batch norm on centre crops of `clips` train videos, the same at every call."""
@@ -236,10 +281,9 @@ class TeacherObjective:
         rows = torch.from_numpy(at.videos).to(device)
         fused = self.model.fuse({name: x[rows] for name, x in self.features.items()}).float()
         logits = self.model(fused, at.support, at.support_labels, at.query, episodes.way)
-        loss = cross_entropy(logits, at.query_labels)
-        value = float(loss.detach())
-        accuracy = _accuracy(logits, at.query_labels)
-        return Step(loss, {"train/loss": value, "train/loss_ce": value, "train/accuracy": accuracy})
+        terms = d2m_loss(LABELS, {LABEL: logits}, at.query_labels, parts=self.model.head.parts)
+        accuracy = _accuracy(self.model.head.predict(logits), at.query_labels)
+        return Step(terms.loss, terms.as_metrics() | {"train/accuracy": accuracy})
 
     def recalibrate(self, model: nn.Module, clips: int) -> None:
         """Nothing: the teacher has no batch norm."""

@@ -12,7 +12,7 @@ from litemkd.data.clips import Augmentation, ClipSource
 from litemkd.data.episodes import EpisodeSampler
 from litemkd.losses import D2M, cross_entropy, d2m_loss, support_distances
 from litemkd.models.backbones import Backbone
-from litemkd.models.heads import TRX
+from litemkd.models.heads import FRAME, TRX
 from litemkd.models.student import DISTILL, LABEL, Student
 from litemkd.models.teacher import Fusion, Teacher
 from litemkd.objectives import (
@@ -92,7 +92,7 @@ def features_of(split):
 
 def advisor_of(teacher=None):
     teacher = teacher or teacher_of()
-    return Advisor(teacher, fuse_all(teacher.eval(), features_of(TRAIN)))
+    return Advisor(teacher, fuse_all(teacher.eval(), features_of(TRAIN)), D2M())
 
 
 def told(advisor, episodes):
@@ -201,9 +201,9 @@ def test_a_labels_only_step_is_the_cross_entropy_of_its_branches():
     frames = TRAIN_CLIPS.augmented(at.videos, Augmentation(), 0, 0)
     features = objective.model.branch_features(objective.model.frame_features(frames))
     logits = objective.model(features, at.support, at.support_labels, at.query, 3)
-    terms = [cross_entropy(x, at.query_labels) for x in logits.values()]
+    terms = [cross_entropy(x[FRAME], at.query_labels) for x in logits.values()]
     torch.testing.assert_close(step.loss, sum(terms))
-    right = Student.predict(logits).argmax(-1) == at.query_labels
+    right = objective.model.predict(logits).argmax(-1) == at.query_labels
     assert step.metrics["train/accuracy"] == pytest.approx(100 * right.float().mean().item())
 
 
@@ -222,7 +222,7 @@ def test_a_distilled_step_is_d2m_of_label_branch_distill_branch_and_teacher():
     logits = objective.model(features, at.support, at.support_labels, at.query, 3)
     known = told(advisor_of(teacher), episodes)
     support = support_distances(features[LABEL][at.support], at.support_labels, 3)
-    terms = d2m_loss(objective.loss, logits, at.query_labels, support, known)
+    terms = d2m_loss(objective.loss, logits, at.query_labels, support={LABEL: support}, knowledge=known)
     torch.testing.assert_close(step.loss, terms.loss)
     assert step.metrics["train/loss_kd"] == pytest.approx(float(terms.kd.detach()), rel=1e-4)
     assert step.metrics["train/loss_support"] == pytest.approx(
@@ -258,7 +258,7 @@ def test_the_feature_term_teaches_the_distill_branch_and_the_guess():
     assert step.metrics["train/loss_feature"] == pytest.approx(float(step.loss.detach()))
 
     videos = sampler_of()[range(2)].compact()[0]
-    goal = advisor.standardised[videos]
+    goal = advisor.features[videos]
     objective.model.guess.weight.data.zero_()
     objective.model.guess.bias.data.zero_()
     guessed = objective.step(range(2)).metrics["train/loss_feature"]
@@ -289,17 +289,17 @@ def test_the_teacher_is_frozen_and_its_dropout_is_off():
     with torch.no_grad():
         fused = teacher.eval().fuse(features_of(TRAIN))
     teacher.train()
-    advisor = Advisor(teacher, fused)
+    advisor = Advisor(teacher, fused, D2M())
     assert not any(module.training for module in teacher.modules())
     assert not any(weight.requires_grad for weight in teacher.parameters())
 
     episodes = sampler_of()[range(3)]
     at = Placed.of(episodes, CPU)
     with torch.no_grad():
-        expected = teacher(fused[at.videos], at.support, at.support_labels, at.query, 3)
+        expected = teacher(fused[at.videos], at.support, at.support_labels, at.query, 3)[FRAME]
     for _ in range(2):
         torch.testing.assert_close(told(advisor, episodes).logits, expected, rtol=1e-5, atol=1e-5)
-    one, two = told(advisor, episodes), told(Advisor(teacher, fused), episodes)
+    one, two = told(advisor, episodes), told(Advisor(teacher, fused, D2M()), episodes)
     assert torch.equal(one.logits, two.logits)
     assert torch.equal(one.support, two.support)
 
@@ -337,7 +337,7 @@ def test_advice_is_constant_and_complete():
         assert not value.is_inference()  # else backward refuses it
     expected = support_distances(advisor.fused[episodes.support], torch.from_numpy(episodes.support_labels), 3)
     torch.testing.assert_close(known.support, expected)
-    whole = Advisor(advisor.teacher, advisor.fused)(episodes, np.arange(len(TRAIN.videos))).features
+    whole = Advisor(advisor.teacher, advisor.fused, D2M())(episodes, np.arange(len(TRAIN.videos))).features
     torch.testing.assert_close(whole.mean((0, 1)), torch.zeros(WIDTH), rtol=0, atol=1e-5)
     torch.testing.assert_close(whole.std((0, 1), correction=0), torch.ones(WIDTH), rtol=0, atol=1e-4)
     assert torch.equal(known.features, whole[episodes.compact()[0]])

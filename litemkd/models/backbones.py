@@ -19,6 +19,7 @@ from torchvision import models as tv
 from litemkd.errors import CheckpointError
 
 POOLED = 4  # side of the pooled map
+PLACES = POOLED**2
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ class Backbone(nn.Module):
         name: a key of `BACKBONES`.
         weights: `none` (random), `imagenet` (torchvision's, downloaded once), or the path of a torchvision
             state dict.
-        pooling: `mean` of the 4 x 4 places (C features) or `flatten` (16 C features).
+        pooling: of the 4 x 4 places: `mean` (C features a frame), `flatten` (16 C features), or `places`, which
+            leaves them as they are (16 times C features) for heads that look at them.
         normalise: a key of `NORMALISATION`, applied to frames in [0, 1] inside the model, so that whoever loads
             the model cannot forget it.
 
@@ -90,7 +92,7 @@ class Backbone(nn.Module):
         spec = BACKBONES[name]
         self.pooling = pooling
         self.motion = normalise == "motion"
-        self.channels = spec.channels * (POOLED**2 if pooling == "flatten" else 1)
+        self.channels = spec.channels * (PLACES if pooling == "flatten" else 1)
         whole = _with_imagenet_weights(spec) if weights == "imagenet" else spec.build(weights=None)
         if weights not in ("none", "imagenet"):
             _load_torchvision_weights(whole, Path(weights), name)
@@ -108,11 +110,16 @@ class Backbone(nn.Module):
         return self.pool(self.features(x.contiguous(memory_format=torch.channels_last)))
 
     def forward(self, frames: Tensor) -> Tensor:
-        """(..., T, 3, H, W) frames in [0, 1] -> (..., T, C) features; (..., T, 16 C) with `flatten`."""
+        """(..., T, 3, H, W) frames in [0, 1] -> (..., T, C) features; (..., T, 16 C) or (..., T, 16, C), see
+        `pooling`.
+        """
         if self.motion:
             frames = frames - frames.mean(-4, keepdim=True)
         patches = self.patches(frames.flatten(0, -4))
-        features = patches.flatten(1) if self.pooling == "flatten" else patches.mean((-2, -1))
+        if self.pooling == "places":
+            features = patches.flatten(2).transpose(1, 2)
+        else:
+            features = patches.flatten(1) if self.pooling == "flatten" else patches.mean((-2, -1))
         return features.unflatten(0, frames.shape[:-3])
 
 

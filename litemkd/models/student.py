@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from litemkd.models.backbones import Backbone
 from litemkd.models.heads import Head
 
-LABEL, DISTILL = "label", "distill"
+LABEL, DISTILL = "label", "distill"  # the branches
 
 
 class Student(nn.Module):
@@ -49,13 +49,20 @@ class Student(nn.Module):
         self.guess = None if guess is None else nn.Linear(width, guess)
 
     def frame_features(self, frames: Tensor) -> Tensor:
-        """(V, T, 3, H, W) frames in [0, 1] -> (V, T, C) features of the backbone."""
+        """(V, T, 3, H, W) frames in [0, 1] -> (V, T, C) features of the backbone.
+
+        (V, T, places, C) where the head looks at places.
+        """
         return self.backbone(frames)
 
     def branch_features(self, features: Tensor) -> dict[str, Tensor]:
-        """(V, T, C) features of the backbone -> (V, T, D) of each branch, by name."""
+        """(V, T[, places], C) features of the backbone -> (V, T[, places], D) of each branch, by name."""
         features = self.dropout(features)
         return {name: branch(features) for name, branch in self.branches.items()}
+
+    def per_frame(self, features: Tensor) -> Tensor:
+        """Features of a branch as one a frame, (..., T, D): the mean of the places where there are several."""
+        return features.mean(-2) if self.head.places > 1 else features
 
     def drop_training_parts(self) -> None:
         """Remove what only training needs."""
@@ -63,20 +70,26 @@ class Student(nn.Module):
 
     def forward(
         self, features: Mapping[str, Tensor], support: Tensor, labels: Tensor, query: Tensor, way: int
-    ) -> dict[str, Tensor]:
-        """Logits of each branch, (B, Q, W).
+    ) -> dict[str, dict[str, Tensor]]:
+        """Logits of each branch, by part of the head's judgement, each (B, Q, W).
 
         Args:
-            features: (V, T, D) of each branch, from `branch_features`.
+            features: of each branch, from `branch_features`.
             support: (B, S) rows of V.
             labels: (B, S) classes of the supports.
             query: (B, Q) rows of V.
             way: W.
         """
         codes = {name: self.head.encode(x) for name, x in features.items()}
-        return {name: self.head.match(code[support], labels, code[query], way) for name, code in codes.items()}
+        return {
+            name: self.head.match_parts(code[support], labels, code[query], way) for name, code in codes.items()
+        }
 
-    @staticmethod
-    def predict(logits: Mapping[str, Tensor]) -> Tensor:
-        """The prediction: the sum of the branches' logits, (B, Q, W)."""
-        return torch.stack(list(logits.values())).sum(0)
+    def relate(self, features: Tensor, support: Tensor, labels: Tensor, query: Tensor, way: int) -> Tensor:
+        """How the classes relate for each query, (B, Q, W²), by one branch's features; see `Head.relate`."""
+        code = self.head.encode(features)
+        return self.head.relate(code[support], labels, code[query], way)
+
+    def predict(self, logits: Mapping[str, Mapping[str, Tensor]]) -> Tensor:
+        """The prediction: the sum over the branches, (B, Q, W)."""
+        return torch.stack([self.head.predict(parts) for parts in logits.values()]).sum(0)

@@ -115,7 +115,9 @@ class Teacher(nn.Module):
         """(V, T, D) of each modality, by name -> fused features (V, T, D)."""
         return self.fusion(features)
 
-    def forward(self, fused: Tensor, support: Tensor, labels: Tensor, query: Tensor, way: int) -> Tensor:
-        """Logits (B, Q, W) from fused features (V, T, D) and rows of V, as in `Student.forward`."""
+    def forward(
+        self, fused: Tensor, support: Tensor, labels: Tensor, query: Tensor, way: int
+    ) -> dict[str, Tensor]:
+        """Logits (B, Q, W) by part from fused features (V, T, D) and rows of V, as in `Student.forward`."""
         code = self.head.encode(fused)
-        return self.head.match(code[support], labels, code[query], way)
+        return self.head.match_parts(code[support], labels, code[query], way)

@@ -15,7 +15,7 @@ from litemkd.config import BackboneConfig, Config, ExpertConfig, HeadConfig, Stu
 from litemkd.data.clips import Augmentation
 from litemkd.errors import CheckpointError, ConfigError
 from litemkd.losses import D2M
-from litemkd.models.backbones import Backbone
+from litemkd.models.backbones import PLACES, Backbone
 from litemkd.models.heads import HEADS, Head
 from litemkd.models.student import DISTILL, LABEL, Student
 from litemkd.models.teacher import Fusion, Teacher
@@ -39,36 +39,49 @@ def build_workers(config: Config) -> int:
     return config.data.workers or len(os.sched_getaffinity(0))
 
 
-def build_backbone(config: BackboneConfig, *, pretrained: bool = True) -> Backbone:
-    """A backbone; without `pretrained` its weights are random, to be overwritten by a checkpoint's."""
+def build_backbone(config: BackboneConfig, head: Head, *, pretrained: bool = True) -> Backbone:
+    """A backbone for a head; without `pretrained` its weights are random, for a checkpoint to overwrite."""
     return Backbone(
         config.name,
         weights=config.weights if pretrained else "none",
         normalise=config.normalise,
-        pooling=config.pooling,
+        pooling="places" if head.places > 1 else config.pooling,
     )
 
 
-def build_head(config: HeadConfig, dim: int, frames: int) -> Head:
-    """A head for features of width `dim`."""
-    return HEADS[config.name](
-        dim, width=config.width, frames=frames, tuple_sizes=config.tuples, dropout=config.dropout
-    )
+# The settings that each head takes beside D and T: key of the configuration -> argument.
+_TUPLES = {"width": "width", "tuples": "tuple_sizes", "dropout": "dropout"}
+HEAD_SETTINGS: dict[str, dict[str, str]] = {
+    "trx": _TUPLES,
+    "strm": _TUPLES,
+    "otam": {"smoothing": "smoothing"},
+    "bimhm": {"support": "support"},
+    "prototype": {"distance": "distance", "scale": "scale"},
+}
+
+
+def build_head(config: HeadConfig, dim: int, frames: int, *, places: int = PLACES) -> Head:
+    """A head for features of width `dim`; `places` of a frame's map are there for those that look at them."""
+    settings = {name: getattr(config, key) for key, name in HEAD_SETTINGS[config.name].items()}
+    if config.name == "strm":
+        settings["places"] = places
+    return HEADS[config.name](dim, frames=frames, **settings)
 
 
 def build_student(
     config: StudentConfig, frames: int, seed: int, *, pretrained: bool = True, guess: int | None = None
 ) -> Student:
-    """A two-branch student; random weights depend on `seed` alone, so both students of a run start alike.
+    """A student; random weights depend on `seed` alone, so both students of a run start alike.
 
     `guess` is the width of a teacher's features that the distill branch learns to guess; None for none.
     """
     seed_torch(seed, "student")
+    head = build_head(config.head, config.width, frames)
     return Student(
-        build_backbone(config.backbone, pretrained=pretrained),
-        build_head(config.head, config.width, frames),
+        build_backbone(config.backbone, head, pretrained=pretrained),
+        head,
         width=config.width,
-        branches=(DISTILL, LABEL),
+        branches=(DISTILL, LABEL) if config.branches == 2 else (LABEL,),
         dropout=config.dropout,
         guess=guess,
     )
@@ -79,9 +92,10 @@ def build_expert(
 ) -> Student:
     """The model of one modality: a student with the label branch only."""
     seed_torch(seed, "expert", modality)
+    head = build_head(config.head, config.width, frames)
     return Student(
-        build_backbone(config.backbone, pretrained=pretrained),
-        build_head(config.head, config.width, frames),
+        build_backbone(config.backbone, head, pretrained=pretrained),
+        head,
         width=config.width,
         branches=(LABEL,),
         dropout=config.dropout,
@@ -100,17 +114,12 @@ def build_teacher(config: TeacherConfig, width: int, frames: int, seed: int) -> 
         feed_forward=config.fusion.feed_forward,
         dropout=config.fusion.dropout,
     )
-    return Teacher(fusion, build_head(config.head, width, frames))
+    return Teacher(fusion, build_head(config.head, width, frames, places=1))
 
 
 def build_loss(config: Config) -> D2M:
     """The loss of distillation."""
-    return D2M(**config.loss.model_dump())
-
-
-def labels_only_loss() -> D2M:
-    """The loss of the labels-only student: both branches learn from the labels."""
-    return D2M(ce=1.0, ce_distill=1.0, kd=0.0, support=0.0)
+    return D2M(**config.loss.model_dump(exclude={"preset"}))
 
 
 def build_augmentation(config: Config) -> Augmentation:

@@ -9,15 +9,15 @@ import torch
 
 from litemkd.checkpoints import save_model
 from litemkd.config import Config
+from litemkd.errors import ConfigError
 from litemkd.evaluation import Evaluation
 from litemkd.models.student import Student
-from litemkd.objectives import Advisor, StudentObjective, student_classifier
+from litemkd.objectives import LABELS, Advisor, StudentObjective, student_classifier
 from litemkd.stages.build import (
     build_augmentation,
     build_loss,
     build_student,
     describe_student,
-    labels_only_loss,
 )
 from litemkd.stages.common import (
     Recorder,
@@ -105,6 +105,23 @@ def student_stage(
         )
 
 
+def guessed_width(config: Config, width: int) -> int | None:
+    """Width of the teacher's features that the student learns to guess, None when the loss wants no guess.
+
+    Raises:
+        ConfigError: features are to be compared as they are, and the student's are not as wide.
+    """
+    loss = config.loss
+    if loss.feature and loss.feature_form == "plain" and width != config.student.width:
+        raise ConfigError(
+            [
+                f"loss.feature_form: 'plain' given, but the teacher's features are {width} wide; "
+                f"student.width={width}, or `projected`, would do"
+            ]
+        )
+    return width if loss.feature and loss.feature_form == "projected" else None
+
+
 def _train(
     config: Config,
     data: Prepared,
@@ -114,20 +131,22 @@ def _train(
     resume: bool,
     what: str,
 ) -> tuple[Student, Progress, Path]:
-    guess = teacher.fused["train"].shape[-1] if teacher is not None and config.loss.feature else None
+    guess = None if teacher is None else guessed_width(config, teacher.fused["train"].shape[-1])
     student = build_student(config.student, config.data.frames, config.seed, guess=guess).to(device)
     e = config.evaluation
     objective = StudentObjective(
         student,
         clips=clip_source(config, data, "rgb", "train", device),
         sampler=data.sampler(config, "train", config.episode.shot, config.episode.queries, config.seed),
-        loss=labels_only_loss() if teacher is None else build_loss(config),
+        loss=LABELS if teacher is None else build_loss(config),
         augmentation=build_augmentation(config),
         seed=config.seed,
         val_clips=clip_source(config, data, "rgb", "val", device),
         val_sampler=data.sampler(config, "val", e.shots[0], e.queries, e.seed),
         val_episodes=e.val_episodes,
-        advisor=None if teacher is None else Advisor(teacher.teacher, teacher.fused["train"]),
+        advisor=None
+        if teacher is None
+        else Advisor(teacher.teacher, teacher.fused["train"], build_loss(config)),
     )
     recorder = Recorder(run)
     loss = "labels only" if teacher is None else (config.loss, teacher.fingerprint)

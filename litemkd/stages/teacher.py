@@ -14,14 +14,13 @@ from litemkd.errors import CheckpointError, DataError
 from litemkd.evaluation import Evaluation
 from litemkd.models.student import Student
 from litemkd.models.teacher import Teacher
-from litemkd.objectives import StudentObjective, TeacherObjective, teacher_classifier
+from litemkd.objectives import LABELS, StudentObjective, TeacherObjective, teacher_classifier
 from litemkd.stages.build import (
     TeacherBundle,
     build_augmentation,
     build_expert,
     build_teacher,
     describe_teacher,
-    labels_only_loss,
     load_model,
 )
 from litemkd.stages.common import (
@@ -210,7 +209,7 @@ def train_expert(
             expert,
             clips=clip_source(config, data, modality, "train", device),
             sampler=data.sampler(config, "train", config.episode.shot, config.episode.queries, config.seed),
-            loss=labels_only_loss(),
+            loss=LABELS,
             augmentation=build_augmentation(config),
             seed=config.seed,
             val_clips=clip_source(config, data, modality, "val", device),

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from litemkd.models.heads import TRX
+from litemkd.models.heads import FRAME, TRX
 from litemkd.models.student import DISTILL, LABEL, Student
 
 WIDTH, CHANNELS, FRAMES = 6, 5, 4
@@ -53,16 +53,16 @@ def test_logits_of_each_branch_are_the_heads_on_its_features():
     logits = student(features, support, labels, query, 2)
     assert list(logits) == [DISTILL, LABEL]
     for name, x in features.items():
-        torch.testing.assert_close(logits[name], student.head(x[support], labels, x[query], 2))
-    assert not torch.allclose(logits[DISTILL], logits[LABEL])
-    torch.testing.assert_close(student.predict(logits), logits[DISTILL] + logits[LABEL])
+        torch.testing.assert_close(logits[name][FRAME], student.head(x[support], labels, x[query], 2))
+    assert not torch.allclose(logits[DISTILL][FRAME], logits[LABEL][FRAME])
+    torch.testing.assert_close(student.predict(logits), logits[DISTILL][FRAME] + logits[LABEL][FRAME])
 
 
 def test_one_branch_predicts_by_itself():
     student, (frames, *rows) = student_of((LABEL,)), episode()
     logits = student(student.branch_features(student.frame_features(frames)), *rows, 2)
     assert list(logits) == [LABEL]
-    assert torch.equal(student.predict(logits), logits[LABEL])
+    assert torch.equal(student.predict(logits), logits[LABEL][FRAME])
     assert not any(DISTILL in name for name in student.state_dict())
 
 
@@ -70,7 +70,7 @@ def test_one_branch_predicts_by_itself():
 def test_a_branch_teaches_its_own_layer_and_the_shared_parts(branch):
     student, (frames, *rows) = student_of(), episode()
     logits = student(student.branch_features(student.frame_features(frames)), *rows, 2)
-    logits[branch].pow(2).sum().backward()
+    logits[branch][FRAME].pow(2).sum().backward()
     other = LABEL if branch == DISTILL else DISTILL
     assert student.branches[branch].weight.grad.abs().max() > 0
     assert student.branches[other].weight.grad is None

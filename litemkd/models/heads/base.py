@@ -5,29 +5,43 @@ A head works in two steps so that evaluation can do the first one once a video:
     encode   (..., T, D) frame features of each video -> its code, a tensor whose leading axes are the same
     match    codes of support and query, support labels -> logits
 
-Both take a leading axis of episodes: B episodes with S supports, Q queries, W classes each.
+Both take a leading axis of episodes: B episodes with S supports, Q queries, W classes each. A head may judge
+in several parts, each with logits of its own (`match_parts`); the prediction is their weighted sum (`match`). A
+head that looks at the places of a frame's map takes features with one more axis: (..., T, places, D).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from litemkd.errors import EpisodeError
 
+FRAME, PATCH = "frame", "patch"  # names of parts
+
 
 class Head(nn.Module, ABC):
-    """Base of all heads. Subclasses implement `encode` and `match`; both are batched over episodes."""
+    """Base of all heads. Subclasses implement `encode` and `match_parts`; both are batched over episodes.
+
+    Attributes:
+        parts: weight in the prediction of each part that `match_parts` gives; `frame` is the main one.
+        places: places of a frame's map that the head wants; 1: one feature a frame.
+    """
+
+    parts: ClassVar[Mapping[str, float]] = {FRAME: 1.0}
+    places: int = 1
 
     @abstractmethod
     def encode(self, features: Tensor) -> Tensor:
-        """(..., T, D) frame features -> (..., *code) what matching needs of each video."""
+        """(..., T, D) features, or (..., T, places, D) -> (..., *code) what matching needs of each video."""
 
     @abstractmethod
-    def match(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> Tensor:
-        """Logits of the queries, (B, Q, W); higher is more similar.
+    def match_parts(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> dict[str, Tensor]:
+        """Logits of the queries by part, each (B, Q, W); higher is more similar.
 
         Args:
             support: (B, S, *code).
@@ -39,8 +53,28 @@ class Head(nn.Module, ABC):
             EpisodeError: a class has no support.
         """
 
+    def match(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> Tensor:
+        """The prediction, (B, Q, W): the weighted sum of the parts. Arguments and errors as `match_parts`."""
+        return self.predict(self.match_parts(support, labels, query, way))
+
+    def predict(self, logits: Mapping[str, Tensor]) -> Tensor:
+        """The weighted sum of logits by part, (B, Q, W)."""
+        first, *others = (
+            logits[part] if weight == 1 else weight * logits[part] for part, weight in self.parts.items()
+        )
+        return sum(others, first)
+
+    def relate(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> Tensor:
+        """How the classes of an episode look to one another for each query: (B, Q, W²) cosines of prototypes.
+
+        Here a class's prototype is the mean of its supports' codes, the same for every query; a head whose
+        prototypes depend on the query overrides this. Arguments and errors as `match_parts`.
+        """
+        prototypes = class_prototypes(support, labels, way).flatten(2)  # (B, W, code)
+        return cosines(prototypes)[:, None].expand(-1, query.shape[1], -1, -1).flatten(2)
+
     def forward(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> Tensor:
-        """Logits (B, Q, W) from frame features (B, S, T, D) and (B, Q, T, D)."""
+        """Logits (B, Q, W) from features (B, S, T[, places], D) and (B, Q, T[, places], D)."""
         return self.match(self.encode(support), labels, self.encode(query), way)
 
 
@@ -85,6 +119,19 @@ def take_supports(codes: Tensor, index: Tensor) -> Tensor:
     """(B, S, *code) and (B, W, K) positions -> (B, W, K, *code)."""
     batch = torch.arange(codes.shape[0], device=codes.device)[:, None, None]
     return codes[batch, index]
+
+
+def mean_over_supports(scores: Tensor, labels: Tensor, way: int) -> Tensor:
+    """Mean of each query's scores over the supports of each class: (B, Q, S), (B, S) -> (B, Q, W)."""
+    counts = support_counts(labels, way)
+    member = torch.nn.functional.one_hot(labels, way).to(scores.dtype)  # (B, S, W)
+    return scores @ member / counts[:, None]
+
+
+def cosines(vectors: Tensor) -> Tensor:
+    """(..., N, D) -> (..., N, N) cosines of all pairs."""
+    unit = torch.nn.functional.normalize(vectors, dim=-1)
+    return unit @ unit.transpose(-2, -1)
 
 
 def class_prototypes(features: Tensor, labels: Tensor, way: int) -> Tensor:

@@ -13,7 +13,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from litemkd.models.heads.base import Head, group_by_class, take_supports
+from litemkd.models.heads.base import FRAME, Head, cosines, group_by_class, take_supports
 from litemkd.models.layers import PositionEncoding, TupleProjection, check_tuple_sizes, frame_tuples
 
 
@@ -58,37 +58,48 @@ class TRX(Head):
         self.width = width
         sizes = check_tuple_sizes(tuple_sizes, frames)
         self.transformers = nn.ModuleList(TupleAttention(dim, width, frames, size, dropout) for size in sizes)
-        self.places = [len(frame_tuples(frames, size)) for size in sizes]  # P of each tuple size
+        self.counts = [len(frame_tuples(frames, size)) for size in sizes]  # P of each tuple size
 
     def encode(self, features: Tensor) -> Tensor:
         """(..., T, D) -> (..., P, 2 width), the tuples of all sizes one after another."""
         return torch.cat([cast(TupleAttention, part).encode(features) for part in self.transformers], dim=-2)
 
-    def match(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> Tensor:
-        """Logits (B, Q, W) from codes, see `Head.match`."""
+    def match_parts(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> dict[str, Tensor]:
+        """Logits (B, Q, W) from codes, see `Head.match_parts`."""
+        prototypes = self._prototypes(support, labels, query, way)
+        values = [part[..., self.width :] for part in query.split(self.counts, dim=-2)]
+        logits = [
+            (own[:, None] - prototype).pow(2).sum((-2, -1)) / -places  # (B, W, Q)
+            for own, prototype, places in zip(values, prototypes, self.counts, strict=True)
+        ]
+        return {FRAME: torch.stack(logits).mean(0).transpose(1, 2)}
+
+    def relate(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> Tensor:
+        """Cosines of the prototypes that each query gets of the classes, (B, Q, W²); see `Head.relate`."""
+        prototypes = [part.flatten(3) for part in self._prototypes(support, labels, query, way)]
+        return cosines(torch.cat(prototypes, dim=-1).transpose(1, 2)).flatten(2)
+
+    def _prototypes(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> list[Tensor]:
+        """Of each tuple size: what the queries' tuples attend to in each class, (B, W, Q, P, width)."""
         index, present = group_by_class(labels, way)
         classes = take_supports(support, index)  # (B, W, K, P, 2 width)
-        logits = [
-            self._match(part, present, asked)
+        queries = query.shape[1]
+        return [
+            self._attend(part, present, asked.flatten(1, 2)).unflatten(2, (queries, -1))
             for part, asked in zip(
-                classes.split(self.places, dim=-2), query.split(self.places, dim=-2), strict=True
+                classes.split(self.counts, dim=-2), query.split(self.counts, dim=-2), strict=True
             )
         ]
-        return torch.stack(logits).mean(0)
 
-    def _match(self, classes: Tensor, present: Tensor, query: Tensor) -> Tensor:
-        episodes, way, _, places, _ = classes.shape
-        queries = query.shape[1]
+    def _attend(self, classes: Tensor, present: Tensor, query: Tensor) -> Tensor:
+        """Attention of the queries' keys (B, Q P, 2 width) over each class's tuples: (B, W, Q P, width)."""
+        way, places = classes.shape[1], classes.shape[3]
         keys, values = classes.flatten(2, 3).split(self.width, dim=-1)  # (B, W, K P, width)
-        asked, own = query.flatten(1, 2).split(self.width, dim=-1)  # (B, Q P, width)
         mask = None
         if not bool(present.all()):
             absent = ~present[..., None].expand(-1, -1, -1, places).flatten(2)  # (B, W, K P)
             mask = torch.zeros(absent.shape, dtype=query.dtype, device=query.device)
             mask = mask.masked_fill(absent, float("-inf"))[:, :, None]  # (B, W, 1, K P)
-        attended = nn.functional.scaled_dot_product_attention(
-            asked[:, None].expand(-1, way, -1, -1), keys, values, attn_mask=mask
-        )  # (B, W, Q P, width), scaled by 1 / sqrt(width)
-        distance = (own[:, None] - attended).pow(2).sum(-1)  # (B, W, Q P)
-        distance = distance.view(episodes, way, queries, places).sum(-1) / places
-        return -distance.transpose(1, 2)  # (B, Q, W)
+        asked = query[:, None, :, : self.width].expand(-1, way, -1, -1)
+        # scaled by 1 / sqrt(width)
+        return nn.functional.scaled_dot_product_attention(asked, keys, values, attn_mask=mask)

@@ -94,7 +94,7 @@ def test_parity_with_the_formula(sizes, labels):
 def test_defaults_are_the_published_head():
     head = TRX(16)
     assert head.width == 1152
-    assert head.places == [28]
+    assert head.counts == [28]
     (part,) = head.transformers
     assert part.k_linear.weight.shape == (1152, 32)
     assert part.pe.dropout.p == 0.1
@@ -107,7 +107,7 @@ def test_defaults_are_the_published_head():
         "norm_k.bias",
     }
     assert set(part.state_dict()) == names  # as in released files, less what is computed or unused
-    assert TRX(16, tuple_sizes=(2, 3)).places == [28, 56]
+    assert TRX(16, tuple_sizes=(2, 3)).counts == [28, 56]
 
 
 def test_dropout_is_active_in_training_only():

@@ -1,26 +1,23 @@
-"""The configuration: what can be set, its defaults (the published settings), and how mistakes are told.
-
-An experiment is a short YAML file of overrides of these defaults; `--set key=value` overrides the file. All
-mistakes are reported at once, each with the key, what was given, and what would do.
-"""
+"""Every setting with its default, by section. The defaults are the published settings."""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
-from litemkd.errors import ConfigError
+from litemkd.presets import preset, preset_names
 
 Modality = Literal["rgb", "flow", "depth", "skeleton"]
 MODALITIES: tuple[str, ...] = get_args(Modality)
 BackboneName = Literal["conv4", "resnet18", "resnet34", "resnet50", "mobilenet_v3_small", "mobilenet_v3_large"]
+HeadName = Literal["trx", "strm", "otam", "bimhm", "prototype"]
 PositiveInt = Annotated[int, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -94,10 +91,14 @@ class BackboneConfig(Section):
 class HeadConfig(Section):
     """A few-shot head."""
 
-    name: Literal["trx"] = "trx"
-    width: PositiveInt = 1152  # of keys and values
-    tuples: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (2,)
-    dropout: Rate = 0.1
+    name: HeadName = "trx"
+    width: PositiveInt = 1152  # of keys and values; trx, strm
+    tuples: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (2,)  # trx, strm
+    dropout: Rate = 0.1  # trx, strm
+    smoothing: PositiveFloat = 0.1  # of the soft minimum; otam
+    support: Literal["mean", "each"] = "mean"  # the supports' mean sequence, or each of them; bimhm
+    distance: Literal["euclidean", "cosine"] = "euclidean"  # prototype
+    scale: PositiveFloat = 10.0  # of the cosine; prototype
 
 
 class TrainConfig(Section):
@@ -174,6 +175,7 @@ class StudentConfig(Section):
 
     backbone: BackboneConfig = BackboneConfig()
     width: PositiveInt = 2048
+    branches: Literal[1, 2] = 2  # one for labels and one for the teacher, or one for both
     head: HeadConfig = HeadConfig()
     dropout: Rate = 0.0
     train: TrainConfig = TrainConfig()
@@ -182,15 +184,44 @@ class StudentConfig(Section):
 class LossConfig(Section):
     """D2M: weights and forms of its terms; see `litemkd.losses.D2M`."""
 
+    preset: str | None = None  # a loss by name, see litemkd.presets; other keys override it
     ce: Weight = 1 / 16
     ce_distill: Weight = 0.0
     kd: Weight = 1.0
     support: Weight = 0.5
+    relation: Weight = 0.0
     feature: Weight = 0.0
     temperature: PositiveFloat = 4.0
+    kd_form: Literal["kl", "pearson", "decoupled", "dist"] = "kl"
+    kd_parts: Literal["all", "frame"] = "all"
     standardise_logits: bool = False
-    support_form: Literal["published", "tempered"] = "published"
+    decoupled_target: Weight = 1.0
+    decoupled_others: Weight = 8.0
+    dist_inter: Weight = 1.0
+    dist_intra: Weight = 1.0
+    support_form: Literal["published", "tempered", "kl"] = "published"
+    support_branch: Literal["label", "distill", "both"] = "label"
     support_temperature: PositiveFloat = 1.0
+    feature_form: Literal["projected", "plain"] = "projected"
+    focal: Literal["none", "branches", "teacher"] = "none"
+    focal_kd: Weight = 0.0
+    focal_rest: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
+
+    @field_validator("preset")
+    @classmethod
+    def _known(cls, name: str | None) -> str | None:
+        if name is not None and name not in (names := preset_names()):
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+            hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(names)}"
+            raise PydanticCustomError("preset", "no such loss; {hint}", {"hint": hint})
+        return name
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_preset(cls, values: Any) -> Any:
+        """Put the preset's values beneath those given."""
+        name = values.get("preset") if isinstance(values, Mapping) else None
+        return {**preset(name).values, **values} if name in preset_names() else values
 
 
 class Config(Section):
@@ -223,29 +254,6 @@ class Config(Section):
         return tuple(dict.fromkeys(("rgb", *self.teacher.modalities)))
 
 
-def load_config(file: Path | None, overrides: Iterable[str] = ()) -> Config:
-    """The configuration of a file and `key=value` overrides.
-
-    A file may name another one, relative to itself, under `base`; its own keys override that one's.
-
-    Raises:
-        ConfigError: everything that is wrong with file and overrides, at once.
-    """
-    problems: list[str] = []
-    values = _read(file, problems) if file is not None else {}
-    for override in overrides:
-        _override(values, override, problems)
-    try:
-        config = Config.model_validate(values)
-    except ValidationError as error:
-        problems += [_explain(item, values) for item in error.errors()]
-        raise ConfigError(problems) from None
-    problems += _impossible(config)
-    if problems:
-        raise ConfigError(problems)
-    return config
-
-
 def flatten(section: BaseModel | Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Dotted keys of a section, in order, with plain values."""
     values = section.model_dump(mode="json") if isinstance(section, BaseModel) else section
@@ -262,133 +270,3 @@ def digest_of(*parts: BaseModel | Mapping[str, Any] | Sequence[Any] | str | int)
     """A short digest of configuration sections and other plain values."""
     plain = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in parts]
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def _read(file: Path, problems: list[str], seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError([f"{file}: no such file; experiments/ holds ready ones"]) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError([f"{file}: not readable as YAML: {' '.join(str(error).split())}"]) from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise ConfigError([f"{file}: holds a {type(values).__name__}; a mapping of keys to values would do"])
-    base = values.pop("base", None)
-    if base is None:
-        return values
-    below = (file.parent / str(base)).resolve()
-    if below in seen:
-        problems.append(f"{file}: base: {base} leads back to this file")
-        return values
-    return _merge(_read(below, problems, (*seen, file.resolve())), values)
-
-
-def _merge(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
-    for key, value in above.items():
-        old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
-    return merged
-
-
-def _override(values: dict[str, Any], override: str, problems: list[str]) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        problems.append(
-            f"override `{override}`: not of the form key=value, for instance student.train.lr=0.001"
-        )
-        return
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        value = text
-    place = values
-    *parents, last = key.strip().split(".")
-    for parent in parents:
-        below = place.get(parent)
-        place[parent] = place = dict(below) if isinstance(below, dict) else {}
-    place[last] = value
-
-
-def _explain(item: Any, values: Mapping[str, Any]) -> str:
-    path = [str(part) for part in item["loc"]]
-    key = ".".join(path)
-    if item["type"] == "extra_forbidden":
-        known = [*flatten(Config()), *_sections(Config, "")]
-        near = difflib.get_close_matches(key, known, n=1, cutoff=0.5) or [
-            name for name in known if name.split(".")[-1] == path[-1]
-        ]
-        hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(_siblings(path))}"
-        return f"{key}: no such key; {hint}"
-    given = item.get("input")
-    return f"{key}: {given!r} given; {item['msg'][:1].lower() + item['msg'][1:]}"
-
-
-def _sections(model: type[BaseModel], prefix: str) -> Iterable[str]:
-    for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield f"{prefix}{name}"
-            yield from _sections(field.annotation, f"{prefix}{name}.")
-
-
-def _siblings(path: Sequence[str]) -> list[str]:
-    model: type[BaseModel] = Config
-    for part in path[:-1]:
-        annotation = model.model_fields[part].annotation if part in model.model_fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            break
-        model = annotation
-    return list(model.model_fields)
-
-
-def _impossible(config: Config) -> list[str]:
-    problems = []
-    data, teacher = config.data, config.teacher
-    if data.crop > data.short_side:
-        problems.append(f"data.crop: {data.crop} given; at most data.short_side = {data.short_side} would do")
-    if config.loss.support and config.episode.way < 4:
-        problems.append(
-            f"loss.support: {config.loss.support} given; with episode.way = {config.episode.way} the support "
-            "term has no gradient (a correlation of fewer than 3 numbers): 0, or 4 ways or more, would do"
-        )
-    for key, backbone in (
-        ("student.backbone", config.student.backbone),
-        ("teacher.expert.backbone", teacher.expert.backbone),
-    ):
-        if backbone.name == "conv4" and backbone.weights == "imagenet":
-            problems.append(f"{key}.weights: 'imagenet' given; conv4 has none, `none` or a file would do")
-    low, high = data.crop_scale
-    if low > high:
-        problems.append(f"data.crop_scale: [{low}, {high}] given; the smaller number must come first")
-    if len(set(teacher.modalities)) != len(teacher.modalities):
-        problems.append(f"teacher.modalities: {list(teacher.modalities)} given; each may stand once")
-    for key, head in (
-        ("student.head", config.student.head),
-        ("teacher.head", teacher.head),
-        ("teacher.expert.head", teacher.expert.head),
-    ):
-        if len(set(head.tuples)) != len(head.tuples) or max(head.tuples) > data.frames:
-            problems.append(
-                f"{key}.tuples: {list(head.tuples)} given; "
-                f"distinct numbers from 1 to data.frames = {data.frames}"
-            )
-    for key, train in (
-        ("student.train", config.student.train),
-        ("teacher.train", teacher.train),
-        ("teacher.expert.train", teacher.expert.train),
-    ):
-        if train.accumulate % train.batch:
-            problems.append(
-                f"{key}.batch: {train.batch} given; it must divide {key}.accumulate = {train.accumulate}"
-            )
-        usual = type(train).model_fields["milestones"].default
-        if train.schedule != "milestones" and train.milestones not in ((), usual):
-            problems.append(f"{key}.milestones: given, but {key}.schedule is {train.schedule}, not milestones")
-        if train.episodes < train.accumulate:
-            problems.append(
-                f"{key}.episodes: {train.episodes} given; "
-                f"at least one step of {key}.accumulate = {train.accumulate}"
-            )
-    return problems

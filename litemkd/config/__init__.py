@@ -1,0 +1,39 @@
+"""The configuration: what can be set, its defaults (the published settings), and how mistakes are told.
+
+An experiment is a short YAML file of overrides of these defaults; `--set key=value` overrides the file. All
+mistakes are reported at once, each with the key, what was given, and what would do.
+"""
+
+from __future__ import annotations
+
+from litemkd.config.loading import load_config
+from litemkd.config.sections import (
+    MODALITIES,
+    BackboneConfig,
+    BackboneName,
+    Config,
+    ExpertConfig,
+    HeadConfig,
+    LossConfig,
+    StudentConfig,
+    TeacherConfig,
+    TrainConfig,
+    digest_of,
+    flatten,
+)
+
+__all__ = [
+    "MODALITIES",
+    "BackboneConfig",
+    "BackboneName",
+    "Config",
+    "ExpertConfig",
+    "HeadConfig",
+    "LossConfig",
+    "StudentConfig",
+    "TeacherConfig",
+    "TrainConfig",
+    "digest_of",
+    "flatten",
+    "load_config",
+]

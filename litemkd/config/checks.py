@@ -1,0 +1,78 @@
+"""Settings that are each possible but not together."""
+
+from __future__ import annotations
+
+from litemkd.config.sections import Config
+from litemkd.presets import preset
+
+
+def impossible(config: Config) -> list[str]:
+    """What is wrong, each with the key, what was given, and what would do."""
+    problems = []
+    data, teacher = config.data, config.teacher
+    if data.crop > data.short_side:
+        problems.append(f"data.crop: {data.crop} given; at most data.short_side = {data.short_side} would do")
+    if config.loss.support and config.episode.way < 4:
+        problems.append(
+            f"loss.support: {config.loss.support} given; with episode.way = {config.episode.way} the support "
+            "term has no gradient (a correlation of fewer than 3 numbers): 0, or 4 ways or more, would do"
+        )
+    if config.loss.preset is not None:
+        named, student = preset(config.loss.preset), config.student
+        if named.branches not in (0, student.branches):
+            problems.append(
+                f"loss.preset: {config.loss.preset!r} given, made for {named.branches} "
+                f"branch{'es' * (named.branches > 1)}; student.branches={named.branches} would do"
+            )
+        if named.head not in (None, student.head.name):
+            problems.append(
+                f"loss.preset: {config.loss.preset!r} given, made for the head {named.head}; "
+                f"student.head.name={named.head} would do"
+            )
+    if config.loss.feature and config.loss.feature_form == "plain" and teacher.experts == "train":
+        widths = config.student.width, teacher.expert.width
+        if widths[0] != widths[1]:
+            problems.append(
+                f"loss.feature_form: 'plain' given, which compares features of one width; student.width is "
+                f"{widths[0]}, teacher.expert.width {widths[1]}: make them equal, or "
+                "`projected` would do"
+            )
+    for key, backbone in (
+        ("student.backbone", config.student.backbone),
+        ("teacher.expert.backbone", teacher.expert.backbone),
+    ):
+        if backbone.name == "conv4" and backbone.weights == "imagenet":
+            problems.append(f"{key}.weights: 'imagenet' given; conv4 has none, `none` or a file would do")
+    low, high = data.crop_scale
+    if low > high:
+        problems.append(f"data.crop_scale: [{low}, {high}] given; the smaller number must come first")
+    if len(set(teacher.modalities)) != len(teacher.modalities):
+        problems.append(f"teacher.modalities: {list(teacher.modalities)} given; each may stand once")
+    for key, head in (
+        ("student.head", config.student.head),
+        ("teacher.head", teacher.head),
+        ("teacher.expert.head", teacher.expert.head),
+    ):
+        if len(set(head.tuples)) != len(head.tuples) or max(head.tuples) > data.frames:
+            problems.append(
+                f"{key}.tuples: {list(head.tuples)} given; "
+                f"distinct numbers from 1 to data.frames = {data.frames}"
+            )
+    for key, train in (
+        ("student.train", config.student.train),
+        ("teacher.train", teacher.train),
+        ("teacher.expert.train", teacher.expert.train),
+    ):
+        if train.accumulate % train.batch:
+            problems.append(
+                f"{key}.batch: {train.batch} given; it must divide {key}.accumulate = {train.accumulate}"
+            )
+        usual = type(train).model_fields["milestones"].default
+        if train.schedule != "milestones" and train.milestones not in ((), usual):
+            problems.append(f"{key}.milestones: given, but {key}.schedule is {train.schedule}, not milestones")
+        if train.episodes < train.accumulate:
+            problems.append(
+                f"{key}.episodes: {train.episodes} given; "
+                f"at least one step of {key}.accumulate = {train.accumulate}"
+            )
+    return problems

@@ -1,0 +1,128 @@
+"""Reading a configuration: a YAML file and what it is based on, then overrides; all mistakes at once.
+
+Naming a loss by `loss.preset` starts the section anew: what files below say of the loss is dropped, what is
+said beside or above the preset overrides it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from litemkd.config.checks import impossible
+from litemkd.config.sections import Config, flatten
+from litemkd.errors import ConfigError
+
+PRESET = ("loss", "preset")
+
+
+def load_config(file: Path | None, overrides: Iterable[str] = ()) -> Config:
+    """The configuration of a file and `key=value` overrides.
+
+    A file may name another one, relative to itself, under `base`; its own keys override that one's.
+
+    Raises:
+        ConfigError: everything that is wrong with file and overrides, at once.
+    """
+    problems: list[str] = []
+    values = _read(file, problems) if file is not None else {}
+    above: dict[str, Any] = {}
+    for override in overrides:
+        _override(above, override, problems)
+    values = _merge(values, above)
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        problems += [_explain(item, values) for item in error.errors()]
+        raise ConfigError(problems) from None
+    problems += impossible(config)
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def _read(file: Path, problems: list[str], seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError([f"{file}: no such file; experiments/ holds ready ones"]) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError([f"{file}: not readable as YAML: {' '.join(str(error).split())}"]) from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError([f"{file}: holds a {type(values).__name__}; a mapping of keys to values would do"])
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    below = (file.parent / str(base)).resolve()
+    if below in seen:
+        problems.append(f"{file}: base: {base} leads back to this file")
+        return values
+    return _merge(_read(below, problems, (*seen, file.resolve())), values)
+
+
+def _merge(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    section, name = PRESET
+    if isinstance(above.get(section), Mapping) and above[section].get(name) is not None:
+        merged.pop(section, None)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _override(values: dict[str, Any], override: str, problems: list[str]) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        problems.append(
+            f"override `{override}`: not of the form key=value, for instance student.train.lr=0.001"
+        )
+        return
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    place = values
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        below = place.get(parent)
+        place[parent] = place = dict(below) if isinstance(below, dict) else {}
+    place[last] = value
+
+
+def _explain(item: Any, values: Mapping[str, Any]) -> str:
+    path = [str(part) for part in item["loc"]]
+    key = ".".join(path)
+    if item["type"] == "extra_forbidden":
+        known = [*flatten(Config()), *_sections(Config, "")]
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.5) or [
+            name for name in known if name.split(".")[-1] == path[-1]
+        ]
+        hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(_siblings(path))}"
+        return f"{key}: no such key; {hint}"
+    given = item.get("input")
+    return f"{key}: {given!r} given; {item['msg'][:1].lower() + item['msg'][1:]}"
+
+
+def _sections(model: type[BaseModel], prefix: str) -> Iterable[str]:
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield f"{prefix}{name}"
+            yield from _sections(field.annotation, f"{prefix}{name}.")
+
+
+def _siblings(path: Sequence[str]) -> list[str]:
+    model: type[BaseModel] = Config
+    for part in path[:-1]:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            break
+        model = annotation
+    return list(model.model_fields)

@@ -1,0 +1,47 @@
+"""Bi-MHM: bidirectional mean Hausdorff metric (HyRSM, Wang et al., CVPR 2022).
+
+Two videos are near when every frame of each has a near frame in the other. Frames are matched wherever they
+are: the order does not count, and neither does how long an action takes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from litemkd.models.heads.alignment import frame_distances
+from litemkd.models.heads.base import FRAME, Head, class_prototypes, mean_over_supports
+
+Support = Literal["mean", "each"]
+
+
+class BiMHM(Head):
+    """Hausdorff distance of a query to each class. No weights.
+
+    Args:
+        dim: D; any.
+        frames: T; any.
+        support: `mean`: distance to the mean sequence of a class's supports; `each`: mean of the distances to
+            them.
+    """
+
+    def __init__(self, dim: int, *, frames: int = 8, support: Support = "mean") -> None:
+        super().__init__()
+        self.support = support
+
+    def encode(self, features: Tensor) -> Tensor:
+        """(..., T, D) as they are."""
+        return features
+
+    def match_parts(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> dict[str, Tensor]:
+        """Logits (B, Q, W) from codes, see `Head.match_parts`."""
+        if self.support == "mean":
+            return {FRAME: -hausdorff(query, class_prototypes(support, labels, way))}
+        return {FRAME: -mean_over_supports(hausdorff(query, support), labels, way)}
+
+
+def hausdorff(query: Tensor, support: Tensor) -> Tensor:
+    """Σ_l min_m d + Σ_m min_l d of all pairs: (B, Q, T, D), (B, S, T, D) -> (B, Q, S)."""
+    table = frame_distances(query, support)
+    return table.amin(-1).sum(-1) + table.amin(-2).sum(-1)
