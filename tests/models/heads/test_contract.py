@@ -1,4 +1,4 @@
-"""What every head must do, run on each one by its name in `HEADS`."""
+"""What every head must do, run on each one by its name in `HEADS` and in each of its forms."""
 
 import pytest
 import torch
@@ -9,22 +9,48 @@ from litemkd.models.heads import HEADS, Head
 FRAMES, DIM, WAY = 4, 12, 3
 LABELS = torch.tensor([[2, 0, 1, 0, 2, 1], [1, 1, 0, 2, 0, 1]])  # shuffled; the second has unequal shots
 
-# Smaller than their defaults, for speed; a head that is not here is built from (dim, frames=…).
-ARGUMENTS = {"trx": {"width": 10, "tuple_sizes": (2, 3)}}
+# The forms of each head, smaller than their defaults for speed; one not here is built from (dim, frames=…).
+FORMS = {
+    "trx": [{"width": 10, "tuple_sizes": (2, 3)}],
+    "strm": [
+        {"width": 10, "places": 4},
+        {"width": 10, "places": 1, "tuple_sizes": (2, 3)},
+    ],
+    "otam": [{}, {"smoothing": 0.01}],
+    "bimhm": [{"support": "mean"}, {"support": "each"}],
+    "prototype": [{"distance": "euclidean"}, {"distance": "cosine"}],
+}
+CASES = [(name, arguments) for name in sorted(HEADS) for arguments in FORMS.get(name, [{}])]
+
+# A single patch has no other to attend to: its attention is 1 whatever these say.
+IDLE = {"patches.query.weight", "patches.key.weight"}
 
 
-@pytest.fixture(params=sorted(HEADS))
-def head(request) -> Head:
-    torch.manual_seed(0)
-    return HEADS[request.param](DIM, frames=FRAMES, **ARGUMENTS.get(request.param, {})).double().eval()
+@pytest.fixture(params=CASES, ids=lambda case: "-".join([case[0], *map(str, case[1].values())]))
+def case(request) -> tuple[str, dict]:
+    return request.param
 
 
 @pytest.fixture
-def episode():
+def head(case) -> Head:
+    name, arguments = case
+    torch.manual_seed(0)
+    head = HEADS[name](DIM, frames=FRAMES, **arguments).double().eval()
+    for weight, value in head.named_parameters():
+        if weight.endswith("gamma"):  # 0 at first, when what it weighs has no part in the logits
+            torch.nn.init.constant_(value, 0.7)
+    return head
+
+
+@pytest.fixture
+def episode(case):
+    """Supports, labels, queries; features have an axis of patches where the head looks at several a frame."""
+    places = case[1].get("places", 1)
+    code = (FRAMES, DIM) if places == 1 else (FRAMES, places, DIM)
     generator = torch.Generator().manual_seed(1)
 
     def draw(videos: int) -> torch.Tensor:
-        return torch.randn(2, videos, FRAMES, DIM, dtype=torch.float64, generator=generator)
+        return torch.randn(2, videos, *code, dtype=torch.float64, generator=generator)
 
     return draw(6), LABELS, draw(5)
 
@@ -38,6 +64,26 @@ def test_shape_and_finiteness(head, episode):
     assert logits.shape == (2, 5, WAY)
     assert torch.isfinite(logits).all()
     assert logits.std() > 1e-6  # it looks at what it is given
+
+
+def test_parts_with_their_weights_make_up_the_logits(head, episode):
+    support, labels, query = episode
+    found = head.match_parts(head.encode(support), labels, head.encode(query), WAY)
+    assert set(found) == set(head.parts)
+    assert head.parts["frame"] == 1  # the one that all heads have
+    assert all(logits.shape == (2, 5, WAY) for logits in found.values())
+    total = sum(weight * found[name] for name, weight in head.parts.items())
+    assert_same(total, head(*episode, WAY))
+
+
+def test_a_batch_of_parts_equals_one_by_one(head, episode):
+    support, labels, query = episode
+    support, query = head.encode(support), head.encode(query)
+    found = head.match_parts(support, labels, query, WAY)
+    for i in range(2):
+        alone = head.match_parts(support[i : i + 1], labels[i : i + 1], query[i : i + 1], WAY)
+        for name in found:
+            assert_same(alone[name][0], found[name][i])
 
 
 def test_naming_the_classes_otherwise_permutes_the_columns(head, episode):
@@ -75,8 +121,9 @@ def test_encoding_once_equals_encoding_within(head, episode):
     assert_same(head.match(code[:, :6], labels, code[:, 6:], WAY), head(*episode, WAY))
 
 
-def test_gradients_reach_the_features_and_all_weights(head, episode):
+def test_gradients_reach_the_features_and_all_weights(case, head, episode):
     support, labels, query = episode
+    places = case[1].get("places")
     support.requires_grad_()
     query.requires_grad_()
     torch.nn.functional.cross_entropy(
@@ -84,10 +131,10 @@ def test_gradients_reach_the_features_and_all_weights(head, episode):
     ).backward()
     for grad in (support.grad, query.grad):
         assert torch.isfinite(grad).all()
-        assert (grad.abs().amax((2, 3)) > 1e-12).all()  # of every video
+        assert (grad.abs().flatten(2).amax(2) > 1e-12).all()  # of every video
     for name, weight in head.named_parameters():
         assert weight.grad is not None, name
-        if weight.ndim > 1:  # a bias may cancel out of a distance
+        if weight.ndim > 1 and not (places == 1 and name in IDLE):  # a bias may cancel out of a distance
             assert weight.grad.abs().max() > 1e-9, name
 
 
@@ -106,6 +153,14 @@ def test_evaluation_is_repeatable_and_leaves_the_inputs_alone(head, episode):
 def test_one_support_of_each_class(head, episode):
     support, _, query = episode
     assert head(support[:, :3], torch.tensor([[1, 2, 0], [0, 1, 2]]), query, WAY).shape == (2, 5, WAY)
+
+
+def test_a_saved_head_is_the_same_head(case, head, episode):
+    name, arguments = case
+    torch.manual_seed(1)
+    other = HEADS[name](DIM, frames=FRAMES, **arguments).double().eval()
+    other.load_state_dict(head.state_dict())
+    assert torch.equal(other(*episode, WAY), head(*episode, WAY))
 
 
 def test_single_precision_agrees(head, episode):
