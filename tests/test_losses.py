@@ -212,7 +212,10 @@ def test_the_feature_term_is_the_mean_square_error_with_its_weight(batch):
     assert batch["features"].grad is None  # the teacher's
     # Without a weight, or without a guess, there is no such term.
     for without, projected in ((D2M(), guess), (spec, None)):
-        assert d2m_loss(without, logits, batch["targets"], knowledge=knowledge, projected=projected).feature is None
+        assert (
+            d2m_loss(without, logits, batch["targets"], knowledge=knowledge, projected=projected).feature
+            is None
+        )
 
 
 # Gradients.
@@ -262,7 +265,9 @@ def test_equal_rows_do_no_harm(batch):
         assert torch.isfinite(term)
         assert torch.isfinite(support.grad).all()
     logits = torch.zeros(1, 3, 5, requires_grad=True)
-    D2M(standardise_logits=True).kd_term(logits, torch.randn(1, 3, 5), torch.zeros(1, 3, dtype=torch.long)).backward()
+    D2M(standardise_logits=True).kd_term(
+        logits, torch.randn(1, 3, 5), torch.zeros(1, 3, dtype=torch.long)
+    ).backward()
     assert torch.isfinite(logits.grad).all()
 
 

@@ -15,6 +15,7 @@ from litemkd.config import BackboneConfig, Config, ExpertConfig, HeadConfig, Stu
 from litemkd.data.clips import Augmentation
 from litemkd.errors import CheckpointError, ConfigError
 from litemkd.losses import D2M
+from litemkd.memory import keep_freed_memory
 from litemkd.models.backbones import PLACES, Backbone
 from litemkd.models.heads import HEADS, Head
 from litemkd.models.student import DISTILL, LABEL, Student
@@ -25,7 +26,8 @@ FORMAT = 1  # of model descriptions
 
 
 def build_device(config: Config) -> torch.device:
-    """The device to compute on; also sets the number of CPU threads. ConfigError: cuda wanted and not there."""
+    """The device to compute on; also sets up the CPU's threads and memory. ConfigError: no CUDA device."""
+    keep_freed_memory()
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     found = torch.cuda.is_available()
