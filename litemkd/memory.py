@@ -1,7 +1,8 @@
 """Memory of the C library: what is freed stays with the process, to be used again.
 
 By default glibc gives every large block back to the system when it is freed and asks for it again at the next
-step; the system then clears each page of it once more. A training step on a CPU makes and drops many such blocks.
+step; the system then clears each page of it once more. A training step on a CPU makes and drops many such
+blocks.
 """
 
 from __future__ import annotations

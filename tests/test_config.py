@@ -169,7 +169,7 @@ def test_unreadable_files_are_named(tmp_path):
         ("student.head.dropout=1", "student.head.dropout: 1 given; input should be less than 1"),
         (
             "student.backbone.name=resnet19",
-            "student.backbone.name: 'resnet19' given; input should be 'conv4', 'resnet18', ",
+            "student.backbone.name: 'resnet19' given; no such backbone; did you mean `resnet18`?",
         ),
         (
             "teacher.modalities=[rgb,sound]",

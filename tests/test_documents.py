@@ -1,15 +1,19 @@
-"""docs/config.md: every section and key of the configuration, with its default."""
+"""The documents tell of every key of the configuration, every loss and every head."""
 
 from __future__ import annotations
 
 import json
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import BaseModel
 
-from litemkd.config import Config
+from litemkd.catalogue import BACKBONES, HEAD_SETTINGS
+from litemkd.config import Config, LossConfig
+from litemkd.models.heads import HEADS
+from litemkd.presets import PRESETS
 
 TEXT = (Path(__file__).parents[1] / "docs" / "config.md").read_text(encoding="utf-8")
 
@@ -50,3 +54,30 @@ def test_every_key_and_its_default_are_documented(name: str) -> None:
 
 def test_nothing_else_is_documented() -> None:
     assert set(documented()) == set(sections(Config()))
+
+
+def test_every_loss_by_name_is_documented() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "losses.md").read_text(encoding="utf-8")
+    table = text[text.index("<!-- presets -->") : text.index("<!-- /presets -->")]
+    rows = [re.findall(r"`([^`]+)`", line) for line in table.splitlines() if line.startswith("| `")]
+    assert rows == [[name, *one.aliases] for name, one in PRESETS.items()]
+    terms = set(re.findall(r"`(\w+)`", text))
+    for field in ("kd_form", "support_form", "feature_form", "focal"):
+        choices = set(get_args(LossConfig.model_fields[field].annotation)) - {"none"}
+        assert choices <= terms, f"docs/losses.md does not tell of {field}: {choices - terms}"
+
+
+def test_every_head_is_documented() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "heads.md").read_text(encoding="utf-8")
+    assert set(HEADS) == set(HEAD_SETTINGS) == set(re.findall(r"^\| `(\w+)` \|", text, re.M))
+    assert all(f"**{name}.**" in text for name in HEADS)
+    for name, settings in HEAD_SETTINGS.items():
+        (row,) = re.findall(rf"^\| `{name}` \|.*\| (.*?) \|$", text, re.M)
+        assert set(re.findall(r"`(\w+)`", row)) == set(settings)
+
+
+def test_every_backbone_is_documented() -> None:
+    rows = [line for line in TEXT.splitlines() if line.startswith("| `name` | `resnet")]
+    assert len(rows) == 2  # the student's and the experts'
+    for row in rows:
+        assert re.findall(r"`(\w+)`", row)[2:] == list(BACKBONES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from litemkd.catalogue import BACKBONES
 from litemkd.config.sections import Config
 from litemkd.presets import preset
 
@@ -41,8 +42,10 @@ def impossible(config: Config) -> list[str]:
         ("student.backbone", config.student.backbone),
         ("teacher.expert.backbone", teacher.expert.backbone),
     ):
-        if backbone.name == "conv4" and backbone.weights == "imagenet":
-            problems.append(f"{key}.weights: 'imagenet' given; conv4 has none, `none` or a file would do")
+        if BACKBONES[backbone.name].imagenet is None and backbone.weights == "imagenet":
+            problems.append(
+                f"{key}.weights: 'imagenet' given; {backbone.name} has none, `none` or a file would do"
+            )
     low, high = data.crop_scale
     if low > high:
         problems.append(f"data.crop_scale: [{low}, {high}] given; the smaller number must come first")

@@ -5,19 +5,36 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from litemkd.catalogue import BACKBONES, HEAD_SETTINGS
 from litemkd.presets import preset, preset_names
 
 Modality = Literal["rgb", "flow", "depth", "skeleton"]
 MODALITIES: tuple[str, ...] = get_args(Modality)
-BackboneName = Literal["conv4", "resnet18", "resnet34", "resnet50", "mobilenet_v3_small", "mobilenet_v3_large"]
-HeadName = Literal["trx", "strm", "otam", "bimhm", "prototype"]
+
+
+def _known(what: str, names: Collection[str]) -> AfterValidator:
+    """Checks that a name is one of several."""
+
+    def check(name: str) -> str:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+            hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(names)}"
+            raise PydanticCustomError("unknown", "no such {what}; {hint}", {"what": what, "hint": hint})
+        return name
+
+    return AfterValidator(check)
+
+
+BackboneName = Annotated[str, _known("backbone", BACKBONES)]
+HeadName = Annotated[str, _known("head", HEAD_SETTINGS)]
+PresetName = Annotated[str, _known("loss", preset_names())]
 PositiveInt = Annotated[int, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -184,7 +201,7 @@ class StudentConfig(Section):
 class LossConfig(Section):
     """D2M: weights and forms of its terms; see `litemkd.losses.D2M`."""
 
-    preset: str | None = None  # a loss by name, see litemkd.presets; other keys override it
+    preset: PresetName | None = None  # a loss by name, see litemkd.presets; other keys override it
     ce: Weight = 1 / 16
     ce_distill: Weight = 0.0
     kd: Weight = 1.0
@@ -206,15 +223,6 @@ class LossConfig(Section):
     focal: Literal["none", "branches", "teacher"] = "none"
     focal_kd: Weight = 0.0
     focal_rest: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
-
-    @field_validator("preset")
-    @classmethod
-    def _known(cls, name: str | None) -> str | None:
-        if name is not None and name not in (names := preset_names()):
-            near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-            hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(names)}"
-            raise PydanticCustomError("preset", "no such loss; {hint}", {"hint": hint})
-        return name
 
     @model_validator(mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""Per-frame image backbones, by one table. Adding a torchvision backbone is one line in `BACKBONES`.
+"""Per-frame image backbones, those of `litemkd.catalogue`.
 
 A backbone is the convolutional part of its torchvision model. Its map is pooled to 4 x 4 by adaptive maximum
 and the 16 places are averaged, which gives one feature of C numbers a frame, as Lite-MKD does. Averaging
@@ -9,29 +9,20 @@ kept (`pooling="flatten"`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torchvision import models as tv
 
+from litemkd.catalogue import BACKBONES
 from litemkd.errors import CheckpointError
 
 POOLED = 4  # side of the pooled map
 PLACES = POOLED**2
 
 
-@dataclass(frozen=True)
-class BackboneSpec:
-    """One line of the table: how torchvision builds it, and C, the channels of its last map."""
-
-    build: Callable[..., nn.Module]
-    channels: int
-    imagenet: str | None  # name of the torchvision weights
-
-
-def conv4(weights: None = None, width: int = 32) -> nn.Sequential:
+def conv4(width: int = 32) -> nn.Sequential:
     """The four-block network of the few-shot literature, for small frames: 64 x 64 pixels give a 4 x 4 map.
 
     Each block is a 3 x 3 convolution, batch norm, ReLU and a halving; the first halves by its stride, which
@@ -47,14 +38,7 @@ def conv4(weights: None = None, width: int = 32) -> nn.Sequential:
     return nn.Sequential(nn.Sequential(*blocks), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
-BACKBONES: dict[str, BackboneSpec] = {
-    "conv4": BackboneSpec(conv4, 32, None),
-    "resnet18": BackboneSpec(tv.resnet18, 512, "ResNet18_Weights.IMAGENET1K_V1"),
-    "resnet34": BackboneSpec(tv.resnet34, 512, "ResNet34_Weights.IMAGENET1K_V1"),
-    "resnet50": BackboneSpec(tv.resnet50, 2048, "ResNet50_Weights.IMAGENET1K_V1"),
-    "mobilenet_v3_small": BackboneSpec(tv.mobilenet_v3_small, 576, "MobileNet_V3_Small_Weights.IMAGENET1K_V1"),
-    "mobilenet_v3_large": BackboneSpec(tv.mobilenet_v3_large, 960, "MobileNet_V3_Large_Weights.IMAGENET1K_V2"),
-}
+OWN: dict[str, Callable[..., nn.Module]] = {"conv4": conv4}  # built here; the others by torchvision
 
 # What each kind of weights wants to see: (mean, std) of the channels of frames in [0, 1].
 NORMALISATION: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
@@ -93,7 +77,7 @@ class Backbone(nn.Module):
         self.pooling = pooling
         self.motion = normalise == "motion"
         self.channels = spec.channels * (PLACES if pooling == "flatten" else 1)
-        whole = _with_imagenet_weights(spec) if weights == "imagenet" else spec.build(weights=None)
+        whole = _with_imagenet_weights(name) if weights == "imagenet" else _build(name, None)
         if weights not in ("none", "imagenet"):
             _load_torchvision_weights(whole, Path(weights), name)
         # The last two children are the pooling and the classifier in every model of the table.
@@ -123,14 +107,19 @@ class Backbone(nn.Module):
         return features.unflatten(0, frames.shape[:-3])
 
 
-def _with_imagenet_weights(spec: BackboneSpec) -> nn.Module:
+def _build(name: str, weights: str | None) -> nn.Module:
+    return OWN[name]() if name in OWN else tv.get_model(name, weights=weights)
+
+
+def _with_imagenet_weights(name: str) -> nn.Module:
+    weights = BACKBONES[name].imagenet
     try:
-        return spec.build(weights=spec.imagenet)
+        return _build(name, weights)
     except (OSError, RuntimeError) as error:  # no network, no such file there, half a file
         folder = Path(torch.hub.get_dir()) / "checkpoints"
-        address = tv.get_weight(spec.imagenet).url if spec.imagenet else ""
+        address = tv.get_weight(weights).url if weights else ""
         raise CheckpointError(
-            f"backbone weights {spec.imagenet}: cannot be downloaded ({error}). They are fetched once from "
+            f"backbone weights {weights}: cannot be downloaded ({error}). They are fetched once from "
             f"{address} and kept in {folder}: put the file there, or give the path of a torchvision state dict "
             "as `weights`, or `none` for random ones"
         ) from error

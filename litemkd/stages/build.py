@@ -10,6 +10,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from litemkd.catalogue import HEAD_SETTINGS
 from litemkd.checkpoints import load_weights, read_description, read_weights
 from litemkd.config import BackboneConfig, Config, ExpertConfig, HeadConfig, StudentConfig, TeacherConfig
 from litemkd.data.clips import Augmentation
@@ -51,20 +52,9 @@ def build_backbone(config: BackboneConfig, head: Head, *, pretrained: bool = Tru
     )
 
 
-# The settings that each head takes beside D and T: key of the configuration -> argument.
-_TUPLES = {"width": "width", "tuples": "tuple_sizes", "dropout": "dropout"}
-HEAD_SETTINGS: dict[str, dict[str, str]] = {
-    "trx": _TUPLES,
-    "strm": _TUPLES,
-    "otam": {"smoothing": "smoothing"},
-    "bimhm": {"support": "support"},
-    "prototype": {"distance": "distance", "scale": "scale"},
-}
-
-
 def build_head(config: HeadConfig, dim: int, frames: int, *, places: int = PLACES) -> Head:
     """A head for features of width `dim`; `places` of a frame's map are there for those that look at them."""
-    settings = {name: getattr(config, key) for key, name in HEAD_SETTINGS[config.name].items()}
+    settings: dict[str, Any] = {name: getattr(config, key) for key, name in HEAD_SETTINGS[config.name].items()}
     if config.name == "strm":
         settings["places"] = places
     return HEADS[config.name](dim, frames=frames, **settings)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from litemkd.config import BackboneConfig, BackboneName, Config, HeadConfig, StudentConfig
+from litemkd.config import BackboneConfig, Config, HeadConfig, StudentConfig
 from litemkd.cost import GIGA, Cost, EpisodeSize, measure, measure_teacher
 from litemkd.models.student import DISTILL, LABEL, Student
 from litemkd.stages.build import build_device, build_expert, build_head, build_student, build_teacher
@@ -123,7 +123,7 @@ class PublishedModel:
     """
 
     model: str
-    backbone: BackboneName
+    backbone: str
     branches: int
     tuples: tuple[int, ...]
     printed: float | None

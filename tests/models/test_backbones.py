@@ -6,8 +6,9 @@ import pytest
 import torch
 from torchvision import models as tv
 
+from litemkd.catalogue import BACKBONES
 from litemkd.errors import CheckpointError
-from litemkd.models.backbones import BACKBONES, NORMALISATION, Backbone
+from litemkd.models.backbones import NORMALISATION, Backbone
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,10 @@ def test_the_table_tells_the_channels_and_known_weights(name):
     if spec.imagenet is None:
         assert name == "conv4"
         return
-    assert tv.get_weight(spec.imagenet).meta["num_params"] > 0
+    weights = tv.get_weight(spec.imagenet)
+    assert weights.meta["num_params"] > 0
+    wanted = weights.transforms()
+    assert (tuple(wanted.mean), tuple(wanted.std)) == NORMALISATION["imagenet"]  # as these weights want it
     assert spec.imagenet.lower().replace("_", "").startswith(f"{name.replace('_', '')}weights")
 
 

@@ -1,0 +1,115 @@
+"""Every head and every kind of loss through the main job, with the data and the teacher that are there."""
+
+from __future__ import annotations
+
+import pytest
+
+from litemkd.config import load_config
+from litemkd.errors import ConfigError
+from litemkd.models.heads import HEADS
+from litemkd.models.student import DISTILL
+from litemkd.presets import PRESETS, preset
+from litemkd.stages.build import build_loss, load_model
+from litemkd.tracking import download
+from tests.job import SMOKE, Home, Job
+
+# One of each kind of term; the rest of the presets differ in weights.
+LOSSES = ["d2m-focal", "dkd", "dist", "d2m-both-supports", "kd-relation", "kd-feature", "strm-d2m-one-branch"]
+
+
+@pytest.fixture(scope="module")
+def home(job: Job) -> Home:
+    return job.home
+
+
+def words_for(name: str) -> list[str]:
+    """The loss and what it asks of the student."""
+    chosen = PRESETS[name]
+    settings = {"loss.preset": name, "student.branches": chosen.branches}
+    settings |= {"student.head.name": chosen.head} if chosen.head else {}
+    return [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+
+
+@pytest.mark.parametrize("name", sorted(set(HEADS) - {"trx"}))  # the job itself has that one
+def test_a_student_with_any_head_learns_by_itself_and_from_the_teacher(home: Home, name: str) -> None:
+    made = home.made_by(lambda: home.must("distill", "--set", f"student.head.name={name}"))
+    stages = [run.data.tags["litemkd.stage"] for run in made]
+    assert sorted(stages) == ["distill", "evaluate", "evaluate", "student", "student"]
+    for run in made:
+        assert run.data.tags["litemkd.head"] == name
+        if run.data.tags["litemkd.stage"] == "student":
+            assert run.data.metrics["cost/gmacs_per_episode"] > 0
+            assert run.data.metrics["test/accuracy"] >= 0
+    with home.entered():
+        model = load_model(download("litemkd-toy-student", newest(home)))
+    assert isinstance(model.head, HEADS[name])
+
+
+def test_a_teacher_may_have_another_head_too(home: Home) -> None:
+    sets = ("teacher.head.name=strm", "teacher.expert.head.name=strm", "teacher.modalities=[depth]")
+    result = home.must("teacher", *(word for one in sets for word in ("--set", one)))
+    assert "teacher, 5-shot:" in result.output
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_student_learns_by_any_loss(home: Home, name: str) -> None:
+    made = home.made_by(lambda: home.must("distill", "--no-baseline", *words_for(name)))
+    (student,) = [run for run in made if run.data.tags["litemkd.stage"] == "student"]
+    assert student.data.params["loss.preset"] == name
+    values = {**PRESETS["labels"].values, **PRESETS[name].values}
+    for term, metric in (
+        ("kd", "kd"),
+        ("support", "support"),
+        ("relation", "relation"),
+        ("feature", "feature"),
+    ):
+        assert (f"train/loss_{metric}" in student.data.metrics) == bool(values[term]), term
+    with home.entered():
+        model = load_model(download("litemkd-toy-student", newest(home)))
+    assert (DISTILL in model.branches) == (PRESETS[name].branches == 2)
+
+
+def newest(home: Home) -> int:
+    return max(int(one.version) for one in home.client.search_model_versions("name = 'litemkd-toy-student'"))
+
+
+def test_the_names_of_the_published_code_work() -> None:
+    ours, theirs = (
+        load_config(SMOKE, [f"loss.preset={name}"]).loss for name in ("d2m-kl-labels", "fc_2_sup_klklcece")
+    )
+    assert ours.model_dump(exclude={"preset"}) == theirs.model_dump(exclude={"preset"})
+    assert preset("fc_2_sup_klklcece") is PRESETS["d2m-kl-labels"]
+
+
+def test_a_preset_replaces_what_the_file_says_and_yields_to_what_stands_beside_it(tmp_path) -> None:
+    """The toy's file has a loss of its own, with weights that the preset does not name."""
+    assert load_config(SMOKE).loss.feature > 0
+    chosen = load_config(SMOKE, ["loss.temperature=7", "loss.preset=d2m"])
+    assert build_loss(chosen).feature == 0
+    assert build_loss(chosen).temperature == 7
+    assert build_loss(chosen).kd == 1
+    file = tmp_path / "own.yaml"
+    file.write_text(f"base: {SMOKE}\nloss: {{preset: dkd, decoupled_others: 2.0}}\n")
+    assert build_loss(load_config(file)).kd_form == "decoupled"
+    assert build_loss(load_config(file)).decoupled_others == 2
+    assert build_loss(load_config(file)).feature == 0
+
+
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        (["loss.preset=d2n"], "loss.preset: 'd2n' given; no such loss; did you mean `d2m`?"),
+        (["loss.preset=qqq"], "no such loss; known: d2m, d2m-tempered,"),
+        (["loss.preset=kd"], "loss.preset: 'kd' given, made for 1 branch; student.branches=1 would do"),
+        (["loss.preset=strm-d2m"], "made for the head strm; student.head.name=strm would do"),
+        (
+            ["loss.preset=kd-feature", "student.branches=1", "student.width=64"],
+            "student.width is 64, teacher.expert.width 128: make them equal, or `projected` would do",
+        ),
+        (["student.head.name=trx2"], "student.head.name: 'trx2' given; no such head; did you mean `trx`?"),
+    ],
+)
+def test_mistakes_are_told_with_what_would_do(sets: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(SMOKE, sets)
+    assert message in str(caught.value)
