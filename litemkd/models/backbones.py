@@ -25,15 +25,15 @@ PLACES = POOLED**2
 def conv4(width: int = 32) -> nn.Sequential:
     """The four-block network of the few-shot literature, for small frames: 64 x 64 pixels give a 4 x 4 map.
 
-    Each block is a 3 x 3 convolution, batch norm, ReLU and a halving; the first halves by its stride, which
+    Each block is a 3 x 3 convolution, batch norm, ReLU and a halving; the first two halve by their stride, which
     spares most of the cost, the others by maximum pooling.
     """
     blocks: list[nn.Module] = []
     channels = 3
     for block in range(4):
-        stride = 2 if block == 0 else 1
+        stride = 2 if block < 2 else 1
         blocks += [nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(width)]
-        blocks += [nn.ReLU(inplace=True)] + ([] if block == 0 else [nn.MaxPool2d(2)])
+        blocks += [nn.ReLU(inplace=True)] + ([] if block < 2 else [nn.MaxPool2d(2)])
         channels = width
     return nn.Sequential(nn.Sequential(*blocks), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
