@@ -4,7 +4,7 @@ branch), and for the teacher. Each satisfies `litemkd.training.Objective`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -15,14 +15,14 @@ from torch.optim.swa_utils import update_bn
 
 from litemkd.data.clips import Augmentation, ClipSource
 from litemkd.data.episodes import Episodes, EpisodeSampler
-from litemkd.evaluation import Classifier, Evaluation, evaluate
+from litemkd.embedding import CLIPS_AT_ONCE, fuse_all, match_rows, student_classifier, teacher_classifier
+from litemkd.evaluation import Evaluation, evaluate
 from litemkd.losses import D2M, Knowledge, d2m_loss, support_distances
 from litemkd.models.student import DISTILL, LABEL, Student
 from litemkd.models.teacher import Teacher
 from litemkd.seeding import numpy_generator
 from litemkd.training import Step
 
-CLIPS_AT_ONCE = 32  # through a backbone in evaluation
 LABELS = D2M(ce=1.0, ce_distill=1.0, kd=0.0, support=0.0)  # the loss of labels alone, in every branch
 
 
@@ -46,82 +46,6 @@ class Placed:
 
 def _accuracy(logits: Tensor, labels: Tensor) -> float:
     return 100.0 * float((logits.argmax(-1) == labels).float().mean())
-
-
-def _refuse_training(model: nn.Module, where: str) -> None:
-    """Dropout and batch statistics would go into what is told as the model's figures."""
-    if any(module.training for module in model.modules()):
-        raise ValueError(f"{where}: the model is in training mode; call its eval() first")
-
-
-def embed(
-    function: Callable[[Tensor], dict[str, Tensor]], clips: ClipSource, videos: np.ndarray | None = None
-) -> dict[str, Tensor]:
-    """`function` of the centre crops of all (or some) videos of a split, computed in parts: name -> (V, …)."""
-    rows = np.arange(len(clips.split.videos)) if videos is None else videos
-    parts: list[dict[str, Tensor]] = []
-    with torch.inference_mode():
-        for start in range(0, len(rows), CLIPS_AT_ONCE):
-            parts.append(function(clips.centred(rows[start : start + CLIPS_AT_ONCE])))
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-
-def branch_embeddings(student: Student, clips: ClipSource) -> dict[str, Tensor]:
-    """Features of every branch of a student for all videos of a split: name -> (V, T, D).
-
-    Raises:
-        ValueError: the student is in training mode.
-    """
-    _refuse_training(student, "branch_embeddings")
-
-    def features(frames: Tensor) -> dict[str, Tensor]:
-        branches = student.branch_features(student.frame_features(frames))
-        return {name: student.per_frame(x) for name, x in branches.items()}
-
-    return embed(features, clips)
-
-
-def student_classifier(student: Student, clips: ClipSource) -> Classifier:
-    """Logits of any episode of the split, from codes computed once a video.
-
-    Raises:
-        ValueError: the student is in training mode.
-    """
-    _refuse_training(student, "student_classifier")
-
-    def encode(frames: Tensor) -> dict[str, Tensor]:
-        branches = student.branch_features(student.frame_features(frames))
-        return {name: student.head.encode(x) for name, x in branches.items()}
-
-    codes = embed(encode, clips)
-
-    def classify(episodes: Episodes) -> Tensor:
-        return torch.stack(
-            [match_rows(student.head.match, code, episodes, clips.device) for code in codes.values()]
-        ).sum(0)
-
-    return classify
-
-
-def teacher_classifier(teacher: Teacher, fused: Tensor) -> Classifier:
-    """Logits of any episode of the split with these fused features (V, T, D).
-
-    Raises:
-        ValueError: the teacher is in training mode.
-    """
-    _refuse_training(teacher, "teacher_classifier")
-    with torch.inference_mode():
-        code = teacher.head.encode(fused)
-    return lambda episodes: match_rows(teacher.head.match, code, episodes, fused.device)
-
-
-def match_rows(match: Callable[..., Tensor], code: Tensor, episodes: Episodes, device: torch.device) -> Tensor:
-    """Logits (B, Q, W) of episodes whose rows are rows of `code` (V, *code)."""
-    support, labels, query = (
-        torch.from_numpy(array).to(device)
-        for array in (episodes.support, episodes.support_labels, episodes.query)
-    )
-    return match(code[support], labels, code[query], episodes.way)
 
 
 class Advisor:
@@ -255,8 +179,11 @@ class TeacherObjective:
 
     Args:
         model: the teacher.
-        features, val_features: modality -> (V, T, D) of all train and val videos.
+        features: modality -> (R, V, T, D) of all train videos, in R readings of which each episode takes one a
+            video: the same of every modality.
+        val_features: modality -> (V, T, D) of all val videos.
         sampler, val_sampler, val_episodes: episodes over them.
+        seed: of the choice of readings.
     """
 
     def __init__(
@@ -268,8 +195,9 @@ class TeacherObjective:
         val_features: Mapping[str, Tensor],
         val_sampler: EpisodeSampler,
         val_episodes: int,
+        seed: int = 0,
     ) -> None:
-        self.model = model
+        self.model, self.seed = model, seed
         self.features, self.sampler = features, sampler
         self.val_features, self.val_sampler, self.val_episodes = val_features, val_sampler, val_episodes
 
@@ -278,7 +206,11 @@ class TeacherObjective:
         episodes = self.sampler[numbers]
         device = next(iter(self.features.values())).device
         at = Placed.of(episodes, device)
-        rows = torch.from_numpy(at.videos).to(device)
+        readings = len(next(iter(self.features.values())))
+        chosen = numpy_generator(self.seed, "reading", int(episodes.number[0])).integers(
+            readings, size=len(at.videos)
+        )
+        rows = torch.from_numpy(chosen).to(device), torch.from_numpy(at.videos).to(device)
         fused = self.model.fuse({name: x[rows] for name, x in self.features.items()}).float()
         logits = self.model(fused, at.support, at.support_labels, at.query, episodes.way)
         terms = d2m_loss(LABELS, {LABEL: logits}, at.query_labels, parts=self.model.head.parts)
@@ -294,19 +226,3 @@ class TeacherObjective:
         with torch.inference_mode():
             fused = fuse_all(teacher, self.val_features)
         return evaluate(teacher_classifier(teacher, fused), self.val_sampler, range(self.val_episodes))
-
-
-def fuse_all(teacher: Teacher, features: Mapping[str, Tensor], at_once: int = 512) -> Tensor:
-    """Fused features (V, T, D) of all videos, in parts, without gradient.
-
-    Raises:
-        ValueError: the teacher is in training mode.
-    """
-    _refuse_training(teacher, "fuse_all")
-    total = len(next(iter(features.values())))
-    with torch.inference_mode():
-        parts = [
-            teacher.fuse({name: x[start : start + at_once] for name, x in features.items()})
-            for start in range(0, total, at_once)
-        ]
-    return torch.cat(parts)

@@ -10,22 +10,20 @@ from torch import nn
 from litemkd.config import TrainConfig
 from litemkd.data.clips import Augmentation, ClipSource
 from litemkd.data.episodes import EpisodeSampler
+from litemkd.embedding import (
+    CLIPS_AT_ONCE,
+    branch_embeddings,
+    fuse_all,
+    student_classifier,
+    teacher_classifier,
+    view_embeddings,
+)
 from litemkd.losses import D2M, cross_entropy, d2m_loss, support_distances
 from litemkd.models.backbones import Backbone
 from litemkd.models.heads import FRAME, TRX
 from litemkd.models.student import DISTILL, LABEL, Student
 from litemkd.models.teacher import Fusion, Teacher
-from litemkd.objectives import (
-    CLIPS_AT_ONCE,
-    Advisor,
-    Placed,
-    StudentObjective,
-    TeacherObjective,
-    branch_embeddings,
-    fuse_all,
-    student_classifier,
-    teacher_classifier,
-)
+from litemkd.objectives import Advisor, Placed, StudentObjective, TeacherObjective
 from litemkd.training import CheckpointFolder, fit
 from tests.helpers import split_of
 
@@ -118,7 +116,7 @@ def objective_of(model=None, advisor=None, loss=None, **more):
 def teacher_objective(model):
     return TeacherObjective(
         model,
-        features=features_of(TRAIN),
+        features={name: x[None] for name, x in features_of(TRAIN).items()},
         sampler=sampler_of(),
         val_features=features_of(VAL),
         val_sampler=sampler_of(VAL),
@@ -170,7 +168,7 @@ def test_embeddings_are_of_every_video_in_the_splits_order():
 def test_embeddings_in_parts_are_those_at_once(monkeypatch):
     student = student_of().eval()
     whole = branch_embeddings(student, VAL_CLIPS)
-    monkeypatch.setattr("litemkd.objectives.CLIPS_AT_ONCE", 7)
+    monkeypatch.setattr("litemkd.embedding.CLIPS_AT_ONCE", 7)
     for name, x in branch_embeddings(student, VAL_CLIPS).items():
         torch.testing.assert_close(x, whole[name], rtol=1e-4, atol=1e-5)
 
@@ -414,6 +412,37 @@ def test_recalibration_sets_batch_norm_to_the_train_clips():
 def test_recalibration_asks_for_no_more_clips_than_there_are():
     objective = objective_of()
     objective.recalibrate(objective.model, 10_000)
+
+
+def test_readings_are_drawn_alike_for_all_modalities_and_by_the_episodes_number():
+    """Reading r of a modality holds r everywhere, so what the fusion gets tells which one was taken."""
+    teacher = teacher_of(dropout=0.0).eval()
+    objective = teacher_objective(teacher)
+    readings = torch.arange(5.0)[:, None, None, None].expand(5, len(TRAIN.videos), FRAMES, WIDTH)
+    objective.features = dict.fromkeys(NAMES, readings)
+    seen = []
+    fuse = teacher.fuse
+    teacher.fuse = lambda streams: seen.append(streams) or fuse(streams)
+    for numbers in ([0], [0], [1], [2]):
+        objective.step(numbers)
+    taken = [streams[NAMES[0]][:, 0, 0] for streams in seen]
+    assert all(torch.equal(x, streams[NAMES[0]]) for streams in seen for x in streams.values())
+    assert torch.equal(taken[0], taken[1])
+    assert not torch.equal(taken[0], taken[2])
+    assert len({float(x) for row in taken for x in row}) == 5
+
+
+def test_views_are_the_features_of_augmented_clips():
+    student = student_of(branches=(LABEL,)).eval()
+    found = view_embeddings(student, TRAIN_CLIPS, Augmentation(), seed=3, views=2)
+    count = len(TRAIN.videos)
+    assert found.shape == (2, count, FRAMES, WIDTH)
+    assert not torch.equal(found[0], found[1])
+    for view in range(2):
+        clips = TRAIN_CLIPS.augmented(np.arange(count), Augmentation(), 3, view * count)
+        with torch.no_grad():
+            expected = student.branch_features(student.frame_features(clips))[LABEL]
+        torch.testing.assert_close(found[view], expected, rtol=1e-4, atol=1e-5)
 
 
 # The teacher's own training

@@ -25,8 +25,8 @@ PLACES = POOLED**2
 def conv4(width: int = 32) -> nn.Sequential:
     """The four-block network of the few-shot literature, for small frames: 64 x 64 pixels give a 4 x 4 map.
 
-    Each block is a 3 x 3 convolution, batch norm, ReLU and a halving; the first two halve by their stride, which
-    spares most of the cost, the others by maximum pooling.
+    Each block is a 3 x 3 convolution, batch norm, ReLU and a halving; the first two halve by their stride,
+    which spares most of the cost, the others by maximum pooling.
     """
     blocks: list[nn.Module] = []
     channels = 3

@@ -8,10 +8,10 @@ import torch
 
 from litemkd.checkpoints import read_description
 from litemkd.config import Config
+from litemkd.embedding import student_classifier
 from litemkd.errors import CheckpointError
 from litemkd.evaluation import Evaluation
 from litemkd.models.student import Student
-from litemkd.objectives import student_classifier
 from litemkd.stages.build import load_model
 from litemkd.stages.common import clip_source, evaluate_split, log_test, run_of
 from litemkd.stages.prepare import Prepared

@@ -16,10 +16,10 @@ from litemkd.checkpoints import weights_digest
 from litemkd.config import Config
 from litemkd.data.features import FUSED, feature_folder, made_from, read_features, write_features
 from litemkd.data.splits import Split
+from litemkd.embedding import branch_embeddings, fuse_all
 from litemkd.errors import DataError
 from litemkd.models.student import LABEL, Student
 from litemkd.models.teacher import Teacher
-from litemkd.objectives import branch_embeddings, fuse_all
 from litemkd.stages.common import clip_source
 from litemkd.stages.prepare import Prepared
 

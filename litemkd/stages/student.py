@@ -9,10 +9,11 @@ import torch
 
 from litemkd.checkpoints import save_model
 from litemkd.config import Config
+from litemkd.embedding import student_classifier
 from litemkd.errors import ConfigError
 from litemkd.evaluation import Evaluation
 from litemkd.models.student import Student
-from litemkd.objectives import LABELS, Advisor, StudentObjective, student_classifier
+from litemkd.objectives import LABELS, Advisor, StudentObjective
 from litemkd.stages.build import (
     build_augmentation,
     build_loss,

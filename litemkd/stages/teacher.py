@@ -7,14 +7,16 @@ from dataclasses import dataclass, field, replace
 from typing import cast
 
 import torch
+from torch import Tensor
 
 from litemkd.checkpoints import save_model, weights_digest
 from litemkd.config import Config, digest_of
+from litemkd.embedding import teacher_classifier, view_embeddings
 from litemkd.errors import CheckpointError, DataError
 from litemkd.evaluation import Evaluation
 from litemkd.models.student import Student
 from litemkd.models.teacher import Teacher
-from litemkd.objectives import LABELS, StudentObjective, TeacherObjective, teacher_classifier
+from litemkd.objectives import LABELS, StudentObjective, TeacherObjective
 from litemkd.stages.build import (
     TeacherBundle,
     build_augmentation,
@@ -146,12 +148,21 @@ def _train(
 ) -> tuple[TeacherBundle, Progress]:
     experts: dict[str, Student] = {}
     features: dict[str, SplitFeatures] = {}
+    readings: dict[str, Tensor] = {}  # of the train videos
     for modality in config.teacher.modalities:
         if config.teacher.experts == "features":
             features[modality] = features_on_disk(config, data, modality, device)
-        else:
-            experts[modality] = train_expert(config, data, modality, device, resume=resume)
-            features[modality] = expert_features(config, data, modality, experts[modality], device)
+            readings[modality] = features[modality]["train"][None]
+            continue
+        experts[modality] = expert = train_expert(config, data, modality, device, resume=resume)
+        features[modality] = expert_features(config, data, modality, expert, device)
+        readings[modality] = features[modality]["train"][None]
+        if config.teacher.views:
+            clips = clip_source(config, data, modality, "train", device)
+            views = view_embeddings(
+                expert, clips, build_augmentation(config), config.seed, config.teacher.views
+            )
+            readings[modality] = torch.cat([readings[modality], views])
     widths = {modality: by_split["train"].shape[-1] for modality, by_split in features.items()}
     if len(set(widths.values())) > 1:
         raise DataError(
@@ -163,11 +174,12 @@ def _train(
     e = config.evaluation
     objective = TeacherObjective(
         teacher,
-        features={name: by_split["train"] for name, by_split in features.items()},
+        features=readings,
         sampler=data.sampler(config, "train", config.episode.shot, config.episode.queries, config.seed),
         val_features={name: by_split["val"] for name, by_split in features.items()},
         val_sampler=data.sampler(config, "val", e.shots[0], e.queries, e.seed),
         val_episodes=e.val_episodes,
+        seed=config.seed,
     )
     recorder = Recorder(run)
     progress = fit(

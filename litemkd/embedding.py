@@ -1,0 +1,133 @@
+"""Features and codes of whole splits, computed once; and the classifiers that look episodes up in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from litemkd.data.clips import Augmentation, ClipSource
+from litemkd.data.episodes import Episodes
+from litemkd.evaluation import Classifier
+from litemkd.models.student import LABEL, Student
+from litemkd.models.teacher import Teacher
+
+CLIPS_AT_ONCE = 32  # through a backbone in evaluation
+
+
+def refuse_training(model: nn.Module, where: str) -> None:
+    """Dropout and batch statistics would go into what is told as the model's figures."""
+    if any(module.training for module in model.modules()):
+        raise ValueError(f"{where}: the model is in training mode; call its eval() first")
+
+
+def embed(
+    function: Callable[[Tensor], dict[str, Tensor]], clips: ClipSource, videos: np.ndarray | None = None
+) -> dict[str, Tensor]:
+    """`function` of the centre crops of all (or some) videos of a split, computed in parts: name -> (V, …)."""
+    rows = np.arange(len(clips.split.videos)) if videos is None else videos
+    parts: list[dict[str, Tensor]] = []
+    with torch.inference_mode():
+        for start in range(0, len(rows), CLIPS_AT_ONCE):
+            parts.append(function(clips.centred(rows[start : start + CLIPS_AT_ONCE])))
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def branch_embeddings(student: Student, clips: ClipSource) -> dict[str, Tensor]:
+    """Features of every branch of a student for all videos of a split: name -> (V, T, D).
+
+    Raises:
+        ValueError: the student is in training mode.
+    """
+    refuse_training(student, "branch_embeddings")
+
+    def features(frames: Tensor) -> dict[str, Tensor]:
+        branches = student.branch_features(student.frame_features(frames))
+        return {name: student.per_frame(x) for name, x in branches.items()}
+
+    return embed(features, clips)
+
+
+def view_embeddings(
+    student: Student, clips: ClipSource, augmentation: Augmentation, seed: int, views: int
+) -> Tensor:
+    """Label-branch features of `views` augmented readings of all videos of a split: (views, V, T, D).
+
+    Reading r of a video is cropped alike in every modality.
+
+    Raises:
+        ValueError: the student is in training mode.
+    """
+    refuse_training(student, "view_embeddings")
+    count = len(clips.split.videos)
+    readings = []
+    with torch.inference_mode():
+        for view in range(views):
+            parts = [
+                np.arange(start, min(start + CLIPS_AT_ONCE, count)) for start in range(0, count, CLIPS_AT_ONCE)
+            ]
+            frames = (clips.augmented(rows, augmentation, seed, view * count + int(rows[0])) for rows in parts)
+            made = [student.branch_features(student.frame_features(part))[LABEL] for part in frames]
+            readings.append(student.per_frame(torch.cat(made)))
+    return torch.stack(readings).clone()
+
+
+def student_classifier(student: Student, clips: ClipSource) -> Classifier:
+    """Logits of any episode of the split, from codes computed once a video.
+
+    Raises:
+        ValueError: the student is in training mode.
+    """
+    refuse_training(student, "student_classifier")
+
+    def encode(frames: Tensor) -> dict[str, Tensor]:
+        branches = student.branch_features(student.frame_features(frames))
+        return {name: student.head.encode(x) for name, x in branches.items()}
+
+    codes = embed(encode, clips)
+
+    def classify(episodes: Episodes) -> Tensor:
+        return torch.stack(
+            [match_rows(student.head.match, code, episodes, clips.device) for code in codes.values()]
+        ).sum(0)
+
+    return classify
+
+
+def teacher_classifier(teacher: Teacher, fused: Tensor) -> Classifier:
+    """Logits of any episode of the split with these fused features (V, T, D).
+
+    Raises:
+        ValueError: the teacher is in training mode.
+    """
+    refuse_training(teacher, "teacher_classifier")
+    with torch.inference_mode():
+        code = teacher.head.encode(fused)
+    return lambda episodes: match_rows(teacher.head.match, code, episodes, fused.device)
+
+
+def match_rows(match: Callable[..., Tensor], code: Tensor, episodes: Episodes, device: torch.device) -> Tensor:
+    """Logits (B, Q, W) of episodes whose rows are rows of `code` (V, *code)."""
+    support, labels, query = (
+        torch.from_numpy(array).to(device)
+        for array in (episodes.support, episodes.support_labels, episodes.query)
+    )
+    return match(code[support], labels, code[query], episodes.way)
+
+
+def fuse_all(teacher: Teacher, features: Mapping[str, Tensor], at_once: int = 512) -> Tensor:
+    """Fused features (V, T, D) of all videos, in parts, without gradient.
+
+    Raises:
+        ValueError: the teacher is in training mode.
+    """
+    refuse_training(teacher, "fuse_all")
+    total = len(next(iter(features.values())))
+    with torch.inference_mode():
+        parts = [
+            teacher.fuse({name: x[start : start + at_once] for name, x in features.items()})
+            for start in range(0, total, at_once)
+        ]
+    return torch.cat(parts)
