@@ -309,7 +309,7 @@ def import_weights(
     shift: str | None,
     evaluate: bool,
 ) -> None:
-    """Register the released weights in FILE, a student or teacher of Lite-MKD or a TRX, as a model of litemkd."""
+    """Register the released weights in FILE, of a student or teacher of Lite-MKD or a TRX, as a model here."""
     from litemkd.stages.build import build_device
     from litemkd.stages.import_weights import fit_config, import_stage, import_words, read_file
     from litemkd.stages.prepare import prepare as prepare_data

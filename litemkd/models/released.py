@@ -2,8 +2,8 @@
 
 A released file says what it is by the names and shapes of its weights alone. They name an architecture; an
 empty model of it says which weights there must be; reading and writing are then one renaming. What files hold
-and models here do not (the position table, which is computed here, and a norm that nothing uses) is kept beside,
-so that a student can be written back as it came.
+and models here do not (the position table, which is computed here, and a norm that nothing uses) is kept, so
+that a student can be written back as it came.
 """
 
 from __future__ import annotations

@@ -77,8 +77,8 @@ def _differences(backbone: Mapping[str, Any]) -> list[str]:
     notes = []
     if backbone["normalise"] != "none":
         notes.append(
-            f"the student normalises frames itself ({backbone['normalise']}); the published code does not: there "
-            "frames have to be normalised before"
+            f"the student normalises frames itself ({backbone['normalise']}); the published code does not: "
+            "there frames have to be normalised before"
         )
     if backbone["pooling"] != "mean":
         notes.append("the student averages its backbone's whole map; Lite-MKD's code pools it by maximum")

@@ -9,6 +9,7 @@ import hashlib
 import pickle
 import re
 import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -40,6 +41,7 @@ from litemkd.stages.prepare import Prepared
 from litemkd.tracking import Run, model_name, register
 
 CROP, SHORT_SIDE = 224, 256  # pixels, of what released weights were trained on
+LONGEST = 120  # characters of a reader's own words in a message
 PUBLISHED_MODALITIES = "rgb,skeleton,flow"
 PUBLISHED_SHIFT = "published-extract"
 
@@ -103,29 +105,25 @@ def read_file(path: Path, kind: Kind) -> ReleasedFile:
 
 def _load(path: Path) -> object:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what matters about a strange file is said below
+            return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file; the path of a released file would do") from None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except pickle.UnpicklingError as error:
-        code = re.search(r"GLOBAL (\S+)", str(error))
+    except Exception as error:  # torch's reader raises nearly everything
+        code = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
         if code:
             raise CheckpointError(
                 f"{path}: asks to run {code[1]}, and code in a file is never run here; a file of tensors and "
                 "plain values alone would do"
             ) from None
-        raise CheckpointError(f"{path}: {_NO_TORCH_FILE} ({_first_line(error)})") from None
-    except Exception as error:
-        raise CheckpointError(f"{path}: {_NO_TORCH_FILE} ({_first_line(error)})") from None
-
-
-_NO_TORCH_FILE = "not a torch file, or damaged or cut off; the released file, fetched again, would do"
-
-
-def _first_line(error: Exception) -> str:
-    line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return line if len(line) <= 120 else f"{line[:119]}…"
+        said = str(error).rpartition("WeightsUnpickler error:")[2].strip() or type(error).__name__
+        raise CheckpointError(
+            f"{path}: no torch file of tensors and plain values, or a damaged one "
+            f"({said.splitlines()[0][:LONGEST]}); the released file, fetched again, would do"
+        ) from None
 
 
 def _some(names: list[Any]) -> str:
@@ -186,8 +184,8 @@ def _modalities(words: str) -> list[str]:
     if len(names) != 3 or len(set(names)) != 3 or not set(names) <= set(MODALITIES):
         raise ConfigError(
             [
-                f"--modalities: {words!r} given; three of {', '.join(MODALITIES)} with commas between them would "
-                f"do, in the order of the fusion, for instance {PUBLISHED_MODALITIES}"
+                f"--modalities: {words!r} given; three of {', '.join(MODALITIES)} with commas between them "
+                f"would do, in the order of the fusion, for instance {PUBLISHED_MODALITIES}"
             ]
         )
     return names
@@ -308,14 +306,15 @@ def import_words(config: Config, file: ReleasedFile) -> tuple[str, ...]:
     lines = [f"{file.path}: {content.words}, iteration {file.iteration}"]
     if content.kind == "student":
         lines.append(
-            f"input: {content.frames} frames of {CROP} x {CROP} pixels from 0 to 1, not normalised, as published; "
-            f"to evaluate it: data.frames={content.frames} data.crop={CROP} data.short_side={SHORT_SIDE}"
+            f"input: {content.frames} frames of {CROP} x {CROP} pixels from 0 to 1, not normalised, as "
+            f"published; to evaluate it: data.frames={content.frames} data.crop={CROP} "
+            f"data.short_side={SHORT_SIDE}"
         )
     else:
         shift = config.teacher.fusion.shift
         why = {
-            "published-extract": "as the released features were made, from which the released students learned",
-            "published-train": "as the teacher was trained; the released features were made with published-extract",
+            "published-extract": "as the released features were made, from which released students learned",
+            "published-train": "as it was trained; the released features were made with published-extract",
         }.get(shift, "not one of the published ones")
         lines.append(f"modalities, not told by the file: {', '.join(config.teacher.modalities)} (--modalities)")
         lines.append(f"shift {shift}: {why} (--shift)")

@@ -1,4 +1,4 @@
-"""Released weights: recognised, computing what their own layout computes, written back as they came, or refused."""
+"""Released weights: recognised, computing what their own layout computes, written back as they came."""
 
 from __future__ import annotations
 
