@@ -51,7 +51,7 @@ class Released:
         section: of the configuration, what the file says of `student` or `teacher`.
         frames: T.
         width: D.
-        weights: of `Student` or `Teacher`, by their own names.
+        weights: of `Student` or `Teacher`, by their own names; not copied, a teacher has gigabytes.
         kept: what models here do not hold, by the file's names.
         names: of a student.
         notes: what its user should know, a sentence each.
@@ -272,11 +272,11 @@ def _taken(
     if parts:
         raise CheckpointError(f"{what}, to judge by its names, but of its weights {'; '.join(parts)}")
     weights = {
-        name: torch.stack([state[one] for one in there]) if len(there) > 1 else state[there[0]].detach().clone()
+        name: torch.stack([state[one] for one in there]) if len(there) > 1 else state[there[0]]
         for name, there in places.items()
     }
     listed = {one for there in places.values() for one in there}
-    return weights, {name: state[name].detach().clone() for name in wanted if name not in listed}
+    return weights, {name: state[name] for name in wanted if name not in listed}
 
 
 def _form(tensor: Tensor) -> str:

@@ -232,6 +232,7 @@ def test_the_folder_of_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ({"--entry-point": ["distill"], "--param-list": ["config=other.yaml"]}, "second"),
         ({"--entry-point": ["distill"], "--param-list": ["overrides=data.dataset=third"]}, "third"),
         ({"--entry-point": ["distill"], "--param-list": ["config=missing.yaml"]}, "toy"),
+        ({"--entry-point": ["distill"], "--param-list": ["config=other.yaml", "dataset=fourth"]}, "fourth"),
     ],
 )
 def test_the_data_set_of_the_configuration(project: Path, options: dict[str, list[str]], dataset: str) -> None:
