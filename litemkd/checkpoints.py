@@ -40,11 +40,16 @@ def load_state(path: Path) -> dict[str, Any]:
 def save_model(directory: Path, model: nn.Module, description: Mapping[str, Any]) -> Path:
     """Save a model's weights (safetensors) and its description (JSON) in `directory`; returns it."""
     directory.mkdir(parents=True, exist_ok=True)
-    weights = {name: tensor.detach().contiguous().cpu() for name, tensor in model.state_dict().items()}
-    write_whole(directory / WEIGHTS, lambda beside: save_file(weights, beside))
+    save_tensors(directory / WEIGHTS, model.state_dict())
     text = json.dumps(dict(description), indent=2, sort_keys=True) + "\n"
     write_text(directory / DESCRIPTION, text)
     return directory
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Save named tensors (safetensors) at `path`."""
+    plain = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    write_whole(path, lambda beside: save_file(plain, beside))
 
 
 def weights_digest(model: nn.Module) -> str:
@@ -74,11 +79,17 @@ def read_description(directory: Path) -> dict[str, Any]:
 
 def read_weights(directory: Path) -> dict[str, Tensor]:
     """The weights of a saved model. CheckpointError: missing or damaged."""
-    path = directory / WEIGHTS
+    return read_tensors(directory / WEIGHTS)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Named tensors from a file in the folder of a saved model. CheckpointError: missing or damaged."""
     try:
         return load_file(path)
     except (FileNotFoundError, NotADirectoryError):
-        raise CheckpointError(f"{directory}: holds no {WEIGHTS}; a folder of a saved model would do") from None
+        raise CheckpointError(
+            f"{path.parent}: holds no {path.name}; a folder of a saved model would do"
+        ) from None
     except Exception as error:
         raise CheckpointError(f"{path}: damaged or not safetensors ({error})") from error
 

@@ -17,6 +17,7 @@ from litemkd.cli import main
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {"prepare", "teacher", "features", "student", "distill", "evaluate", "cost"}
+COMMANDS |= {"import-weights", "export-weights"}
 COMMON = {"--config", "--set", "--overrides", "--data-root", "--seed", "--device"}
 
 
@@ -51,7 +52,8 @@ def test_every_command_is_an_entry_point_and_the_main_one_distils(entry_points: 
 @pytest.mark.parametrize("name", sorted(COMMANDS | {"main"}))
 def test_what_an_entry_point_starts_is_understood(entry_points: dict[str, Any], name: str) -> None:
     entry = entry_points[name]
-    values = {key: parameter["default"] for key, parameter in entry["parameters"].items()}
+    needed = {"file": "some file.pt", "as": "teacher", "model": "models:/litemkd-toy-student/1"}
+    values = {key: parameter.get("default", needed.get(key)) for key, parameter in entry["parameters"].items()}
     values["overrides"] = "loss.temperature=2 seed=3"
     line = entry["command"].format(**{key: shlex.quote(value) for key, value in values.items()})
     python, dash_m, package, *words = shlex.split(line)
@@ -65,8 +67,10 @@ def test_what_an_entry_point_starts_is_understood(entry_points: dict[str, Any], 
     assert params.get("resume") is (False if "resume" in values else None)
     assert params.get("teacher") == ("auto" if "teacher" in params else None)
     # What the command has and the entry point lacks can still be given to `mlflow run`; not the reverse.
-    known = {parameter.name for parameter in main.commands[command].params}
-    assert set(entry["parameters"]) <= known | {"config"}
+    options = {flag for parameter in main.commands[command].params for flag in parameter.opts}
+    assert {key.replace("_", "-") for key in entry["parameters"]} <= {flag.lstrip("-") for flag in options}
+    for key in needed.keys() & set(values):
+        assert str(params["kind" if key == "as" else key]) == needed[key]
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
@@ -77,6 +81,10 @@ def test_help_explains_every_option(name: str) -> None:
     options = {flag for parameter in command.params for flag in parameter.opts}
     assert options >= COMMON
     for parameter in command.params:
+        if isinstance(parameter, click.Argument):  # explained by the command's own text
+            assert parameter.name is not None
+            assert parameter.name.upper() in (command.help or "")
+            continue
         assert isinstance(parameter, click.Option)
         assert parameter.help, parameter.name
         assert parameter.opts[0] in shown.output
@@ -110,7 +118,7 @@ def test_a_mistake_in_the_configuration_is_one_message_without_a_traceback() -> 
 
 
 def test_readme_names_every_command_and_every_entry_point(readme: str) -> None:
-    rows = set(re.findall(r"^\| `(\w+)`", readme, re.MULTILINE))
+    rows = set(re.findall(r"^\| `([\w-]+)`", readme, re.MULTILINE))
     assert rows >= COMMANDS
     assert "`main`" in readme
     assert "mlflow run . -e distill" in readme

@@ -101,7 +101,7 @@ class BackboneConfig(Section):
 
     name: BackboneName = "resnet18"
     weights: str = "imagenet"  # imagenet (downloaded once), none, or a torchvision state dict's path
-    pooling: Literal["mean", "flatten"] = "mean"  # of the 4 x 4 places of the last map
+    pooling: Literal["mean", "flatten", "average"] = "mean"  # of the last map: of 4 x 4 places, or all of it
     normalise: Literal["imagenet", "centred", "motion", "none"] = "imagenet"
 
 

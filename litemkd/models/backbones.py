@@ -3,7 +3,7 @@
 A backbone is the convolutional part of its torchvision model. Its map is pooled to 4 x 4 by adaptive maximum
 and the 16 places are averaged, which gives one feature of C numbers a frame, as Lite-MKD does. Averaging
 forgets where things are; small networks that start from random weights do much better when the 16 places are
-kept (`pooling="flatten"`).
+kept (`pooling="flatten"`). TRX's own code takes the mean of the whole map instead (`pooling="average"`).
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ class Backbone(nn.Module):
         weights: `none` (random), `imagenet` (torchvision's, downloaded once), or the path of a torchvision
             state dict.
         pooling: of the 4 x 4 places: `mean` (C features a frame), `flatten` (16 C features), or `places`, which
-            leaves them as they are (16 times C features) for heads that look at them.
+            leaves them as they are (16 times C features) for heads that look at them; or `average` of the
+            whole map (C features).
         normalise: a key of `NORMALISATION`, applied to frames in [0, 1] inside the model, so that whoever loads
             the model cannot forget it.
 
@@ -88,10 +89,14 @@ class Backbone(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         self.to(memory_format=torch.channels_last)
 
+    def maps(self, frames: Tensor) -> Tensor:
+        """(N, 3, H, W) frames -> (N, C, h, w), the last map."""
+        x = (frames - self.mean) / self.std
+        return self.features(x.contiguous(memory_format=torch.channels_last))
+
     def patches(self, frames: Tensor) -> Tensor:
         """(N, 3, H, W) frames -> (N, C, 4, 4) pooled map."""
-        x = (frames - self.mean) / self.std
-        return self.pool(self.features(x.contiguous(memory_format=torch.channels_last)))
+        return self.pool(self.maps(frames))
 
     def forward(self, frames: Tensor) -> Tensor:
         """(..., T, 3, H, W) frames in [0, 1] -> (..., T, C) features; (..., T, 16 C) or (..., T, 16, C), see
@@ -99,11 +104,12 @@ class Backbone(nn.Module):
         """
         if self.motion:
             frames = frames - frames.mean(-4, keepdim=True)
-        patches = self.patches(frames.flatten(0, -4))
+        images = frames.flatten(0, -4)
+        places = self.maps(images) if self.pooling == "average" else self.patches(images)
         if self.pooling == "places":
-            features = patches.flatten(2).transpose(1, 2)
+            features = places.flatten(2).transpose(1, 2)
         else:
-            features = patches.flatten(1) if self.pooling == "flatten" else patches.mean((-2, -1))
+            features = places.flatten(1) if self.pooling == "flatten" else places.mean((-2, -1))
         return features.unflatten(0, frames.shape[:-3])
 
 

@@ -85,18 +85,19 @@ def training_settings(config: Config) -> dict[str, object]:
 @contextmanager
 def run_of(
     config: Config,
-    data: Prepared,
+    data: Prepared | None,
     stage: str,
     name: str,
     device: torch.device,
     tags: Mapping[str, str] | None = None,
 ) -> Iterator[Run]:
-    """A run of a stage, with its data set, configuration and environment logged."""
+    """A run of a stage, with its data set (if it has one), configuration and environment logged."""
+    about = f"{name} on {config.data.dataset}"
     with stage_run(
         stage,
         dataset=config.data.dataset,
         name=f"{name}, seed {config.seed}",
-        description=f"{name} on {config.data.dataset}, {protocol(config, data)}.",
+        description=f"{about}." if data is None else f"{about}, {protocol(config, data)}.",
         tags=tags or {},
         params=flatten(config),
         device=device_name(device),
@@ -186,15 +187,16 @@ def log_and_register(
     return register(model_id, model_name(config.data.dataset, kind), tags, description)
 
 
-def log_data(run: Run, config: Config, data: Prepared, context: str) -> None:
+def log_data(run: Run, config: Config, data: Prepared | None, context: str) -> None:
     """Log the data set, the configuration and the environment."""
-    run.log_dataset(
-        config.data.dataset,
-        digest=data.digest,
-        source=str(config.source_dir),
-        context=context,
-        profile={name: len(split.videos) for name, split in data.splits.items()},
-    )
+    if data is not None:
+        run.log_dataset(
+            config.data.dataset,
+            digest=data.digest,
+            source=str(config.source_dir),
+            context=context,
+            profile={name: len(split.videos) for name, split in data.splits.items()},
+        )
     run.log_dict(config.model_dump(mode="json"), "config.yaml")
     run.log_environment()
 

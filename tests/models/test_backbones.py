@@ -69,6 +69,18 @@ def test_flatten_keeps_the_places_that_mean_averages():
         torch.testing.assert_close(places.mean(-1), mean(frames))
 
 
+def test_average_is_the_mean_of_the_whole_map():
+    average = Backbone("conv4", pooling="average", normalise="none").eval()
+    frames = torch.rand(1, 2, 3, 96, 72)  # a map of 6 x 4: the cells of a 4 x 4 pooling overlap
+    with torch.no_grad():
+        whole = average.features(frames[0])
+        assert whole.shape == (2, 32, 6, 4)
+        torch.testing.assert_close(average(frames)[0], whole.flatten(2).mean(-1))
+        mean = Backbone("conv4", normalise="none").eval()
+        mean.load_state_dict(average.state_dict())
+        assert (mean(frames) > average(frames)).float().mean() > 0.5
+
+
 def test_motion_does_not_see_what_stands_still():
     torch.manual_seed(0)
     backbone = Backbone("conv4", normalise="motion").eval()

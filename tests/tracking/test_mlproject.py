@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from mlflow.entities import Run
+from mlflow.exceptions import ExecutionException
 from mlflow.projects._project_spec import load_project
 from mlflow.tracking import MlflowClient
 
@@ -139,14 +142,25 @@ def test_a_run_whose_environment_cannot_be_made_is_closed(
     assert {record.name for record in tracking.read_runs("toy")} == {run.info.run_name}
 
 
+NEEDED = {  # what has no default: a file that is read has to be there, and is made absolute
+    "import-weights": {"file": str(ROOT / "README.md"), "as": "student"},
+    "export-weights": {"file": "student.pt", "model": "models:/litemkd-toy-student@champion"},
+}
+
+
 @pytest.mark.parametrize("name", sorted(launcher.ENTRY_POINTS))
 def test_the_entry_points(name: str) -> None:
     entry = load_project(str(ROOT)).get_entry_point(name)
     wanted = COMMON | ({"resume"} if name in RESUMED else set())
     wanted |= {"teacher"} if name in {"teacher", "features", "distill", "main"} else set()
-    assert set(entry.parameters) == wanted
-    assert all(isinstance(parameter.default, str) for parameter in entry.parameters.values())
-    command = entry.compute_command({"overrides": "a=1 b='x y'"}, None)
+    needed = NEEDED.get(name, {})
+    assert set(entry.parameters) == wanted | set(needed)
+    assert all(isinstance(entry.parameters[one].default, str) for one in wanted)
+    with pytest.raises(ExecutionException, match="No value given") if needed else contextlib.nullcontext():
+        entry.compute_command({}, None)
+    command = entry.compute_command({"overrides": "a=1 b='x y'", **needed}, None)
+    for value in needed.values():
+        assert shlex.quote(value) in shlex.split(command, posix=False)
     assert command.startswith(f"python -m litemkd {'distill' if name == 'main' else name} --config ")
     for parameter in wanted:
         assert f" --{parameter.replace('_', '-')} " in command
@@ -218,6 +232,7 @@ def test_the_folder_of_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ({"--entry-point": ["distill"], "--param-list": ["config=other.yaml"]}, "second"),
         ({"--entry-point": ["distill"], "--param-list": ["overrides=data.dataset=third"]}, "third"),
         ({"--entry-point": ["distill"], "--param-list": ["config=missing.yaml"]}, "toy"),
+        ({"--entry-point": ["distill"], "--param-list": ["config=other.yaml", "dataset=fourth"]}, "fourth"),
     ],
 )
 def test_the_data_set_of_the_configuration(project: Path, options: dict[str, list[str]], dataset: str) -> None:

@@ -1,0 +1,85 @@
+"""export-weights: a student in the format in which Lite-MKD and TRX release their weights.
+
+What was imported comes out as it came in, tensor by tensor; any other student gets the names of Lite-MKD.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from litemkd.checkpoints import read_description, read_tensors
+from litemkd.errors import CheckpointError
+from litemkd.files import write_whole
+from litemkd.models.released import write_student
+from litemkd.models.released_names import Names, standard_names
+from litemkd.models.student import Student
+from litemkd.stages.build import load_model
+from litemkd.tracking import download
+
+STATE = "model_state_dict"  # the entry of a released file that holds the weights
+KEPT = "released.safetensors"  # beside an imported model's weights: what models here do not hold
+
+
+def export_student(model: str, path: Path) -> tuple[str, ...]:
+    """A registered or saved student as a released file at `path`.
+
+    Args:
+        model: `models:/name@alias`, `models:/name/version` or a folder.
+        path: is made; nothing may be there.
+
+    Returns:
+        What was written, and what its user should know.
+
+    Raises:
+        CheckpointError: no such folder, a file in the way, or a model that has no released form.
+        TrackingError: no such registered model.
+    """
+    if path.exists():
+        raise CheckpointError(f"{path}: is there already; another name would do")
+    folder = download(model) if model.startswith("models:") else Path(model)
+    student = load_model(folder)
+    if not isinstance(student, Student):
+        raise CheckpointError(f"{model}: holds a teacher; a student would do")
+    described = read_description(folder)
+    backbone, origin = described["student"]["backbone"], described.get("released")
+    if backbone["pooling"] == "flatten":
+        raise CheckpointError(
+            f"{model}: keeps 16 places of the last map; released files have no place for that"
+        )
+    kept: dict[str, Tensor] = {}
+    notes: list[str] = []
+    try:
+        if origin is not None:
+            names = Names(origin["backbone"], origin["branches"], origin["heads"])
+            kept = read_tensors(folder / KEPT)
+            iteration = int(origin["iteration"])
+        else:
+            head = described["student"]["head"]
+            names = standard_names(backbone["name"], list(student.branches), len(head["tuples"]), model)
+            iteration = 0
+            notes = _differences(backbone)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{model}: its description of the released file is damaged ({error!r})"
+        ) from error
+    weights = {name: tensor.contiguous().clone() for name, tensor in student.state_dict().items()}
+    state = write_student(weights, names, kept, described["frames"], model)
+    write_whole(path, lambda beside: torch.save({"iteration": iteration, STATE: state}, beside))
+    return (f"{path}: {model} in the released format, {len(state)} tensors, iteration {iteration}", *notes)
+
+
+def _differences(backbone: Mapping[str, Any]) -> list[str]:
+    notes = []
+    if backbone["normalise"] != "none":
+        notes.append(
+            f"the student normalises frames itself ({backbone['normalise']}); the published code does not: "
+            "there frames have to be normalised before"
+        )
+    if backbone["pooling"] != "mean":
+        notes.append("the student averages its backbone's whole map; Lite-MKD's code pools it by maximum")
+    return notes

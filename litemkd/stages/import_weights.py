@@ -1,0 +1,324 @@
+"""import-weights: a released student or teacher of Lite-MKD (ACM MM 2023), or a TRX, into the registry.
+
+Everything that can be wrong with a file is found before a run is opened, so nothing is half registered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import re
+import tempfile
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from litemkd.checkpoints import load_weights, save_model, save_tensors
+from litemkd.config import MODALITIES, Config
+from litemkd.embedding import fuse_all, student_classifier, teacher_classifier
+from litemkd.errors import CheckpointError, ConfigError
+from litemkd.evaluation import Classifier, Evaluation
+from litemkd.models.released import Released, read_released
+from litemkd.models.released_names import Kind
+from litemkd.models.student import Student
+from litemkd.stages.build import (
+    TeacherBundle,
+    build_student,
+    build_teacher,
+    describe_student,
+    describe_teacher,
+)
+from litemkd.stages.common import clip_source, evaluate_split, log_test, protocol, run_of
+from litemkd.stages.cost import student_cost, teacher_cost
+from litemkd.stages.export_weights import KEPT, STATE
+from litemkd.stages.features import features_on_disk
+from litemkd.stages.prepare import Prepared
+from litemkd.tracking import Run, model_name, register
+
+CROP, SHORT_SIDE = 224, 256  # pixels, of what released weights were trained on
+LONGEST = 120  # characters of a reader's own words in a message
+PUBLISHED_MODALITIES = "rgb,skeleton,flow"
+PUBLISHED_SHIFT = "published-extract"
+
+
+@dataclass(frozen=True)
+class ReleasedFile:
+    """A released file that was read and is in order.
+
+    Attributes:
+        sha256: of the whole file.
+        iteration: of the training that made it.
+        left_out: other entries of the file, which are not taken over.
+    """
+
+    path: Path
+    sha256: str
+    iteration: int
+    left_out: tuple[str, ...]
+    content: Released = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A registered import.
+
+    Attributes:
+        name, version, run_id: where MLflow has it.
+        val: results on the val episodes, None when they were not measured.
+        tests: results on the test episodes, by number of shots.
+    """
+
+    name: str
+    version: int
+    run_id: str
+    val: Evaluation | None
+    tests: dict[int, Evaluation]
+
+
+def read_file(path: Path, kind: Kind) -> ReleasedFile:
+    """A released file; no code in it is run.
+
+    Raises:
+        CheckpointError: missing, no torch file, with code in it, or not what `read_released` accepts.
+    """
+    content = _load(path)
+    state = content.get(STATE) if isinstance(content, dict) else None
+    if not isinstance(content, dict) or not isinstance(state, dict):
+        held = type(content).__name__ if not isinstance(content, dict) else f"entries {_some(list(content))}"
+        raise CheckpointError(
+            f"{path}: holds {held}, not the entries iteration and {STATE}; a file as Lite-MKD or TRX release "
+            "them would do"
+        )
+    iteration = content.get("iteration")
+    if not isinstance(iteration, int) or isinstance(iteration, bool):
+        raise CheckpointError(f"{path}: its iteration is {iteration!r}; a whole number would do")
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    left_out = tuple(str(key) for key in content if key not in ("iteration", STATE))
+    return ReleasedFile(path, sha256, iteration, left_out, read_released(state, kind, path))
+
+
+def _load(path: Path) -> object:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what matters about a strange file is said below
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file; the path of a released file would do") from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except Exception as error:  # torch's reader raises nearly everything
+        code = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
+        if code:
+            raise CheckpointError(
+                f"{path}: asks to run {code[1]}, and code in a file is never run here; a file of tensors and "
+                "plain values alone would do"
+            ) from None
+        said = str(error).rpartition("WeightsUnpickler error:")[2].strip() or type(error).__name__
+        raise CheckpointError(
+            f"{path}: no torch file of tensors and plain values, or a damaged one "
+            f"({said.splitlines()[0][:LONGEST]}); the released file, fetched again, would do"
+        ) from None
+
+
+def _some(names: list[Any]) -> str:
+    return ", ".join(map(str, names[:3])) + (", …" if len(names) > 3 else "")
+
+
+def fit_config(
+    config: Config,
+    file: ReleasedFile,
+    *,
+    dataset: str | None = None,
+    modalities: str | None = None,
+    shift: str | None = None,
+) -> Config:
+    """The configuration with what the file says of the model, and with the input that it was trained on.
+
+    Args:
+        config: everything else.
+        file: the model.
+        dataset: overrides `data.dataset`.
+        modalities: of a teacher, in the order of its fusion; files do not hold it.
+        shift: of a teacher's fusion.
+
+    Raises:
+        ConfigError: options that do not fit.
+        CheckpointError: a model that cannot be described.
+    """
+    kind, section = file.content.kind, dict(file.content.section)
+    if kind == "student":
+        given = [f"--{name}" for name, value in (("modalities", modalities), ("shift", shift)) if value]
+        if given:
+            raise ConfigError([f"{' and '.join(given)}: given, but only a teacher has them"])
+    else:
+        section["modalities"] = _modalities(modalities or PUBLISHED_MODALITIES)
+        section["fusion"] = {**section["fusion"], "shift": shift or PUBLISHED_SHIFT}
+    values = config.model_dump(mode="json")
+    values["data"] |= {"frames": file.content.frames, "crop": CROP, "short_side": SHORT_SIDE}
+    if dataset:
+        values["data"]["dataset"] = dataset
+    for key, value in section.items():
+        old = values[kind].get(key)
+        values[kind][key] = {**old, **value} if isinstance(old, dict) else value
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        item = error.errors()[0]
+        key = ".".join(map(str, item["loc"]))
+        if item["loc"][0] == "data":
+            raise ConfigError([f"{key}: {item.get('input')!r} given; {item['msg']}"]) from None
+        raise CheckpointError(
+            f"{file.path}: a {file.content.words}: the configuration cannot describe it yet: "
+            f"{key} = {item.get('input')!r}"
+        ) from None
+
+
+def _modalities(words: str) -> list[str]:
+    names = [name.strip() for name in words.split(",")]
+    if len(names) != 3 or len(set(names)) != 3 or not set(names) <= set(MODALITIES):
+        raise ConfigError(
+            [
+                f"--modalities: {words!r} given; three of {', '.join(MODALITIES)} with commas between them "
+                f"would do, in the order of the fusion, for instance {PUBLISHED_MODALITIES}"
+            ]
+        )
+    return names
+
+
+def import_stage(
+    config: Config, file: ReleasedFile, device: torch.device, *, data: Prepared | None = None
+) -> Imported:
+    """Rebuild the model, measure it where there is data, and register it.
+
+    Args:
+        config: from `fit_config`.
+        file: from `read_file`.
+        device: where to measure.
+        data: the data set; without it the model is registered unmeasured and does not compete for `champion`.
+
+    Raises:
+        DataError: features of a teacher's modalities that are missing or broken.
+        TrackingError: the store refused.
+    """
+    content = file.content
+    model, described = _build(config, file)
+    tags = {
+        "litemkd.imported": "true",
+        "litemkd.source_file": file.path.name,
+        "litemkd.source_sha256": file.sha256,
+        "litemkd.iteration": str(file.iteration),
+        "litemkd.head": content.section["head"]["name"],
+    }
+    if content.kind == "student":
+        tags["litemkd.backbone"] = config.student.backbone.name
+    else:
+        tags["litemkd.modalities"] = "+".join(config.teacher.modalities)
+        tags["litemkd.shift"] = config.teacher.fusion.shift
+    name, title = model_name(config.data.dataset, content.kind), f"Imported: {content.words}"
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        run_of(config, data, "import-weights", f"import {file.path.name}", device, tags) as run,
+    ):
+        folder = save_model(Path(scratch) / "model", model, described)
+        save_tensors(folder / KEPT, content.kept)
+        cost = _cost(config, content)
+        run.log_metrics(cost, 0)
+        tags |= {
+            "litemkd.gmacs_per_episode": f"{cost['cost/gmacs_per_episode']:.6f}",
+            "litemkd.params_m": f"{cost['cost/params_m']:.6f}",
+            "litemkd.run": run.run_id,
+        }
+        metrics: dict[str, float] = {}
+        val, tests, about = None, dict[int, Evaluation](), f"{title}, from {file.path.name}; not measured yet."
+        if data is not None:
+            val, tests = _measure(config, data, model, device)
+            test = next(iter(tests.values())).accuracy
+            metrics = {"val/accuracy": val.accuracy.mean, "test/accuracy": test.mean}
+            _log_measured(run, tests, val, tags, title)
+            tags["litemkd.protocol"] = protocol(config, data)
+            about = (
+                f"{title}: {test} % on the test classes of {config.data.dataset}, {tags['litemkd.protocol']}."
+            )
+        model_id = run.log_model(folder, name=content.kind, step=0, metrics=metrics, tags=tags)
+        version = register(model_id, name, tags, about)
+        return Imported(name, version, run.run_id, val, tests)
+
+
+def _build(config: Config, file: ReleasedFile) -> tuple[Student | TeacherBundle, dict[str, Any]]:
+    content = file.content
+    origin: dict[str, Any] = {"file": file.path.name, "sha256": file.sha256, "iteration": file.iteration}
+    if content.names is not None:
+        student = build_student(config.student, content.frames, 0, pretrained=False)
+        load_weights(student, content.weights, file.path)
+        return student.eval(), describe_student(config) | {"released": origin | asdict(content.names)}
+    teacher = build_teacher(config.teacher, content.width, content.frames, 0)
+    load_weights(teacher, content.weights, file.path)
+    return TeacherBundle(teacher, {}).eval(), describe_teacher(config, content.width) | {"released": origin}
+
+
+def _cost(config: Config, content: Released) -> dict[str, float]:
+    if content.kind == "student":
+        return student_cost(config, latency=False)
+    return teacher_cost(config, width=content.width)
+
+
+def _measure(
+    config: Config, data: Prepared, model: Student | TeacherBundle, device: torch.device
+) -> tuple[Evaluation, dict[int, Evaluation]]:
+    """On the val episodes, and on the test episodes by number of shots."""
+    classify: dict[str, Classifier] = {}
+    if isinstance(model, Student):
+        student = model.to(device)
+        for split in ("val", "test"):
+            classify[split] = student_classifier(student, clip_source(config, data, "rgb", split, device))
+    else:
+        teacher = model.teacher.to(device)
+        features = {one: features_on_disk(config, data, one, device) for one in config.teacher.modalities}
+        for split in ("val", "test"):
+            fused = fuse_all(teacher, {one: by_split[split] for one, by_split in features.items()})
+            classify[split] = teacher_classifier(teacher, fused)
+    e, label = config.evaluation, "imported"
+    val = evaluate_split(config, data, classify["val"], "val", e.shots[:1], e.val_episodes, label)
+    tests = evaluate_split(config, data, classify["test"], "test", e.shots, e.test_episodes, label)
+    return val[e.shots[0]], tests
+
+
+def _log_measured(
+    run: Run, tests: Mapping[int, Evaluation], val: Evaluation, tags: dict[str, str], title: str
+) -> None:
+    """Log what was measured, and add it to the tags."""
+    log_test(run, tests, title)
+    run.log_metrics({"val/accuracy": val.accuracy.mean, "val/accuracy_ci95": val.accuracy.half}, 0)
+    for name, found in (("val", val.accuracy), ("test", next(iter(tests.values())).accuracy)):
+        tags[f"litemkd.{name}_accuracy"] = f"{found.mean:.4f}"
+        tags[f"litemkd.{name}_accuracy_ci95"] = f"{found.half:.4f}"
+
+
+def import_words(config: Config, file: ReleasedFile) -> tuple[str, ...]:
+    """What was found and how it is taken, a line each; `config` is from `fit_config`."""
+    content = file.content
+    lines = [f"{file.path}: {content.words}, iteration {file.iteration}"]
+    if content.kind == "student":
+        lines.append(
+            f"input: {content.frames} frames of {CROP} x {CROP} pixels from 0 to 1, not normalised, as "
+            f"published; to evaluate it: data.frames={content.frames} data.crop={CROP} "
+            f"data.short_side={SHORT_SIDE}"
+        )
+    else:
+        shift = config.teacher.fusion.shift
+        why = {
+            "published-extract": "as the released features were made, from which released students learned",
+            "published-train": "as it was trained; the released features were made with published-extract",
+        }.get(shift, "not one of the published ones")
+        lines.append(f"modalities, not told by the file: {', '.join(config.teacher.modalities)} (--modalities)")
+        lines.append(f"shift {shift}: {why} (--shift)")
+    lines += content.notes
+    if file.left_out:
+        lines.append(f"not taken over from the file: {', '.join(file.left_out)}")
+    return tuple(lines)
