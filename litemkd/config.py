@@ -48,6 +48,9 @@ class DataConfig(Section):
     dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = "toy"
     root: Path = Path("data")  # everything that is made goes to root/dataset
     source: Path | None = None  # folder with videos/, splits/, …; root/dataset when not given
+    videos: Path | None = None  # folder as it came out of the archive, in place of source/videos
+    lists: Path | None = None  # folder of published lists, checked and copied to splits/
+    frames_zip: dict[Modality, Path] = {}  # zip files of frames; <modality>_l8.zip is found by itself
     splits: str | None = None  # folder of the lists below splits/; the dataset's name when not given
     frames: PositiveInt = 8  # T
     short_side: PositiveInt = 256  # pixels
@@ -60,6 +63,9 @@ class DataConfig(Section):
     derive: dict[Modality, Literal["dis", "joints"]] = {}  # how a modality with no videos of its own is made
     on_bad_clip: Literal["error", "skip"] = "error"
     on_unlisted_class: Literal["error", "skip"] = "error"  # a class folder that stands in no list
+    on_missing: Literal["error", "skip"] = "error"  # listed videos not there, counts other than published
+    make_splits: dict[Literal["train", "val", "test"], PositiveFloat] = {"train": 0.6, "val": 0.2, "test": 0.2}
+    split_seed: Annotated[int, Field(ge=0)] = 0  # of splits made for data without lists
     workers: PositiveInt | None = None  # processes of prepare; all cores when not given
     toy: ToyConfig = ToyConfig()
 
@@ -219,7 +225,9 @@ class Config(Section):
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """All modalities in use: RGB for the student and those of the teacher."""
+        """All modalities of which frames are read: RGB for the student, and those experts are trained on."""
+        if self.teacher.experts == "features":
+            return ("rgb",)
         return tuple(dict.fromkeys(("rgb", *self.teacher.modalities)))
 
 
@@ -359,6 +367,15 @@ def _impossible(config: Config) -> list[str]:
     ):
         if backbone.name == "conv4" and backbone.weights == "imagenet":
             problems.append(f"{key}.weights: 'imagenet' given; conv4 has none, `none` or a file would do")
+    if data.videos is not None and data.source is not None:
+        problems.append(
+            f"data.videos: {str(data.videos)!r} given beside data.source; one of them would do. With "
+            f"data.videos, recordings of other modalities belong in {config.dataset_dir}"
+        )
+    elif data.dataset == "toy" and not (data.videos is None and data.lists is None):
+        problems.append(
+            "data.videos, data.lists: given, but the toy data set makes its own; name yours with --dataset NAME"
+        )
     low, high = data.crop_scale
     if low > high:
         problems.append(f"data.crop_scale: [{low}, {high}] given; the smaller number must come first")

@@ -105,6 +105,8 @@ class Launch:
             for key, value in (entry.get("parameters") or {}).items()
         }
         given = {**defaults, **self.params}
+        if given.get("dataset"):
+            return str(given["dataset"])
         try:
             config = given.get("config")
             file = self.folder / config if config else None

@@ -48,13 +48,14 @@ class Recorder:
         self.run.set_tags({"best_episode": progress.best_episode})
 
 
-def protocol(config: Config, data: Prepared) -> str:
-    """What val accuracies must share to be compared, in words."""
+def protocol(config: Config, data: Prepared, kind: Literal["teacher", "student"] = "student") -> str:
+    """What val accuracies must share to be compared, in words. Students see RGB alone, whoever taught them."""
+    digest = data.digest if kind == "teacher" else data.student_digest
     e = config.evaluation
     return (
         f"{config.episode.way}-way {e.shots[0]}-shot, {config.data.frames} frames, {e.val_episodes} val "
         f"episodes of seed {e.seed}, {e.queries} {'query' if e.queries == 1 else 'queries'} a class, "
-        f"data {data.digest}"
+        f"data {digest}"
     )
 
 
@@ -182,7 +183,8 @@ def log_and_register(
         metrics={"val/accuracy": progress.best_accuracy, "test/accuracy": test.mean},
         tags=tags,
     )
-    description = f"{title}: {test} % on the test classes of {config.data.dataset}, {protocol(config, data)}."
+    shared = protocol(config, data, kind)
+    description = f"{title}: {test} % on the test classes of {config.data.dataset}, {shared}."
     return register(model_id, model_name(config.data.dataset, kind), tags, description)
 
 
