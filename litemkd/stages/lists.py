@@ -66,7 +66,8 @@ class Lists:
         if self.missing:
             lines.append(f"left out, listed and not there: {_clips(self.missing)}: {some(self.missing)}")
         if self.unlisted:
-            lines.append(f"left out, in no list: {len(self.unlisted)} class folders: {some(self.unlisted)}")
+            folders = f"{len(self.unlisted)} class folder{'s' * (len(self.unlisted) != 1)}"
+            lines.append(f"left out, in no list: {folders}: {some(self.unlisted)}")
         return lines
 
 
@@ -106,9 +107,11 @@ def ready_lists(config: Config) -> Lists:
     for split in lists.splits.values():
         check_episodes(config, split, lists)
     if new:
-        _write(lists)
+        _refuse_other(lists)
     if linked:
         link_videos(links, paths)
+    if new:
+        _write(lists)
     return lists
 
 
@@ -239,8 +242,8 @@ def _refuse(config: Config, lists: Lists, found: Catalogue | None, new: bool) ->
             what = f"published for {known.dataset} ({known.lists})" if known else f"listed in {lists.folder}"
             told = "".join(f"\n  {line}" for line in lines)
             raise DataError(
-                f"{found.root} does not hold what is {what}:{told}\ncomplete it and prepare again, or go on with "
-                "what is there: --set data.on_missing=skip"
+                f"{found.root} does not hold what is {what}:{told}\ncomplete it and prepare again, or go on "
+                "with what is there: --set data.on_missing=skip"
             )
     if lists.unlisted and config.data.on_unlisted_class == "error":
         raise DataError(
@@ -249,15 +252,20 @@ def _refuse(config: Config, lists: Lists, found: Catalogue | None, new: bool) ->
         )
 
 
-def _write(lists: Lists) -> None:
-    """Write lists and their note; the user's own stay."""
-    if lists.folder.is_dir() and _note(lists.folder) is None:
-        if read_splits(lists.folder) == lists.splits:
-            return
+def _refuse_other(lists: Lists) -> None:
+    """Refuse to write lists over the user's own, unless they are the same."""
+    own = lists.folder.is_dir() and _note(lists.folder) is None
+    if own and read_splits(lists.folder) != lists.splits:
         raise DataError(
             f"{lists.folder} holds other lists, and they were not written here: move them away, or leave out "
             "--lists to use them"
         )
+
+
+def _write(lists: Lists) -> None:
+    """Write lists and their note, unless the same ones are there as the user's own."""
+    if lists.folder.is_dir() and _note(lists.folder) is None:
+        return
     with whole_folder(lists.folder) as beside:
         write_splits(beside, lists.splits)
         # What was left out stays on the card when a later call only reads the lists.

@@ -108,7 +108,7 @@ def prepare(config: Config) -> Prepared:
             clutter=toy.clutter,
             workers=build_workers(config),
         )
-    if data.videos is None and not config.source_dir.is_dir():
+    if data.videos is None and not data.frames_zip and not config.source_dir.is_dir():
         raise DataError(
             f"{config.source_dir}: no such folder; put the data set there, or name its folder with "
             "--data-root DIR or --set data.source=DIR; `litemkd prepare --videos DIR` takes one as "
