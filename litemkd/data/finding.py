@@ -151,7 +151,9 @@ def link_videos(folder: Path, found: Mapping[str, Path]) -> None:
         DataError: a folder of that name which is not of such links, or links cannot be made there.
     """
     note = folder / NOTE
-    lines = "".join(f"{name}\t{path.resolve()}\n" for name, path in sorted(found.items()))
+    above = {parent: parent.resolve() for parent in {path.parent for path in found.values()}}
+    targets = {name: above[path.parent] / path.name for name, path in sorted(found.items())}
+    lines = "".join(f"{name}\t{target}\n" for name, target in targets.items())
     record = json.dumps({"links": len(found), "digest": hashlib.sha256(lines.encode()).hexdigest()})
     if folder.is_dir() and any(folder.iterdir()):
         if not note.is_file():
@@ -163,10 +165,10 @@ def link_videos(folder: Path, found: Mapping[str, Path]) -> None:
             return
     try:
         with whole_folder(folder) as beside:
-            for name, path in found.items():
-                link = beside / f"{name}{path.suffix.lower()}"
-                link.parent.mkdir(parents=True, exist_ok=True)
-                link.symlink_to(path.resolve())
+            for one in sorted({name.partition("/")[0] for name in targets}):
+                (beside / one).mkdir()
+            for name, target in targets.items():
+                (beside / f"{name}{target.suffix.lower()}").symlink_to(target)
             write_text(beside / NOTE, record)
     except OSError as error:
         raise DataError(f"cannot make links to the videos in {folder}: {error.strerror}") from error
@@ -190,6 +192,6 @@ def _listed(name: str, path: Path) -> str:
 
 
 def _only(found: list[Path], video: str) -> Path:
-    if len({path.resolve() for path in found}) > 1:
+    if len(found) > 1 and len({path.resolve() for path in found}) > 1:
         raise DataError(f"{found[0]} and {found[1]} are both {video}; keep one or rename one")
     return found[0]

@@ -48,6 +48,11 @@ def test_the_whole_data_set_needs_no_option(tmp_path: Path, dataset: str) -> Non
     for name, about in facts(dataset).splits.items():
         assert len(lists.splits[name].videos) == about.videos
     assert read_splits(lists.folder) == lists.splits
+
+
+def test_other_classes_are_named(tmp_path: Path) -> None:
+    dataset = "hmdb51"
+    videos = whole(tmp_path / "disk", dataset)
     # One class less, one video more, a class that no split has.
     _, gone, other = facts(dataset).splits["test"].names[:3]
     (videos / gone).rename(videos / "Cooking")
