@@ -143,6 +143,7 @@ def test_a_run_whose_environment_cannot_be_made_is_closed(
 def test_the_entry_points(name: str) -> None:
     entry = load_project(str(ROOT)).get_entry_point(name)
     wanted = COMMON | ({"resume"} if name in RESUMED else set())
+    wanted |= {"dataset", "videos", "lists"} if name == "prepare" else set()
     wanted |= {"teacher"} if name in {"teacher", "features", "distill", "main"} else set()
     assert set(entry.parameters) == wanted
     assert all(isinstance(parameter.default, str) for parameter in entry.parameters.values())
@@ -218,6 +219,9 @@ def test_the_folder_of_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ({"--entry-point": ["distill"], "--param-list": ["config=other.yaml"]}, "second"),
         ({"--entry-point": ["distill"], "--param-list": ["overrides=data.dataset=third"]}, "third"),
         ({"--entry-point": ["distill"], "--param-list": ["config=missing.yaml"]}, "toy"),
+        ({"--entry-point": ["distill"], "--param-list": ["dataset=fourth"]}, "fourth"),
+        ({"--entry-point": ["distill"], "--param-list": ["dataset=", "config=other.yaml"]}, "second"),
+        ({"--entry-point": ["distill"], "--param-list": ["dataset=no name"]}, "toy"),
     ],
 )
 def test_the_data_set_of_the_configuration(project: Path, options: dict[str, list[str]], dataset: str) -> None:
