@@ -57,9 +57,7 @@ class DataConfig(Section):
     crop: PositiveInt = 224  # pixels
     flip: bool = True  # flip half of the training clips
     crop_scale: tuple[PositiveFloat, PositiveFloat] = (1.0, 1.0)  # range of training crops, share of the side
-    jitter: Annotated[float, Field(ge=0, lt=1)] = (
-        0.0  # brightness and contrast of training clips, plus or minus
-    )
+    jitter: Rate = 0.0  # brightness and contrast of training clips, plus or minus
     derive: dict[Modality, Literal["dis", "joints"]] = {}  # how a modality with no videos of its own is made
     on_bad_clip: Literal["error", "skip"] = "error"
     on_unlisted_class: Literal["error", "skip"] = "error"  # a class folder that stands in no list
@@ -122,9 +120,7 @@ class TrainConfig(Section):
     clip_norm: PositiveFloat | None = None  # largest norm of the gradient
     average: Rate = 0.0  # decay of the weight average that is validated and kept, per step; 0 = none
     validations: PositiveInt = 20  # times val is read during the run
-    recalibrate: Annotated[int, Field(ge=0)] = (
-        0  # train clips to re-estimate batch norm on before val; 0 = leave
-    )
+    recalibrate: Annotated[int, Field(ge=0)] = 0  # train clips to re-estimate batch norm on before val
     amp: bool = True  # mixed precision on a GPU
 
 
@@ -367,15 +363,6 @@ def _impossible(config: Config) -> list[str]:
     ):
         if backbone.name == "conv4" and backbone.weights == "imagenet":
             problems.append(f"{key}.weights: 'imagenet' given; conv4 has none, `none` or a file would do")
-    if data.videos is not None and data.source is not None:
-        problems.append(
-            f"data.videos: {str(data.videos)!r} given beside data.source; one of them would do. With "
-            f"data.videos, recordings of other modalities belong in {config.dataset_dir}"
-        )
-    elif data.dataset == "toy" and not (data.videos is None and data.lists is None):
-        problems.append(
-            "data.videos, data.lists: given, but the toy data set makes its own; name yours with --dataset NAME"
-        )
     low, high = data.crop_scale
     if low > high:
         problems.append(f"data.crop_scale: [{low}, {high}] given; the smaller number must come first")

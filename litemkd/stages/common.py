@@ -93,11 +93,12 @@ def run_of(
     tags: Mapping[str, str] | None = None,
 ) -> Iterator[Run]:
     """A run of a stage, with its data set, configuration and environment logged."""
+    kind: Literal["teacher", "student"] = "student" if stage in ("student", "evaluate") else "teacher"
     with stage_run(
         stage,
         dataset=config.data.dataset,
         name=f"{name}, seed {config.seed}",
-        description=f"{name} on {config.data.dataset}, {protocol(config, data)}.",
+        description=f"{name} on {config.data.dataset}, {protocol(config, data, kind)}.",
         tags=tags or {},
         params=flatten(config),
         device=device_name(device),
@@ -195,7 +196,10 @@ def log_data(run: Run, config: Config, data: Prepared, context: str) -> None:
         digest=data.digest,
         source=str(config.source_dir),
         context=context,
-        profile={name: len(split.videos) for name, split in data.splits.items()},
+        profile={
+            **{name: len(split.videos) for name, split in data.splits.items()},
+            "student_digest": data.student_digest,
+        },
     )
     run.log_dict(config.model_dump(mode="json"), "config.yaml")
     run.log_environment()

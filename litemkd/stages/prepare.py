@@ -15,7 +15,7 @@ from litemkd.data.preparing import PrepareReport, choose_method, prepare_modalit
 from litemkd.data.splits import Split, class_of
 from litemkd.data.toy import make_toy
 from litemkd.data.zips import find_zip, unpack_frames
-from litemkd.errors import DataError
+from litemkd.errors import ConfigError, DataError
 from litemkd.files import write_text
 from litemkd.report.card import card_markdown
 from litemkd.stages.build import build_workers
@@ -95,9 +95,11 @@ def prepare(config: Config) -> Prepared:
     """Make what is missing of the data set and open it.
 
     Raises:
+        ConfigError: `data.videos` or `data.lists` beside what rules them out.
         DataError: the folder, the lists or clips are missing or broken.
     """
     data = config.data
+    _refuse_both(config)
     if data.dataset == "toy" and data.source is None:
         toy = data.toy
         make_toy(
@@ -160,6 +162,24 @@ def prepare(config: Config) -> Prepared:
     prepared = Prepared(splits, packs, digest, seen, reports, lists, str(data.videos or config.source_dir))
     _write_card(config, prepared.card())
     return prepared
+
+
+def _refuse_both(config: Config) -> None:
+    data = config.data
+    if data.videos is not None and data.source is not None:
+        raise ConfigError(
+            [
+                f"data.videos: {str(data.videos)!r} given beside data.source; one of them would do. With "
+                f"data.videos, recordings of other modalities belong in {config.dataset_dir}"
+            ]
+        )
+    if data.dataset == "toy" and not (data.videos is None and data.lists is None):
+        raise ConfigError(
+            [
+                "data.videos, data.lists: given, but the toy data set makes its own; name yours with "
+                "--dataset NAME"
+            ]
+        )
 
 
 def _unpack(config: Config, modality: str) -> None:
