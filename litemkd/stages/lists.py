@@ -1,14 +1,16 @@
 """Which clips a data set has, and which split each is in: lists that are there, published ones, or made ones.
 
-Lists that the user put into `splits/` are only read. Those written here (from published classes, copied from
-`--lists`, made from a seed) have a note beside them, and are made anew when `--videos` or `--lists` are given.
+Lists that the user put into `splits/`, or edited there, are only read. Those written here (from published
+classes, copied from `--lists`, made from a seed) have a note beside them, and are made anew when `--videos` or
+`--lists` are given.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,7 @@ class Lists:
         origin: how they came about: `from` (yours, classes, lists, seed) and what belongs to it.
         published: what the data set is published to hold, if that is known.
         differences: from what is published, in words.
-        missing: listed clips that are not there.
+        missing_of: listed clips that are not there, by split.
         unlisted: class folders that stand in no list.
     """
 
@@ -43,8 +45,13 @@ class Lists:
     origin: dict[str, Any]
     published: Published | None = None
     differences: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
+    missing_of: dict[str, tuple[str, ...]] = field(default_factory=dict)
     unlisted: tuple[str, ...] = ()
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """All listed clips that are not there."""
+        return tuple(video for videos in self.missing_of.values() for video in videos)
 
     @property
     def words(self) -> str:
@@ -89,8 +96,9 @@ def ready_lists(config: Config) -> Lists:
     folder = split_folder(config)
     if data.lists is None and folder.is_dir() and _stands(folder, config, renewed=found is not None):
         note = _note(folder) or {"from": "yours"}
-        before = tuple(note.pop("missing", ())), tuple(note.pop("unlisted", ()))
-        lists = Lists(read_splits(folder), folder, note, known, (), *before)
+        missing = {name: tuple(videos) for name, videos in note.pop("missing", {}).items()}
+        unlisted = tuple(note.pop("unlisted", ()))
+        lists = Lists(read_splits(folder), folder, note, known, (), missing, unlisted)
         new = False
     else:
         _need_lists(config, known, folder)
@@ -110,7 +118,7 @@ def ready_lists(config: Config) -> Lists:
         _refuse_other(lists)
     if linked:
         link_videos(links, paths)
-    if new:
+    if new or (found is not None and lists.origin["from"] == "lists"):
         _write(lists)
     return lists
 
@@ -154,12 +162,20 @@ def _target(config: Config, known: Published | None) -> Path:
 
 
 def _note(folder: Path) -> dict[str, Any] | None:
-    """How lists that were written here came about; None for the user's own."""
+    """How lists that were written here came about; None for the user's own, and for ours that were edited."""
     try:
         note = json.loads((folder / NOTE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return note if note.pop("digest") == _digest(folder) and "from" in note else None
+    except (OSError, ValueError, AttributeError, KeyError):
         return None
-    return note if isinstance(note, dict) and "from" in note else None
+
+
+def _digest(folder: Path) -> str:
+    """A digest of the lists in a folder."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.txt")):
+        digest.update(f"{path.name}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def _stands(folder: Path, config: Config, renewed: bool) -> bool:
@@ -213,20 +229,21 @@ def _located(lists: Lists, found: Catalogue, rename: bool) -> tuple[Lists, dict[
         rename: give clips the names they have on disk, which are looked up there by these names.
     """
     paths: dict[str, Path] = {}
-    missing = list(lists.missing)
+    missing: dict[str, tuple[str, ...]] = {}
     splits = {}
     for name, split in lists.splits.items():
         kept = []
-        for video in split.videos:
+        # What was missing before is looked for again: it may have come since.
+        for video in (*split.videos, *lists.missing_of.get(name, ())):
             path = found.find(video)
             if path is None:
-                missing.append(video)
+                missing[name] = (*missing.get(name, ()), video)
                 continue
             kept.append(found.name_of(path) if rename else video)
             paths[kept[-1]] = path
         splits[name] = make_split(name, kept)
     unlisted = found.not_of(one for split in lists.splits.values() for one in split.classes)
-    return replace(lists, splits=splits, missing=tuple(missing), unlisted=unlisted), paths
+    return replace(lists, splits=splits, missing_of=missing, unlisted=unlisted), paths
 
 
 def _refuse(config: Config, lists: Lists, found: Catalogue | None, new: bool) -> None:
@@ -266,10 +283,14 @@ def _write(lists: Lists) -> None:
     """Write lists and their note, unless the same ones are there as the user's own."""
     if lists.folder.is_dir() and _note(lists.folder) is None:
         return
+    # What was left out stays on the card when a later call only reads the lists.
+    note = {**lists.origin, "missing": lists.missing_of, "unlisted": lists.unlisted}
+    there = lists.folder.is_dir() and _note(lists.folder) == json.loads(json.dumps(note))
+    if there and read_splits(lists.folder) == lists.splits:
+        return  # nothing is pulled away from under others that read it
     with whole_folder(lists.folder) as beside:
         write_splits(beside, lists.splits)
-        # What was left out stays on the card when a later call only reads the lists.
-        note = {**lists.origin, "missing": lists.missing, "unlisted": lists.unlisted}
+        note = {**note, "digest": _digest(beside)}
         write_text(beside / NOTE, json.dumps(note, indent=1, ensure_ascii=False) + "\n")
 
 

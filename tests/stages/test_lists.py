@@ -157,6 +157,11 @@ def test_what_was_left_out_is_remembered(tmp_path: Path) -> None:
     assert later == lists
     assert later.missing == ("c0/gone", "c2/gone", "c4/gone")
     assert later.told[1] == "left out, listed and not there: 3 clips: c0/gone, c2/gone, c4/gone"
+    # One has come since: it is taken in again, without naming the lists again.
+    (disk / "c2" / "gone.avi").touch()
+    again = config_of(tmp_path, "mine", f"data.videos={disk}", *FEW, "data.on_missing=skip")
+    assert ready_lists(again).missing == ("c0/gone", "c4/gone")
+    assert "c2/gone" in ready_lists(config_of(tmp_path, "mine", *FEW)).splits["val"].videos
 
 
 def test_made_lists_follow_the_seed_and_stand_otherwise(tmp_path: Path) -> None:
@@ -172,9 +177,14 @@ def test_made_lists_follow_the_seed_and_stand_otherwise(tmp_path: Path) -> None:
     other = ready_lists(config_of(tmp_path, "mine", *FEW, "data.split_seed=5"))
     assert other.splits != first.splits
     assert other.words == "classes dealt out from seed 5"
-    # Without the note they are the user's, whatever the seed says.
+    # Edited, or without the note, they are the user's, whatever the seed says.
+    val = first.folder / "vallist03.txt"
+    val.write_text("".join(val.read_text().splitlines(keepends=True)[:-2]))
+    edited = ready_lists(config_of(tmp_path, "mine", *FEW, "data.split_seed=6"))
+    assert [len(split.classes) for split in edited.splits.values()] == [19, 5, 6]
+    assert edited.words == f"lists in {first.folder}"
     (first.folder / NOTE).unlink()
-    assert ready_lists(config_of(tmp_path, "mine", *FEW, "data.split_seed=6")).splits == other.splits
+    assert ready_lists(config_of(tmp_path, "mine", *FEW, "data.split_seed=7")) == edited
 
 
 def test_shares_that_are_none(tmp_path: Path) -> None:
