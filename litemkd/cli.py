@@ -17,7 +17,8 @@ import click
 from litemkd.config import Config, load_config
 from litemkd.errors import ConfigError, LitemkdError, Terminated, TrackingError
 
-DEFAULT_CONFIG = Path("experiments/toy/default.yaml")
+EXPERIMENTS = Path("experiments")
+DEFAULT_CONFIG = EXPERIMENTS / "toy" / "default.yaml"
 if TYPE_CHECKING:
     from litemkd.tracking import Promotion
 
@@ -71,7 +72,12 @@ def configured(command: F) -> F:
         **rest: Any,
     ) -> Any:
         chosen = [*_words(overrides), *settings]
-        for key, value in (("data.root", data_root), ("seed", seed), ("device", device)):
+        # Not of every command. Empty where MLproject passes a parameter that was not given.
+        own = {name: rest.pop(name, None) or None for name in ("dataset", "videos", "lists")}
+        if own["dataset"] and config_file in (None, DEFAULT_CONFIG):
+            config_file = experiment_of(own["dataset"])
+        common = (("data.root", data_root), ("seed", seed), ("device", device))
+        for key, value in (*common, *((f"data.{name}", value) for name, value in own.items())):
             if value is not None:  # in quotes where it is text: a folder may be called 2024, or `no`
                 quoted = value if isinstance(value, int) else json.dumps(str(value), ensure_ascii=False)
                 chosen.append(f"{key}={quoted}")
@@ -103,6 +109,14 @@ def configured(command: F) -> F:
     ):
         run = option(run)
     return cast(F, run)
+
+
+def experiment_of(dataset: str) -> Path:
+    """The experiment file that a data set starts from: its own, else the published settings."""
+    for name in ("resnet18.yaml", "default.yaml"):
+        if (file := EXPERIMENTS / dataset / name).is_file():
+            return file
+    return EXPERIMENTS / "published.yaml"
 
 
 def _words(overrides: str) -> list[str]:
@@ -163,15 +177,26 @@ def _tell_changes(*promotions: Promotion) -> None:
 @main.command()
 @configured
 @tracked
+@click.option(
+    "--lists", metavar="DIR", help="Folder of published lists; they are checked and copied to splits/."
+)
+@click.option("--videos", metavar="DIR", help="Folder of videos as it came out of the data set's archive.")
+@click.option(
+    "--dataset", metavar="NAME", help="Data set; without --config its own experiment file is started from."
+)
 def prepare(config: Config) -> None:
     """Read raw videos and make what training reads: frames of every modality, and packs of them."""
+    from litemkd.report.card import card_markdown
     from litemkd.stages.build import build_device
     from litemkd.stages.common import run_of
     from litemkd.stages.prepare import prepare as prepare_data
 
     data = prepare_data(config)
+    for line in data.told:
+        click.echo(line)
     with run_of(config, data, "prepare", "prepare", build_device(config)) as run:
         run.log_dict(data.card(), "data_card.json")
+        run.log_text(card_markdown(data.card()), "data_card.md")
     counts = ", ".join(f"{name} {len(split.videos)}" for name, split in data.splits.items())
     click.echo(
         f"prepared {config.dataset_dir}: videos {counts}; modalities {', '.join(data.packs)}; {data.digest}"
@@ -304,7 +329,6 @@ def import_weights(
     config: Config,
     file: Path,
     kind: Literal["student", "teacher"],
-    dataset: str | None,
     modalities: str | None,
     shift: str | None,
     evaluate: bool,
@@ -316,7 +340,7 @@ def import_weights(
     from litemkd.tracking import promote
 
     found = read_file(file, kind)
-    config = fit_config(config, found, dataset=dataset, modalities=modalities, shift=shift)
+    config = fit_config(config, found, modalities=modalities, shift=shift)
     for line in import_words(config, found):
         click.echo(line)
     data = prepare_data(config) if evaluate else None

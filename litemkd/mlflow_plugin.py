@@ -92,6 +92,7 @@ class Launch:
 
         A mistake in the configuration is the command's to tell, in full, and it will.
         """
+        import json
         import shlex
 
         from litemkd.config import load_config
@@ -105,12 +106,11 @@ class Launch:
             for key, value in (entry.get("parameters") or {}).items()
         }
         given = {**defaults, **self.params}
-        if given.get("dataset"):  # --dataset of a command, which overrides the configuration's
-            return str(given["dataset"])
+        named = [f"data.dataset={json.dumps(given['dataset'])}"] if given.get("dataset") else []
         try:
             config = given.get("config")
             file = self.folder / config if config else None
-            return load_config(file, shlex.split(given.get("overrides") or "")).data.dataset
+            return load_config(file, [*shlex.split(given.get("overrides") or ""), *named]).data.dataset
         except Exception:
             return "toy"
 

@@ -13,7 +13,8 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from litemkd.cli import main
+from litemkd.cli import DEFAULT_CONFIG, configured, main
+from litemkd.config import Config
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {"prepare", "teacher", "features", "student", "distill", "evaluate", "cost"}
@@ -71,6 +72,43 @@ def test_what_an_entry_point_starts_is_understood(entry_points: dict[str, Any], 
     assert {key.replace("_", "-") for key in entry["parameters"]} <= {flag.lstrip("-") for flag in options}
     for key in needed.keys() & set(values):
         assert str(params["kind" if key == "as" else key]) == needed[key]
+
+
+def started(*words: str) -> Config:
+    """The configuration that `litemkd prepare WORDS` works with; nothing is prepared."""
+    seen: list[Config] = []
+
+    @click.command()
+    @configured
+    @click.option("--dataset")
+    @click.option("--videos")
+    @click.option("--lists")
+    def look(config: Config) -> None:
+        seen.append(config)
+
+    assert {option.name for option in look.params} == {
+        option.name for option in main.commands["prepare"].params
+    }
+    look.main([*words], standalone_mode=False)
+    return seen[0]
+
+
+def test_a_data_set_starts_from_its_own_experiment_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    ssv2 = started("--dataset", "ssv2_small", "--videos", "a b", "--lists", "2024")
+    assert (ssv2.data.dataset, ssv2.data.flip) == ("ssv2_small", False)
+    assert (ssv2.data.videos, ssv2.data.lists) == (Path("a b"), Path("2024"))
+    assert started("--dataset", "msr_action3d").data.splits == "msr_fewshot"
+    # Others start from the published settings; a file that is named is the one that is taken.
+    mine = started("--dataset", "mine")
+    assert (mine.data.dataset, mine.evaluation.shots, mine.data.short_side) == ("mine", (5, 1), 256)
+    named = started("--dataset", "ucf101", "--config", "experiments/toy/smoke.yaml")
+    assert (named.data.dataset, named.data.short_side) == ("ucf101", 40)
+    # As MLproject passes what was not given.
+    default = str(DEFAULT_CONFIG)
+    given = started("--config", default, "--dataset", "", "--videos", "", "--lists", "")
+    assert (given.data.dataset, given.data.videos, given.data.lists) == ("toy", None, None)
+    assert started("--config", default, "--dataset", "hmdb51").student.backbone.name == "resnet18"
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))

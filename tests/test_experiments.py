@@ -8,13 +8,15 @@ import pytest
 import torch
 
 from litemkd.config import Config, flatten, load_config
+from litemkd.data.published import published_names
 from litemkd.models.student import DISTILL, LABEL
 from litemkd.stages.build import build_augmentation, build_expert, build_loss, build_student, build_teacher
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ROOT / "experiments"
+DATA_SETS = published_names()
 FILES = sorted(EXPERIMENTS.rglob("*.yaml"))
-PUBLISHED = [path for path in FILES if path.parent.name in {"ucf101", "hmdb51", "kinetics100"}]
+PUBLISHED = [path for path in FILES if path.parent.name in DATA_SETS]
 
 
 def name_of(path: Path) -> str:
@@ -47,7 +49,7 @@ def test_says_what_it_is(path: Path) -> None:
 def test_there_is_one_for_every_published_student_and_data_set() -> None:
     found = {(load_config(path).data.dataset, load_config(path).student.backbone.name) for path in PUBLISHED}
     backbones = ("resnet18", "mobilenet_v3_small", "mobilenet_v3_large")
-    assert found == {(data, name) for data in ("ucf101", "hmdb51", "kinetics100") for name in backbones}
+    assert found == {(data, name) for data in DATA_SETS for name in backbones}
 
 
 @pytest.mark.parametrize("path", PUBLISHED, ids=name_of)
@@ -59,6 +61,10 @@ def test_published_settings(path: Path) -> None:
     other = {key: value for key, value in here.items() if usual.get(key) != value}
     assert other.pop("data.dataset") == config.data.dataset
     other.pop("student.backbone.name", None)
+    if config.data.dataset == "kinetics100":
+        assert other.pop("data.on_unlisted_class") == "skip"  # 400 classes on disk, 100 of them used
+    if config.data.dataset.startswith("ssv2"):
+        assert other.pop("data.flip") is False  # left and right are classes
     assert other == {"data.derive.flow": "dis", "evaluation.shots": [5, 1]}
 
 

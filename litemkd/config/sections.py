@@ -62,18 +62,22 @@ class DataConfig(Section):
     dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = "toy"
     root: Path = Path("data")  # everything that is made goes to root/dataset
     source: Path | None = None  # folder with videos/, splits/, …; root/dataset when not given
+    videos: Path | None = None  # folder as it came out of the archive, in place of source/videos
+    lists: Path | None = None  # folder of published lists, checked and copied to splits/
+    frames_zip: dict[Modality, Path] = {}  # zip files of frames; <modality>_l8.zip is found by itself
     splits: str | None = None  # folder of the lists below splits/; the dataset's name when not given
     frames: PositiveInt = 8  # T
     short_side: PositiveInt = 256  # pixels
     crop: PositiveInt = 224  # pixels
     flip: bool = True  # flip half of the training clips
     crop_scale: tuple[PositiveFloat, PositiveFloat] = (1.0, 1.0)  # range of training crops, share of the side
-    jitter: Annotated[float, Field(ge=0, lt=1)] = (
-        0.0  # brightness and contrast of training clips, plus or minus
-    )
+    jitter: Rate = 0.0  # brightness and contrast of training clips, plus or minus
     derive: dict[Modality, Literal["dis", "joints"]] = {}  # how a modality with no videos of its own is made
     on_bad_clip: Literal["error", "skip"] = "error"
     on_unlisted_class: Literal["error", "skip"] = "error"  # a class folder that stands in no list
+    on_missing: Literal["error", "skip"] = "error"  # listed videos not there, counts other than published
+    make_splits: dict[Literal["train", "val", "test"], PositiveFloat] = {"train": 0.6, "val": 0.2, "test": 0.2}
+    split_seed: Annotated[int, Field(ge=0)] = 0  # of splits made for data without lists
     workers: PositiveInt | None = None  # processes of prepare; all cores when not given
     toy: ToyConfig = ToyConfig()
 
@@ -134,9 +138,7 @@ class TrainConfig(Section):
     clip_norm: PositiveFloat | None = None  # largest norm of the gradient
     average: Rate = 0.0  # decay of the weight average that is validated and kept, per step; 0 = none
     validations: PositiveInt = 20  # times val is read during the run
-    recalibrate: Annotated[int, Field(ge=0)] = (
-        0  # train clips to re-estimate batch norm on before val; 0 = leave
-    )
+    recalibrate: Annotated[int, Field(ge=0)] = 0  # train clips to re-estimate batch norm on before val
     amp: bool = True  # mixed precision on a GPU
 
 
@@ -260,7 +262,9 @@ class Config(Section):
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """All modalities in use: RGB for the student and those of the teacher."""
+        """All modalities of which frames are read: RGB for the student, and those experts are trained on."""
+        if self.teacher.experts == "features":
+            return ("rgb",)
         return tuple(dict.fromkeys(("rgb", *self.teacher.modalities)))
 
 

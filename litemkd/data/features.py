@@ -6,6 +6,7 @@ Features are looked up by name, never by position, so a missing clip can not shi
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -75,6 +76,16 @@ def read_features(folder: Path, videos: Sequence[str], frames: int) -> np.ndarra
     if out is None:
         raise DataError(f"{folder}: features of no video were asked for")
     return out
+
+
+def features_digest(folder: Path, videos: Sequence[str]) -> str:
+    """A digest of the files that `read_features` would read; that a file is missing counts as well."""
+    digest = hashlib.sha256()
+    for name in videos:
+        path = _file(folder / name)
+        content = "missing" if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{name}\t{content}\n".encode())
+    return digest.hexdigest()
 
 
 def _file(clip: Path) -> Path | None:

@@ -77,6 +77,11 @@ class FramePack:
         """(H, W) of a clip's frames."""
         return int(self._sizes[row, 0]), int(self._sizes[row, 1])
 
+    def sizes(self) -> dict[str, int]:
+        """How many clips have frames of each size, by "width x height", the most frequent first."""
+        counts = Counter(f"{width} x {height}" for height, width in self._sizes.tolist())
+        return dict(counts.most_common())
+
     def rows(self, names: Sequence[str]) -> np.ndarray:
         """The rows of clips by name, int64.
 

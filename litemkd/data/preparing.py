@@ -172,6 +172,19 @@ def prepare_modality(
     return PrepareReport(modality, method, made, kept, tuple(bad), unlisted, time.monotonic() - start)
 
 
+def clips_there(dataset_dir: Path, source_dir: Path, modality: str, T: int) -> tuple[Path, list[Path]]:
+    """The folder that `choose_method` would take, and the clips in it: recordings, or folders of frames.
+
+    Raises:
+        DataError: neither is there.
+    """
+    if choose_method(dataset_dir, source_dir, modality, {}, T) == "video":
+        recordings = _source_folder(source_dir, modality, "video")
+        return recordings, list(list_videos(recordings).values())
+    frames = frame_folder(dataset_dir, modality, T) or frame_folder_path(dataset_dir, modality, T)
+    return frames, sorted(_clips(frames))
+
+
 def _keep(
     dataset_dir: Path, modality: str, T: int, videos: Sequence[str] | None
 ) -> tuple[int, int, list[tuple[str, str]], tuple[str, ...]]:

@@ -48,13 +48,14 @@ class Recorder:
         self.run.set_tags({"best_episode": progress.best_episode})
 
 
-def protocol(config: Config, data: Prepared) -> str:
-    """What val accuracies must share to be compared, in words."""
+def protocol(config: Config, data: Prepared, kind: Literal["teacher", "student"] = "student") -> str:
+    """What val accuracies must share to be compared, in words. Students see RGB alone, whoever taught them."""
+    digest = data.digest if kind == "teacher" else data.student_digest
     e = config.evaluation
     return (
         f"{config.episode.way}-way {e.shots[0]}-shot, {config.data.frames} frames, {e.val_episodes} val "
         f"episodes of seed {e.seed}, {e.queries} {'query' if e.queries == 1 else 'queries'} a class, "
-        f"data {data.digest}"
+        f"data {digest}"
     )
 
 
@@ -93,11 +94,12 @@ def run_of(
 ) -> Iterator[Run]:
     """A run of a stage, with its data set (if it has one), configuration and environment logged."""
     about = f"{name} on {config.data.dataset}"
+    kind: Literal["teacher", "student"] = "student" if stage in ("student", "evaluate") else "teacher"
     with stage_run(
         stage,
         dataset=config.data.dataset,
         name=f"{name}, seed {config.seed}",
-        description=f"{about}." if data is None else f"{about}, {protocol(config, data)}.",
+        description=f"{about}." if data is None else f"{about}, {protocol(config, data, kind)}.",
         tags=tags or {},
         params=flatten(config),
         device=device_name(device),
@@ -183,7 +185,8 @@ def log_and_register(
         metrics={"val/accuracy": progress.best_accuracy, "test/accuracy": test.mean},
         tags=tags,
     )
-    description = f"{title}: {test} % on the test classes of {config.data.dataset}, {protocol(config, data)}."
+    shared = protocol(config, data, kind)
+    description = f"{title}: {test} % on the test classes of {config.data.dataset}, {shared}."
     return register(model_id, model_name(config.data.dataset, kind), tags, description)
 
 
@@ -195,7 +198,10 @@ def log_data(run: Run, config: Config, data: Prepared | None, context: str) -> N
             digest=data.digest,
             source=str(config.source_dir),
             context=context,
-            profile={name: len(split.videos) for name, split in data.splits.items()},
+            profile={
+                **{name: len(split.videos) for name, split in data.splits.items()},
+                "student_digest": data.student_digest,
+            },
         )
     run.log_dict(config.model_dump(mode="json"), "config.yaml")
     run.log_environment()

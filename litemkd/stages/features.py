@@ -14,7 +14,14 @@ from torch import Tensor
 
 from litemkd.checkpoints import weights_digest
 from litemkd.config import Config
-from litemkd.data.features import FUSED, feature_folder, made_from, read_features, write_features
+from litemkd.data.features import (
+    FUSED,
+    feature_folder,
+    features_digest,
+    made_from,
+    read_features,
+    write_features,
+)
 from litemkd.data.splits import Split
 from litemkd.embedding import branch_embeddings, fuse_all
 from litemkd.errors import DataError
@@ -66,6 +73,12 @@ def features_on_disk(config: Config, data: Prepared, modality: str, device: torc
     """Features that the user put there."""
     folder = feature_folder(config.dataset_dir, modality)
     return _read(config, data, folder, device)
+
+
+def features_on_disk_digest(config: Config, data: Prepared, modality: str) -> str:
+    """A digest of the content of those features. Missing ones are no error here: reading tells of them."""
+    videos = [video for split in data.splits.values() for video in split.videos]
+    return features_digest(feature_folder(config.dataset_dir, modality), videos)
 
 
 def fused_features(

@@ -134,7 +134,6 @@ def fit_config(
     config: Config,
     file: ReleasedFile,
     *,
-    dataset: str | None = None,
     modalities: str | None = None,
     shift: str | None = None,
 ) -> Config:
@@ -143,7 +142,6 @@ def fit_config(
     Args:
         config: everything else.
         file: the model.
-        dataset: overrides `data.dataset`.
         modalities: of a teacher, in the order of its fusion; files do not hold it.
         shift: of a teacher's fusion.
 
@@ -161,8 +159,6 @@ def fit_config(
         section["fusion"] = {**section["fusion"], "shift": shift or PUBLISHED_SHIFT}
     values = config.model_dump(mode="json")
     values["data"] |= {"frames": file.content.frames, "crop": CROP, "short_side": SHORT_SIDE}
-    if dataset:
-        values["data"]["dataset"] = dataset
     for key, value in section.items():
         old = values[kind].get(key)
         values[kind][key] = {**old, **value} if isinstance(old, dict) else value
@@ -241,7 +237,7 @@ def import_stage(
             test = next(iter(tests.values())).accuracy
             metrics = {"val/accuracy": val.accuracy.mean, "test/accuracy": test.mean}
             _log_measured(run, tests, val, tags, title)
-            tags["litemkd.protocol"] = protocol(config, data)
+            tags["litemkd.protocol"] = protocol(config, data, content.kind)
             about = (
                 f"{title}: {test} % on the test classes of {config.data.dataset}, {tags['litemkd.protocol']}."
             )

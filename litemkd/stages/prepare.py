@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
 from litemkd.config import Config, digest_of
 from litemkd.data.episodes import EpisodeSampler
 from litemkd.data.packs import FramePack, build_pack
 from litemkd.data.preparing import PrepareReport, choose_method, prepare_modality
-from litemkd.data.splits import Split, class_of, read_splits
+from litemkd.data.splits import Split, class_of
 from litemkd.data.toy import make_toy
-from litemkd.errors import DataError
+from litemkd.data.zips import find_zip, unpack_frames
+from litemkd.errors import ConfigError, DataError
+from litemkd.files import write_text
+from litemkd.report.card import card_markdown
 from litemkd.stages.build import build_workers
+from litemkd.stages.lists import Lists, check_episodes, published_counts, ready_lists, split_folder
 
 
 @dataclass(frozen=True)
@@ -24,29 +30,60 @@ class Prepared:
         splits: train, val and test.
         packs: decoded frames by modality.
         digest: of lists and frames; two runs with one digest saw the same data.
+        student_digest: of lists and RGB frames, all that a student sees, whoever teaches it.
         reports: what was made and skipped, by modality.
+        lists: where the splits come from.
+        source: where the clips come from.
     """
 
     splits: dict[str, Split]
     packs: dict[str, FramePack]
     digest: str
+    student_digest: str
     reports: dict[str, PrepareReport] = field(default_factory=dict)
+    lists: Lists | None = None
+    source: str = ""
 
     def sampler(self, config: Config, split: str, shot: int, queries: int, seed: int) -> EpisodeSampler:
         """Episodes of a split."""
         return EpisodeSampler(self.splits[split], way=config.episode.way, shot=shot, queries=queries, seed=seed)
 
-    def card(self) -> dict[str, object]:
-        """The data card: what there is, and what was left out and why."""
+    @property
+    def told(self) -> list[str]:
+        """Lines for the user: where the splits come from, and what was left out."""
+        return self.lists.told if self.lists is not None else []
+
+    def card(self) -> dict[str, Any]:
+        """The data card: what there is, how it was made, and what was left out and why."""
+        lists = self.lists
         return {
             "digest": self.digest,
+            "student_digest": self.student_digest,
+            "source": self.source,
+            "lists": lists.words if lists else "",
+            "published": dict(published_counts(lists.published)) if lists else {},
+            "differences": list(lists.differences) if lists else [],
             "splits": {
-                name: {"classes": len(split.classes), "videos": len(split.videos), "names": list(split.classes)}
+                name: {
+                    "classes": len(split.classes),
+                    "videos": len(split.videos),
+                    "names": list(split.classes),
+                    "videos_of_class": dict(Counter(class_of(video) for video in split.videos)),
+                }
                 for name, split in self.splits.items()
             },
             "modalities": {
-                name: {"digest": pack.digest, "clips": len(pack.names)} for name, pack in self.packs.items()
+                name: {
+                    "digest": pack.digest,
+                    "clips": len(pack.names),
+                    "frames": pack.T,
+                    "sizes": pack.sizes(),
+                    "method": self.reports[name].method if name in self.reports else "",
+                }
+                for name, pack in self.packs.items()
             },
+            "missing": list(lists.missing) if lists else [],
+            "unlisted_classes": list(lists.unlisted) if lists else [],
             "skipped": {
                 name: [{"clip": clip, "reason": reason} for clip, reason in report.skipped]
                 for name, report in self.reports.items()
@@ -58,9 +95,11 @@ def prepare(config: Config) -> Prepared:
     """Make what is missing of the data set and open it.
 
     Raises:
+        ConfigError: `data.videos` or `data.lists` beside what rules them out.
         DataError: the folder, the lists or clips are missing or broken.
     """
     data = config.data
+    _refuse_both(config)
     if data.dataset == "toy" and data.source is None:
         toy = data.toy
         make_toy(
@@ -71,12 +110,16 @@ def prepare(config: Config) -> Prepared:
             clutter=toy.clutter,
             workers=build_workers(config),
         )
-    if not config.source_dir.is_dir():
+    if data.videos is None and not data.frames_zip and not config.source_dir.is_dir():
         raise DataError(
             f"{config.source_dir}: no such folder; put the data set there, or name its folder with "
-            "--data-root DIR or --set data.source=DIR"
+            "--data-root DIR or --set data.source=DIR; `litemkd prepare --videos DIR` takes one as "
+            "it was downloaded"
         )
-    splits = read_splits(_split_folder(config))
+    for modality in config.modalities:
+        _unpack(config, modality)
+    lists = ready_lists(config)
+    splits = lists.splits
     videos = [video for split in splits.values() for video in split.videos]
     reports, dropped = {}, set()
     for modality in config.modalities:
@@ -98,8 +141,9 @@ def prepare(config: Config) -> Prepared:
             _refuse_unlisted(config, modality, reports[modality], splits)
     # A clip that is bad in one modality is left out of all, so that every model sees the same data.
     splits = {name: split.without(dropped) for name, split in splits.items()}
-    for split in splits.values():
-        _check_episodes(config, split)
+    if dropped:
+        for split in splits.values():
+            check_episodes(config, split, lists)
     videos = [video for split in splits.values() for video in split.videos]
     packs = {
         modality: build_pack(
@@ -112,17 +156,49 @@ def prepare(config: Config) -> Prepared:
         )
         for modality in config.modalities
     }
-    lists = hashlib.sha256("\n".join(f"{s.name} {v}" for s in splits.values() for v in s.videos).encode())
-    digest = digest_of(lists.hexdigest(), {name: pack.digest for name, pack in packs.items()})
-    return Prepared(splits, packs, digest, reports)
+    names = hashlib.sha256("\n".join(f"{s.name} {v}" for s in splits.values() for v in s.videos).encode())
+    digest = digest_of(names.hexdigest(), {name: pack.digest for name, pack in packs.items()})
+    seen = digest_of(names.hexdigest(), {"rgb": packs["rgb"].digest})
+    prepared = Prepared(splits, packs, digest, seen, reports, lists, str(data.videos or config.source_dir))
+    _write_card(config, prepared.card())
+    return prepared
 
 
-def _split_folder(config: Config) -> Path:
-    name = config.data.splits or config.data.dataset
-    for base in (config.dataset_dir, config.source_dir):
-        if (folder := base / "splits" / name).is_dir():
-            return folder
-    return config.source_dir / "splits" / name
+def _refuse_both(config: Config) -> None:
+    data = config.data
+    if data.videos is not None and data.source is not None:
+        raise ConfigError(
+            [
+                f"data.videos: {str(data.videos)!r} given beside data.source; one of them would do. With "
+                f"data.videos, recordings of other modalities belong in {config.dataset_dir}"
+            ]
+        )
+    if data.dataset == "toy" and not (data.videos is None and data.lists is None):
+        raise ConfigError(
+            [
+                "data.videos, data.lists: given, but the toy data set makes its own; name yours with "
+                "--dataset NAME"
+            ]
+        )
+
+
+def _unpack(config: Config, modality: str) -> None:
+    """Unpack the zip file of a modality's frames, if there is one."""
+    data = config.data
+    zips = {str(name): path for name, path in data.frames_zip.items()}
+    archive = zips.get(modality) or find_zip([config.dataset_dir, config.source_dir], modality, data.frames)
+    if archive is not None:
+        unpack_frames(archive, config.dataset_dir, modality, data.frames)
+
+
+def _write_card(config: Config, card: dict[str, Any]) -> None:
+    """Write the card into the data set's folder, unless it says just that already."""
+    title = f"{config.data.dataset}: what is prepared"
+    texts = {"data_card.json": json.dumps(card, indent=1) + "\n", "data_card.md": card_markdown(card, title)}
+    for name, text in texts.items():
+        path = config.dataset_dir / name
+        if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
+            write_text(path, text)
 
 
 def _refuse_unlisted(config: Config, modality: str, report: PrepareReport, splits: dict[str, Split]) -> None:
@@ -132,15 +208,6 @@ def _refuse_unlisted(config: Config, modality: str, report: PrepareReport, split
         more = f" and {len(strange) - 5} more" if len(strange) > 5 else ""
         raise DataError(
             f"{config.source_dir}: {modality} has class folders that stand in no list of "
-            f"{_split_folder(config)}: {', '.join(strange[:5])}{more}; add their clips to a list, correct the "
+            f"{split_folder(config)}: {', '.join(strange[:5])}{more}; add their clips to a list, correct the "
             "folders' names, or leave them out with --set data.on_unlisted_class=skip"
         )
-
-
-def _check_episodes(config: Config, split: Split) -> None:
-    way = config.episode.way
-    if split.name == "train":
-        EpisodeSampler(split, way=way, shot=config.episode.shot, queries=config.episode.queries, seed=0)
-        return
-    for shot in config.evaluation.shots:
-        EpisodeSampler(split, way=way, shot=shot, queries=config.evaluation.queries, seed=0)

@@ -42,6 +42,7 @@ from litemkd.stages.features import (
     SplitFeatures,
     expert_features,
     features_on_disk,
+    features_on_disk_digest,
     fused_features,
     refuse_foreign,
 )
@@ -77,8 +78,11 @@ class ReadyTeacher:
 
 
 def teacher_fingerprint(config: Config, data: Prepared) -> str:
-    """A digest of everything the teacher's weights depend on."""
-    return digest_of("teacher", config.teacher, training_settings(config), data.digest, config.seed)
+    """A digest of everything the teacher's weights depend on, the content of features on disk included."""
+    seen: list[str] = [data.digest]
+    if config.teacher.experts == "features":
+        seen += [features_on_disk_digest(config, data, modality) for modality in config.teacher.modalities]
+    return digest_of("teacher", config.teacher, training_settings(config), *seen, config.seed)
 
 
 def teacher_stage(
@@ -125,7 +129,7 @@ def teacher_stage(
             "litemkd.modalities": modalities,
             "litemkd.backbone": config.teacher.expert.backbone.name,
             "litemkd.head": config.teacher.head.name,
-            "litemkd.protocol": protocol(config, data),
+            "litemkd.protocol": protocol(config, data, "teacher"),
             "litemkd.val_accuracy": f"{progress.best_accuracy:.4f}",
             "litemkd.test_accuracy": f"{test.mean:.4f}",
             "litemkd.gmacs_per_episode": f"{cost['cost/gmacs_per_episode']:.6f}",

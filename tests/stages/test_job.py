@@ -112,7 +112,14 @@ def test_the_data_set_is_recorded_by_its_digest(job: Job) -> None:
     assert len(digests) == 1
     (digest,) = digests
     assert all(run.inputs.dataset_inputs[0].dataset.name == "toy" for run in job.runs)
-    assert f"data {digest}" in job.student(True).data.tags["litemkd.protocol"]
+    # The teacher's accuracy is of all of it, a student's of lists and RGB: whoever taught it, it competes.
+    profile = json.loads(job.parent.inputs.dataset_inputs[0].dataset.profile)
+    assert profile["student_digest"] != digest
+    teacher = job.home.client.get_model_version("litemkd-toy-teacher", "1")
+    assert teacher.tags["litemkd.protocol"].endswith(f"data {digest}")
+    for distilled in (False, True):
+        words = job.student(distilled).data.tags["litemkd.protocol"]
+        assert words.endswith(f"data {profile['student_digest']}")
 
 
 def test_artifacts(job: Job) -> None:

@@ -2,11 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from litemkd.config import Config, load_config
+from litemkd.data.features import write_features
+from litemkd.data.frames import write_frames
 from litemkd.errors import DataError
+from litemkd.stages.common import protocol
 from litemkd.stages.prepare import prepare
+from litemkd.stages.teacher import teacher_fingerprint
 from tests.data.recordings import numbered_frames, write_video
 
 
@@ -80,3 +85,45 @@ def test_a_second_call_makes_nothing_and_sees_the_same_data(mine: Config):
     assert first.reports["rgb"].made == 18
     assert second.reports["rgb"].made == 0
     assert second.digest == first.digest
+
+
+def test_what_students_see_does_not_depend_on_the_teacher(mine: Config):
+    mine = changed(mine, derive={"flow": "dis"})
+    alone, taught = prepare(mine), prepare(with_teacher(mine, modalities=("rgb", "flow")))
+    assert taught.digest != alone.digest
+    assert taught.student_digest == alone.student_digest
+    assert protocol(mine, alone) == protocol(mine, taught)
+    assert protocol(mine, alone, "teacher") != protocol(mine, taught, "teacher")
+    assert protocol(mine, alone).endswith(f"data {alone.student_digest}")
+    # Other RGB frames are other data, for students as well.
+    write_frames(mine.dataset_dir / "rgb_l8" / "class0" / "clip0", np.zeros((8, 32, 43, 3), np.uint8))
+    assert prepare(mine).student_digest != alone.student_digest
+
+
+def with_teacher(config: Config, **teacher: object) -> Config:
+    return config.model_copy(update={"teacher": config.teacher.model_copy(update=teacher)})
+
+
+def test_with_features_on_disk_only_rgb_frames_are_needed(mine: Config):
+    data = prepare(with_teacher(mine, modalities=("rgb", "flow", "depth"), experts="features"))
+    assert list(data.packs) == ["rgb"]
+    with pytest.raises(DataError, match="there is no flow for"):
+        prepare(with_teacher(mine, modalities=("rgb", "flow", "depth")))
+
+
+def test_a_teacher_on_features_is_known_by_their_content(mine: Config):
+    config = with_teacher(mine, modalities=("rgb", "flow"), experts="features")
+    data = prepare(config)
+    made = {
+        modality: {video: np.full((8, 4), 0.5, np.float32) for s in data.splits.values() for video in s.videos}
+        for modality in ("rgb", "flow")
+    }
+    prints = [teacher_fingerprint(config, data)]  # with none there, which is told later
+    for modality, values in made.items():
+        write_features(mine.dataset_dir / "feature" / modality, values, {})
+    prints += [teacher_fingerprint(config, data), teacher_fingerprint(config, data)]
+    made["flow"]["class3/clip1"][7, 3] = 0.25  # one number of one frame
+    write_features(mine.dataset_dir / "feature" / "flow", made["flow"], {})
+    prints.append(teacher_fingerprint(config, data))
+    assert prints[1] == prints[2]
+    assert len(set(prints)) == 3

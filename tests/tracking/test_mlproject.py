@@ -152,6 +152,7 @@ NEEDED = {  # what has no default: a file that is read has to be there, and is m
 def test_the_entry_points(name: str) -> None:
     entry = load_project(str(ROOT)).get_entry_point(name)
     wanted = COMMON | ({"resume"} if name in RESUMED else set())
+    wanted |= {"dataset", "videos", "lists"} if name == "prepare" else set()
     wanted |= {"teacher"} if name in {"teacher", "features", "distill", "main"} else set()
     needed = NEEDED.get(name, {})
     assert set(entry.parameters) == wanted | set(needed)
@@ -232,7 +233,9 @@ def test_the_folder_of_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ({"--entry-point": ["distill"], "--param-list": ["config=other.yaml"]}, "second"),
         ({"--entry-point": ["distill"], "--param-list": ["overrides=data.dataset=third"]}, "third"),
         ({"--entry-point": ["distill"], "--param-list": ["config=missing.yaml"]}, "toy"),
-        ({"--entry-point": ["distill"], "--param-list": ["config=other.yaml", "dataset=fourth"]}, "fourth"),
+        ({"--entry-point": ["distill"], "--param-list": ["dataset=fourth"]}, "fourth"),
+        ({"--entry-point": ["distill"], "--param-list": ["dataset=", "config=other.yaml"]}, "second"),
+        ({"--entry-point": ["distill"], "--param-list": ["dataset=no name"]}, "toy"),
     ],
 )
 def test_the_data_set_of_the_configuration(project: Path, options: dict[str, list[str]], dataset: str) -> None:

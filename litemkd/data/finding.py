@@ -1,0 +1,197 @@
+"""Finding the videos in a folder as it came out of an archive, and giving them the names of the lists.
+
+The class of a video is the folder it lies in, however deep that is: `UCF-101/<class>/`, `<class>/<class>/`
+(HMDB51's own archives), `train/<class>/` (Kinetics). Names of lists are matched with spaces or underscores in a
+class, and with or without the seconds after a Kinetics video's name. What is found is laid out as links,
+`videos/<class>/<clip>.<ext>`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from litemkd.data.published import class_key
+from litemkd.data.splits import VIDEO_SUFFIXES, clean_name
+from litemkd.errors import DataError
+from litemkd.files import whole_folder, write_text
+
+NOTE = ".links.json"
+_DEPTH = 5  # folders below the one given
+_SECONDS = re.compile(r"(.{11})_\d{6}_\d{6}")  # a Kinetics video and the seconds that were cut out
+
+
+class Catalogue:
+    """The clips in a folder, by class and name.
+
+    Args:
+        root: the folder; named in messages.
+        paths: of the clips (videos, or folders of frames), with the folder of the class above each.
+        flat: the folders say nothing about classes. Clips in `root` itself have no class in any case.
+    """
+
+    def __init__(self, root: Path, paths: Iterable[Path], *, flat: bool = False) -> None:
+        self.root = root
+        self._clips: dict[tuple[str, str], list[Path]] = defaultdict(list)
+        self._spelling: dict[str, str] = {}
+        for path in paths:
+            key = "" if flat or path.parent == root else class_key(path.parent.name)
+            self._clips[key, _stem(path)].append(path)
+            if key:
+                self._spelling.setdefault(key, path.parent.name)
+        self._without_seconds: dict[tuple[str, str], list[Path]] = defaultdict(list)
+        for (key, stem), found in self._clips.items():
+            if match := _SECONDS.fullmatch(stem):
+                self._without_seconds[key, match[1]] += found
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class folders that hold clips, as they are spelled there."""
+        return tuple(sorted(self._spelling.values()))
+
+    def find(self, video: str) -> Path | None:
+        """The clip that a list calls "class/video", None if there is none.
+
+        Raises:
+            DataError: several files are that clip.
+        """
+        one, _, stem = video.partition("/")
+        match = _SECONDS.fullmatch(stem)
+        for key in (class_key(one), ""):
+            found = self._clips.get((key, stem)) or self._without_seconds.get((key, stem))
+            if not found and match:
+                found = self._clips.get((key, match[1]))
+            if found:
+                return _only(found, video)
+        return None
+
+    def all(self, spelling: Mapping[str, str] | None = None) -> dict[str, Path]:
+        """Every clip by the name a list would give it, sorted.
+
+        Args:
+            spelling: of classes by `class_key`: those it has not are left out. None takes all, as on disk.
+
+        Raises:
+            DataError: clips without class folders, or several files of one name.
+        """
+        loose = next((paths[0] for (key, _), paths in self._clips.items() if not key), None)
+        if loose is not None and spelling is None:
+            raise DataError(
+                f"{loose} and perhaps others are in no class folder; put the videos of each class into a "
+                "folder of its own, or name lists of class/video lines with --lists DIR"
+            )
+        found: dict[str, list[Path]] = defaultdict(list)
+        for (key, stem), paths in self._clips.items():
+            one = (self._spelling if spelling is None else spelling).get(key)
+            if one is not None:
+                found[_listed(f"{one}/{stem}", paths[0])] += paths
+        return {name: _only(found[name], name) for name in sorted(found)}
+
+    def name_of(self, path: Path) -> str:
+        """The name "class/clip" a clip has on disk."""
+        return f"{path.parent.name}/{_stem(path)}"
+
+    def not_of(self, classes: Iterable[str]) -> tuple[str, ...]:
+        """The class folders that are none of these classes."""
+        known = {class_key(one) for one in classes}
+        return tuple(sorted(one for key, one in self._spelling.items() if key not in known))
+
+
+def find_videos(folder: Path, *, flat: bool = False, leave_out: Iterable[Path] = ()) -> Catalogue:
+    """The videos anywhere below a folder. Hidden files and folders are passed over, links are followed.
+
+    Args:
+        folder: as it came out of an archive.
+        flat: the folders say nothing about classes.
+        leave_out: folders not to look into.
+
+    Raises:
+        DataError: no such folder, or no video in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; --videos DIR names the folder that the archive gave")
+    paths = sorted(_videos(folder, {path.resolve() for path in leave_out}))
+    if not paths:
+        raise DataError(
+            f"{folder} holds no video ({', '.join(VIDEO_SUFFIXES)}), down to {_DEPTH} folders below it; if "
+            "there are archives in it, unpack them first"
+        )
+    return Catalogue(folder, paths, flat=flat)
+
+
+def _videos(folder: Path, leave_out: set[Path], depth: int = 0) -> Iterator[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            listed = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(f"cannot read the folder {folder}: {error.strerror}") from error
+    for entry in listed:
+        if entry.name.startswith(".") or entry.name == "__MACOSX":
+            continue
+        if entry.name.lower().endswith(VIDEO_SUFFIXES):
+            if entry.is_file():
+                yield Path(entry.path)
+        elif depth < _DEPTH and entry.is_dir() and Path(entry.path).resolve() not in leave_out:
+            yield from _videos(Path(entry.path), leave_out, depth + 1)
+
+
+def link_videos(folder: Path, found: Mapping[str, Path]) -> None:
+    """Lay out clips as links, `<folder>/<class>/<clip>.<ext>`; what is there already and the same stays.
+
+    Raises:
+        DataError: a folder of that name which is not of such links, or links cannot be made there.
+    """
+    note = folder / NOTE
+    above = {parent: parent.resolve() for parent in {path.parent for path in found.values()}}
+    targets = {name: above[path.parent] / path.name for name, path in sorted(found.items())}
+    lines = "".join(f"{name}\t{target}\n" for name, target in targets.items())
+    record = json.dumps({"links": len(found), "digest": hashlib.sha256(lines.encode()).hexdigest()})
+    if folder.is_dir() and any(folder.iterdir()):
+        if not note.is_file():
+            raise DataError(
+                f"{folder} is there already and is not of links made here; move it away, or leave out --videos "
+                "to use what is in it"
+            )
+        if note.read_text(encoding="utf-8") == record:
+            return
+    try:
+        with whole_folder(folder) as beside:
+            for one in sorted({name.partition("/")[0] for name in targets}):
+                (beside / one).mkdir()
+            for name, target in targets.items():
+                (beside / f"{name}{target.suffix.lower()}").symlink_to(target)
+            write_text(beside / NOTE, record)
+    except OSError as error:
+        raise DataError(f"cannot make links to the videos in {folder}: {error.strerror}") from error
+
+
+def _stem(path: Path) -> str:
+    return path.stem if path.suffix.lower() in VIDEO_SUFFIXES else path.name
+
+
+def _listed(name: str, path: Path) -> str:
+    """The name as a list will give it back; endings that look like a second extension go."""
+    try:
+        clean, before = clean_name(name), ""
+        while clean != before:
+            clean, before = clean_name(clean), clean
+    except DataError:
+        clean = ""
+    if not clean or len(clean.splitlines()) > 1:
+        raise DataError(f"{path} has a name that cannot stand in a list; rename it")
+    return clean
+
+
+def _only(found: list[Path], video: str) -> Path:
+    if len(found) > 1 and len({path.resolve() for path in found}) > 1:
+        raise DataError(f"{found[0]} and {found[1]} are both {video}; keep one or rename one")
+    return found[0]

@@ -1,0 +1,84 @@
+"""The data card as a page to read: what a data set holds, how it was made, what was left out and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from litemkd.report.tables import markdown_table
+
+_WAYS = {
+    "keep": "frames as they were found",
+    "video": "decoded from recordings",
+    "dis": "optical flow by DIS, from the RGB videos",
+    "joints": "bones drawn from joint positions",
+}
+_LISTED = 50  # names before "and n more"
+
+
+def card_markdown(card: Mapping[str, Any], title: str = "Data card") -> str:
+    """A card, as `Prepared.card` gives it, in Markdown."""
+    parts = [f"# {title}", f"From: {card['source']}. Splits: {card['lists']}."]
+    parts.append(f"Digest `{card['digest']}`; of what students see, lists and RGB, `{card['student_digest']}`.")
+    parts.append(_splits(card))
+    if card["differences"]:
+        parts.append("Not as published:\n\n```\n" + "\n".join(card["differences"]) + "\n```")
+    parts += ["## Modalities", _modalities(card["modalities"])]
+    parts += ["## Left out", _left_out(card), "## Classes", _classes(card["splits"])]
+    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def _splits(card: Mapping[str, Any]) -> str:
+    published = card["published"]
+    header = ["split", "classes", "videos"] + ["published classes", "published videos"] * bool(published)
+    rows = []
+    for name, split in card["splits"].items():
+        row = [name, str(split["classes"]), str(split["videos"])]
+        if published:
+            row += [str(published[name]["classes"]), str(published[name]["videos"])]
+        rows.append(row)
+    return markdown_table(header, rows)
+
+
+def _modalities(modalities: Mapping[str, Any]) -> str:
+    rows = [
+        [
+            name,
+            _WAYS.get(about["method"], about["method"]),
+            str(about["clips"]),
+            str(about["frames"]),
+            _some([f"{size} ({count})" for size, count in about["sizes"].items()], 5),
+            f"`{about['digest'][:16]}`",
+        ]
+        for name, about in modalities.items()
+    ]
+    return markdown_table(["modality", "made", "clips", "frames a clip", "sizes (clips)", "digest"], rows)
+
+
+def _left_out(card: Mapping[str, Any]) -> str:
+    lines = []
+    if card["missing"]:
+        lines.append(f"* Listed and not there, {len(card['missing'])}: {_some(card['missing'])}")
+    if card["unlisted_classes"]:
+        count = len(card["unlisted_classes"])
+        lines.append(f"* Class folders in no list, {count}: {_some(card['unlisted_classes'])}")
+    for modality, skipped in card["skipped"].items():
+        if skipped:
+            lines.append(f"* No {modality}, so left out of every modality, {len(skipped)}:")
+            lines += [f"  * {one['clip']}: {one['reason']}" for one in skipped[:_LISTED]]
+            if len(skipped) > _LISTED:
+                lines.append(f"  * and {len(skipped) - _LISTED} more, see data_card.json")
+    return "\n".join(lines) or "Nothing."
+
+
+def _classes(splits: Mapping[str, Any]) -> str:
+    return "\n\n".join(
+        f"**{name}**: "
+        + ", ".join(f"{one} ({count})" for one, count in sorted(split["videos_of_class"].items()))
+        for name, split in splits.items()
+    )
+
+
+def _some(names: Sequence[str], limit: int = _LISTED) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
