@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from litemkd.config import Config, load_config
+from litemkd.config import Config, load_config, with_derived
 from litemkd.errors import ConfigError, LitemkdError, Terminated, TrackingError
+from litemkd.files import write_whole
 
 DEFAULT_CONFIG = Path("experiments/toy/default.yaml")
 if TYPE_CHECKING:
@@ -163,15 +164,34 @@ def _tell_changes(*promotions: Promotion) -> None:
 @main.command()
 @configured
 @tracked
-def prepare(config: Config) -> None:
+@click.option(
+    "--derive",
+    default="",
+    metavar="M[=METHOD],…",
+    help="Make these modalities too, for instance flow=raft,depth,skeleton; see docs/modalities.md.",
+)
+@click.option(
+    "--contact-sheet",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write a picture of some clips in all modalities here (.png), too.",
+)
+def prepare(config: Config, derive: str, contact_sheet: Path | None) -> None:
     """Read raw videos and make what training reads: frames of every modality, and packs of them."""
     from litemkd.stages.build import build_device
     from litemkd.stages.common import run_of
     from litemkd.stages.prepare import prepare as prepare_data
 
-    data = prepare_data(config)
+    config, also = with_derived(config, derive)
+    data = prepare_data(config, also)
+    sheet = data.contact_sheet()
     with run_of(config, data, "prepare", "prepare", build_device(config)) as run:
         run.log_dict(data.card(), "data_card.json")
+        run.log_picture(sheet, "contact_sheet.png")
+    if contact_sheet is not None:
+        write_whole(contact_sheet, lambda beside: sheet.save(beside, "PNG"))
+        click.echo(f"contact sheet: {contact_sheet}")
+    click.echo(data.summary())
     counts = ", ".join(f"{name} {len(split.videos)}" for name, split in data.splits.items())
     click.echo(
         f"prepared {config.dataset_dir}: videos {counts}; modalities {', '.join(data.packs)}; {data.digest}"

@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from litemkd.errors import ConfigError
+from litemkd.modalities.methods import MethodName, NetworkName, methods_of, parse_derive
 
 Modality = Literal["rgb", "flow", "depth", "skeleton"]
 MODALITIES: tuple[str, ...] = get_args(Modality)
@@ -57,7 +58,8 @@ class DataConfig(Section):
     jitter: Annotated[float, Field(ge=0, lt=1)] = (
         0.0  # brightness and contrast of training clips, plus or minus
     )
-    derive: dict[Modality, Literal["dis", "joints"]] = {}  # how a modality with no videos of its own is made
+    derive: dict[Modality, MethodName] = {}  # how a modality with no videos of its own is made
+    weights: dict[NetworkName, str] = {}  # of the networks among these: download, random, or a file or folder
     on_bad_clip: Literal["error", "skip"] = "error"
     on_unlisted_class: Literal["error", "skip"] = "error"  # a class folder that stands in no list
     workers: PositiveInt | None = None  # processes of prepare; all cores when not given
@@ -246,6 +248,20 @@ def load_config(file: Path | None, overrides: Iterable[str] = ()) -> Config:
     return config
 
 
+def with_derived(config: Config, words: str) -> tuple[Config, tuple[str, ...]]:
+    """The configuration with `data.derive` changed by words such as `flow=raft,depth`, and the modalities they
+    name.
+
+    Raises:
+        ConfigError: everything that is wrong with the words, at once.
+    """
+    chosen, problems = parse_derive(words)
+    if problems:
+        raise ConfigError(problems)
+    data = config.data.model_copy(update={"derive": {**config.data.derive, **chosen}})
+    return config.model_copy(update={"data": data}), tuple(chosen)
+
+
 def flatten(section: BaseModel | Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Dotted keys of a section, in order, with plain values."""
     values = section.model_dump(mode="json") if isinstance(section, BaseModel) else section
@@ -346,6 +362,10 @@ def _siblings(path: Sequence[str]) -> list[str]:
 def _impossible(config: Config) -> list[str]:
     problems = []
     data, teacher = config.data, config.teacher
+    for modality, method in data.derive.items():
+        if method not in methods_of(modality):
+            would = ", ".join(methods_of(modality)) or "nothing: rgb is the videos themselves"
+            problems.append(f"data.derive.{modality}: {method!r} given; {would} would do")
     if data.crop > data.short_side:
         problems.append(f"data.crop: {data.crop} given; at most data.short_side = {data.short_side} would do")
     if config.loss.support and config.episode.way < 4:

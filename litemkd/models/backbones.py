@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torchvision import models as tv
 
 from litemkd.errors import CheckpointError
+from litemkd.weights import cannot_download, load_state_file
 
 POOLED = 4  # side of the pooled map
 
@@ -93,7 +94,8 @@ class Backbone(nn.Module):
         self.channels = spec.channels * (POOLED**2 if pooling == "flatten" else 1)
         whole = _with_imagenet_weights(spec) if weights == "imagenet" else spec.build(weights=None)
         if weights not in ("none", "imagenet"):
-            _load_torchvision_weights(whole, Path(weights), name)
+            wanted = f"a torchvision {name} state dict"
+            load_state_file(whole, Path(weights), "backbone weights", wanted, "`imagenet`, or `none`")
         # The last two children are the pooling and the classifier in every model of the table.
         self.features = nn.Sequential(*list(whole.children())[:-2])
         self.pool = nn.AdaptiveMaxPool2d(POOLED)
@@ -120,26 +122,5 @@ def _with_imagenet_weights(spec: BackboneSpec) -> nn.Module:
     try:
         return spec.build(weights=spec.imagenet)
     except (OSError, RuntimeError) as error:  # no network, no such file there, half a file
-        folder = Path(torch.hub.get_dir()) / "checkpoints"
-        address = tv.get_weight(spec.imagenet).url if spec.imagenet else ""
-        raise CheckpointError(
-            f"backbone weights {spec.imagenet}: cannot be downloaded ({error}). They are fetched once from "
-            f"{address} and kept in {folder}: put the file there, or give the path of a torchvision state dict "
-            "as `weights`, or `none` for random ones"
-        ) from error
-
-
-def _load_torchvision_weights(model: nn.Module, path: Path, name: str) -> None:
-    if not path.is_file():
-        raise CheckpointError(
-            f"backbone weights {path}: no such file; give the path of a torchvision {name} state dict, "
-            "or `imagenet`, or `none`"
-        )
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        model.load_state_dict(state)
-    except Exception as error:
-        first = str(error).strip().splitlines()[0]
-        raise CheckpointError(
-            f"backbone weights {path}: not a torchvision {name} state dict ({first})"
-        ) from error
+        told = cannot_download("backbone weights", str(spec.imagenet), error)
+        raise CheckpointError(f"{told} as `weights`, or `none` for random ones") from error
