@@ -28,7 +28,7 @@ _RANDOM_SIDE = 128  # random weights are for checks, which should be quick
 class KeypointRcnn:
     """Keypoint R-CNN as an estimator: frames in, people out.
 
-    With random weights all scores are alike and mean nothing, so the two thresholds are dropped, and the
+    With random weights all scores are alike and mean nothing, so thresholds are dropped, and the
     network sees few proposals of small pictures.
 
     Args:
@@ -53,7 +53,7 @@ class KeypointRcnn:
 
     def load(self) -> None:
         """Read the weights. CheckpointError: they are missing, damaged, or another network's."""
-        few = {"rpn_post_nms_top_n_test": 30} if self.weights.random else {}
+        few = {"rpn_post_nms_top_n_test": 30, "box_score_thresh": 0.0} if self.weights.random else {}
 
         def build(weights: Any) -> nn.Module:
             # Without `weights_backbone=None` torchvision would fetch the backbone's, unasked.
