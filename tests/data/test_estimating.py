@@ -156,7 +156,7 @@ def test_other_weights_and_methods_are_not_mixed(source):
     shutil.copytree(source / "videos", source / "depth_videos")
     with pytest.raises(DataError) as caught:
         prepare(source, None, method="video")
-    told = "weights: grey 1 then, None now; method: depth_anything then, video now; encoding: near_bright then, rgb"
+    told = "weights: grey 1 then, None now; method: depth_anything then, video now; encoding: near_bright then"
     assert told in str(caught.value)
 
 

@@ -130,7 +130,7 @@ def test_people_move_with_the_size():
 
 @pytest.fixture(scope="module")
 def depth_folder(tmp_path_factory):
-    """A very small Depth Anything of random weights, saved by transformers in the form of the published ones."""
+    """A very small Depth Anything of random weights, saved by transformers as the published ones are."""
     from transformers import AutoModelForDepthEstimation, DepthAnythingConfig, Dinov2Config, DPTImageProcessor
 
     torch.manual_seed(3)
