@@ -136,6 +136,7 @@ def prepare_modality(
     start = time.monotonic()
     if (method in NETWORKS) != (estimator is not None):
         raise ValueError(f"method {method} with estimator {estimator}: a network is for its own method alone")
+    weights = None if estimator is None else estimator.identity()
     if method == "keep":
         made, kept, bad, unlisted = _keep(dataset_dir, modality, T, videos)
     else:
@@ -157,8 +158,8 @@ def prepare_modality(
                 "short_side": short_side,
                 "encoding": _encoding(source, method),
             }
-            if estimator is not None:
-                settings["weights"] = estimator.identity()
+            if weights is not None:
+                settings["weights"] = weights
             _check_settings(folder, settings, remake)
             for half in folder.glob("*/.*"):  # what a killed call left
                 shutil.rmtree(half, ignore_errors=True)
@@ -183,7 +184,6 @@ def prepare_modality(
             f"{len(bad)} of {len(bad) + made + kept} clips have no {modality}:{lines}\n"
             "mend them, take them out of the split lists, or leave them out with data.on_bad_clip=skip"
         )
-    weights = estimator.identity() if estimator is not None else None
     return PrepareReport(modality, method, made, kept, tuple(bad), unlisted, time.monotonic() - start, weights)
 
 

@@ -2,8 +2,7 @@
 Flow", ECCV 2020), as torchvision holds it.
 
 Features of both frames are compared for all pairs of places once; a recurrent unit then looks up the matches
-round its present guess and corrects it, twelve times. Larger movements and sharper edges than DIS, for about a
-hundred times the work.
+round its present guess and corrects it, twelve times.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class Prepared:
         """Some clips in all modalities, see `litemkd.report.contact`; evenly chosen from all lists."""
         shared = set.intersection(*(set(pack.names) for pack in self.packs.values()))
         videos = [video for split in self.splits.values() for video in split.videos if video in shared]
-        chosen = dict.fromkeys(videos[i * len(videos) // clips] for i in range(clips))
+        chosen = dict.fromkeys(videos[i * len(videos) // clips] for i in range(min(clips, len(videos))))
         return contact_sheet(
             {
                 video: {name: pack.clip(int(pack.rows([video])[0])) for name, pack in self.packs.items()}

@@ -147,7 +147,7 @@ def test_people_need_the_video(source):
         prepare(source, "alphapose", "skeleton")
     (source / "videos").rename(source / "elsewhere")
     with pytest.raises(DataError) as caught:
-        choose_method(source / "made", source, "skeleton", {"skeleton": "alphapose"})
+        choose_method(source / "new", source, "skeleton", {"skeleton": "alphapose"})
     assert f"{source}/alphapose and {source}/videos, with data.derive.skeleton=alphapose" in str(caught.value)
 
 
