@@ -91,7 +91,7 @@ class DepthAnything:
             following: not looked at.
         """
         self.load()
-        inputs = self._processor(images=list(frames), return_tensors="pt", device=self.device)
+        inputs = self._processor(images=list(frames), return_tensors="pt")
         with torch.inference_mode():
             found = self._network(pixel_values=inputs["pixel_values"].to(self.device)).predicted_depth.float()
             if getattr(self._network.config, "depth_estimation_type", "relative") == "metric":

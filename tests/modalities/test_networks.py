@@ -151,7 +151,10 @@ def depth_folder(tmp_path_factory):
     )
     folder = tmp_path_factory.mktemp("depth") / "tiny"
     network = AutoModelForDepthEstimation.from_config(config)
-    torch.nn.init.ones_(network.head.conv3.bias)  # else the last ReLU may leave nothing
+    for weights in network.parameters():  # as they are made, what comes out is hardly told from a constant
+        if weights.ndim > 1:
+            torch.nn.init.normal_(weights, std=0.3)
+    torch.nn.init.constant_(network.head.conv3.bias, 3.0)  # else the last ReLU may leave nothing
     network.save_pretrained(folder)
     DPTImageProcessor(
         size={"height": 42, "width": 42}, keep_aspect_ratio=True, ensure_multiple_of=14, do_resize=True
@@ -183,7 +186,7 @@ def test_depth_anything_is_loaded_from_a_folder(depth_folder, tmp_path):
     (other / "config.json").write_text(json.dumps({**config, "depth_estimation_type": "metric"}))
     metric = depth(str(other))
     assert metric.identity() != network.identity()
-    assert np.corrcoef(np.ravel(metric.estimate(frames, frames)), np.ravel(found))[0, 1] < -0.9
+    assert np.corrcoef(np.ravel(metric.estimate(frames, frames)), np.ravel(found))[0, 1] < -0.5
 
 
 def test_depth_folders_that_are_not_whole_are_told(depth_folder, tmp_path):
