@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from litemkd.config import Config, load_config, with_derived
+from litemkd.config import Config, load_config
 from litemkd.errors import ConfigError, LitemkdError, Terminated, TrackingError
 from litemkd.files import write_whole
 
@@ -181,6 +181,7 @@ def prepare(config: Config, derive: str, contact_sheet: Path | None) -> None:
     from litemkd.stages.build import build_device
     from litemkd.stages.common import run_of
     from litemkd.stages.prepare import prepare as prepare_data
+    from litemkd.stages.prepare import with_derived
 
     config, also = with_derived(config, derive)
     data = prepare_data(config, also)

@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from litemkd.errors import ConfigError
-from litemkd.modalities.methods import MethodName, NetworkName, methods_of, parse_derive
+from litemkd.modalities.methods import MethodName, NetworkName, methods_of
 
 Modality = Literal["rgb", "flow", "depth", "skeleton"]
 MODALITIES: tuple[str, ...] = get_args(Modality)
@@ -246,20 +246,6 @@ def load_config(file: Path | None, overrides: Iterable[str] = ()) -> Config:
     if problems:
         raise ConfigError(problems)
     return config
-
-
-def with_derived(config: Config, words: str) -> tuple[Config, tuple[str, ...]]:
-    """The configuration with `data.derive` changed by words such as `flow=raft,depth`, and the modalities they
-    name.
-
-    Raises:
-        ConfigError: everything that is wrong with the words, at once.
-    """
-    chosen, problems = parse_derive(words)
-    if problems:
-        raise ConfigError(problems)
-    data = config.data.model_copy(update={"derive": {**config.data.derive, **chosen}})
-    return config.model_copy(update={"data": data}), tuple(chosen)
 
 
 def flatten(section: BaseModel | Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

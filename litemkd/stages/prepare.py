@@ -16,8 +16,8 @@ from litemkd.data.packs import FramePack, build_pack
 from litemkd.data.preparing import PrepareReport, choose_method, prepare_modality
 from litemkd.data.splits import Split, class_of, read_splits
 from litemkd.data.toy import make_toy
-from litemkd.errors import DataError
-from litemkd.modalities.methods import NETWORKS, NetworkName
+from litemkd.errors import ConfigError, DataError
+from litemkd.modalities.methods import NETWORKS, NetworkName, parse_derive
 from litemkd.report.contact import contact_sheet
 from litemkd.stages.build import build_estimator, build_workers
 
@@ -87,6 +87,20 @@ class Prepared:
                 for video in chosen
             }
         )
+
+
+def with_derived(config: Config, words: str) -> tuple[Config, tuple[str, ...]]:
+    """The configuration with `data.derive` changed by words such as `flow=raft,depth`, and the modalities they
+    name.
+
+    Raises:
+        ConfigError: everything that is wrong with the words, at once.
+    """
+    chosen, problems = parse_derive(words)
+    if problems:
+        raise ConfigError(problems)
+    data = config.data.model_copy(update={"derive": {**config.data.derive, **chosen}})
+    return config.model_copy(update={"data": data}), tuple(chosen)
 
 
 def prepare(config: Config, also: Sequence[str] = ()) -> Prepared:

@@ -4,11 +4,12 @@ from typing import get_args
 
 import pytest
 
-from litemkd.config import load_config, with_derived
+from litemkd.config import load_config
 from litemkd.data.making import IMPORTS
 from litemkd.errors import ConfigError
 from litemkd.modalities.methods import METHODS, NETWORKS, USUAL, MethodName, methods_of, parse_derive
 from litemkd.stages.build import build_estimator
+from litemkd.stages.prepare import with_derived
 
 
 def test_the_names_of_the_configuration_are_those_of_the_table():
