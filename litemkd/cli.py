@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
-import shlex
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from litemkd.config import Config, load_config
-from litemkd.errors import ConfigError, LitemkdError, Terminated, TrackingError
+from litemkd.config import Config
+from litemkd.errors import LitemkdError, Terminated
+from litemkd.files import write_whole
+from litemkd.options import choosing_teacher, configured, flag, resumable, tracked
 
-EXPERIMENTS = Path("experiments")
-DEFAULT_CONFIG = EXPERIMENTS / "toy" / "default.yaml"
 if TYPE_CHECKING:
     from litemkd.tracking import Promotion
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Commands(click.Group):
@@ -58,110 +53,6 @@ def _terminated(signum: int, _: object) -> None:
     raise Terminated(signum)
 
 
-def configured(command: F) -> F:
-    """Give a command the common options, and pass it the configuration they name as its first argument."""
-
-    @functools.wraps(command)
-    def run(
-        config_file: Path | None,
-        settings: tuple[str, ...],
-        overrides: str,
-        data_root: Path | None,
-        seed: int | None,
-        device: str | None,
-        **rest: Any,
-    ) -> Any:
-        chosen = [*_words(overrides), *settings]
-        # Not of every command. Empty where MLproject passes a parameter that was not given.
-        own = {name: rest.pop(name, None) or None for name in ("dataset", "videos", "lists")}
-        if own["dataset"] and config_file in (None, DEFAULT_CONFIG):
-            config_file = experiment_of(own["dataset"])
-        common = (("data.root", data_root), ("seed", seed), ("device", device))
-        for key, value in (*common, *((f"data.{name}", value) for name, value in own.items())):
-            if value is not None:  # in quotes where it is text: a folder may be called 2024, or `no`
-                quoted = value if isinstance(value, int) else json.dumps(str(value), ensure_ascii=False)
-                chosen.append(f"{key}={quoted}")
-        return command(load_config(config_file or DEFAULT_CONFIG, chosen), **rest)
-
-    for option in (
-        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to compute."),
-        click.option("--seed", type=int, metavar="N", help="Seed of weights, episodes and augmentation."),
-        click.option(
-            "--data-root", type=click.Path(path_type=Path), metavar="DIR", help="Folder of data sets."
-        ),
-        click.option(
-            "--overrides", default="", metavar='"K=V …"', help="Several --set in one word, for MLproject."
-        ),
-        click.option(
-            "--set",
-            "settings",
-            multiple=True,
-            metavar="KEY=VALUE",
-            help="Override a key of the file, for instance --set loss.temperature=2; repeatable.",
-        ),
-        click.option(
-            "--config",
-            "config_file",
-            type=click.Path(path_type=Path),
-            metavar="FILE",
-            help=f"Experiment file; {DEFAULT_CONFIG} when not given.",
-        ),
-    ):
-        run = option(run)
-    return cast(F, run)
-
-
-def experiment_of(dataset: str) -> Path:
-    """The experiment file that a data set starts from: its own, else the published settings."""
-    for name in ("resnet18.yaml", "default.yaml"):
-        if (file := EXPERIMENTS / dataset / name).is_file():
-            return file
-    return EXPERIMENTS / "published.yaml"
-
-
-def _words(overrides: str) -> list[str]:
-    try:
-        return shlex.split(overrides)
-    except ValueError as error:
-        raise ConfigError([f"--overrides {overrides!r}: {error}; quotes must be closed"]) from None
-
-
-def flag(name: str, help_text: str) -> Callable[[F], F]:
-    """A switch that also takes true or false, as MLproject parameters do."""
-    return click.option(
-        name, type=bool, is_flag=False, flag_value=True, default=False, metavar="[true|false]", help=help_text
-    )
-
-
-resumable = flag("--resume", "Go on from the checkpoints of an interrupted run.")
-choosing_teacher = click.option(
-    "--teacher",
-    type=click.Choice(["auto", "new"]),
-    default="auto",
-    show_default=True,
-    help="Use the registered teacher of this configuration and data if there is one, or train a new one.",
-)
-
-
-def tracked(command: F) -> F:
-    """A command that writes runs: what earlier ones left open or unsent is settled first, and told."""
-
-    @functools.wraps(command)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        from litemkd.tracking import close_orphans, send_unsent
-
-        for line in close_orphans():
-            click.echo(line, err=True)
-        try:
-            for line in send_unsent():
-                click.echo(f"sent what was kept for later: {line}", err=True)
-        except TrackingError as error:
-            click.echo(str(error), err=True)
-        return command(*args, **kwargs)
-
-    return cast(F, run)
-
-
 def _close(name: str, version: int) -> None:
     from litemkd.tracking import ui_command
 
@@ -184,19 +75,39 @@ def _tell_changes(*promotions: Promotion) -> None:
 @click.option(
     "--dataset", metavar="NAME", help="Data set; without --config its own experiment file is started from."
 )
-def prepare(config: Config) -> None:
+@click.option(
+    "--derive",
+    default="",
+    metavar="M[=METHOD],…",
+    help="Make these modalities too, for instance flow=raft,depth,skeleton; see docs/modalities.md.",
+)
+@click.option(
+    "--contact-sheet",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write a picture of some clips in all modalities here (.png), too.",
+)
+def prepare(config: Config, derive: str, contact_sheet: Path | None) -> None:
     """Read raw videos and make what training reads: frames of every modality, and packs of them."""
     from litemkd.report.card import card_markdown
     from litemkd.stages.build import build_device
     from litemkd.stages.common import run_of
     from litemkd.stages.prepare import prepare as prepare_data
+    from litemkd.stages.prepare import with_derived
 
-    data = prepare_data(config)
+    config, also = with_derived(config, derive)
+    data = prepare_data(config, also)
     for line in data.told:
         click.echo(line)
+    sheet = data.contact_sheet()
     with run_of(config, data, "prepare", "prepare", build_device(config)) as run:
         run.log_dict(data.card(), "data_card.json")
         run.log_text(card_markdown(data.card()), "data_card.md")
+        run.log_picture(sheet, "contact_sheet.png")
+    if contact_sheet is not None:
+        write_whole(contact_sheet, lambda beside: sheet.save(beside, "PNG"))
+        click.echo(f"contact sheet: {contact_sheet}")
+    click.echo(data.summary())
     counts = ", ".join(f"{name} {len(split.videos)}" for name, split in data.splits.items())
     click.echo(
         f"prepared {config.dataset_dir}: videos {counts}; modalities {', '.join(data.packs)}; {data.digest}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from litemkd.catalogue import BACKBONES
 from litemkd.config.sections import Config
+from litemkd.modalities.methods import methods_of
 from litemkd.presets import preset
 
 
@@ -11,6 +12,10 @@ def impossible(config: Config) -> list[str]:
     """What is wrong, each with the key, what was given, and what would do."""
     problems = []
     data, teacher = config.data, config.teacher
+    for modality, method in data.derive.items():
+        if method not in methods_of(modality):
+            would = ", ".join(methods_of(modality)) or "nothing: rgb is the videos themselves"
+            problems.append(f"data.derive.{modality}: {method!r} given; {would} would do")
     if data.crop > data.short_side:
         problems.append(f"data.crop: {data.crop} given; at most data.short_side = {data.short_side} would do")
     if config.loss.support and config.episode.way < 4:

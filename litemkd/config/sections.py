@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from pydantic_core import PydanticCustomError
 
 from litemkd.catalogue import BACKBONES, HEAD_SETTINGS
+from litemkd.modalities.methods import MethodName, NetworkName
 from litemkd.presets import preset, preset_names
 
 Modality = Literal["rgb", "flow", "depth", "skeleton"]
@@ -72,7 +73,8 @@ class DataConfig(Section):
     flip: bool = True  # flip half of the training clips
     crop_scale: tuple[PositiveFloat, PositiveFloat] = (1.0, 1.0)  # range of training crops, share of the side
     jitter: Rate = 0.0  # brightness and contrast of training clips, plus or minus
-    derive: dict[Modality, Literal["dis", "joints"]] = {}  # how a modality with no videos of its own is made
+    derive: dict[Modality, MethodName] = {}  # how a modality with no videos of its own is made
+    weights: dict[NetworkName, str] = {}  # of the networks among these: download, random, or a file or folder
     on_bad_clip: Literal["error", "skip"] = "error"
     on_unlisted_class: Literal["error", "skip"] = "error"  # a class folder that stands in no list
     on_missing: Literal["error", "skip"] = "error"  # listed videos not there, counts other than published

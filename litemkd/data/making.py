@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-import numpy as np
 from tqdm import tqdm
 
 from litemkd.data.frames import write_frames
-from litemkd.data.videos import count_frames, read_video, sample_times
+from litemkd.data.importing import depth_map_frames, flo_frames, joint_frames, people_frames
+from litemkd.data.videos import read_video
 from litemkd.errors import DataError
 from litemkd.modalities.flow import dis_flow, encode_flow, flow_bound
-from litemkd.modalities.skeleton import Bones, bones_for, render_joints
+from litemkd.modalities.skeleton import Bones
 
-# Joints of another recording than the video's: more than so many times as many frames, or as few.
-MAX_RATIO = 4.0
+# The methods that read what others wrote, in one form: (source, video, T, short_side) -> frames.
+IMPORTS = {"flownet2": flo_frames, "adabins": depth_map_frames, "alphapose": people_frames}
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Job:
 
     Attributes:
         name: "class/video".
-        method: video, dis or joints.
-        source: the video, or the joints (.npy).
-        video: of the same clip, if there is one and the source is joints: gives the times.
+        method: `video`, or a key of `METHODS`.
+        source: the video, or the file or folder that the method reads.
+        video: of the same clip, if there is one and the source is another: gives the times.
         target: folder to write.
         T: frames to take.
         short_side: of the frames, in pixels.
@@ -52,28 +52,13 @@ class Job:
     layout: str | Bones | None
 
 
-def joint_times(n_joints: int, n_video: int | None, T: int) -> np.ndarray:
-    """Which frames of the joints go with the sampled frames of the video, (T,) int64.
-
-    The joints may have been taken at another rate: their times are the video's in proportion. None: no video.
-
-    Raises:
-        DataError: fewer than T frames of joints, or far from the video's number: not of the same recording.
-    """
-    if n_joints < T:
-        raise DataError(f"it has {n_joints} frames of joints; {T} are needed")
-    if n_video is None or n_video == n_joints:
-        return sample_times(n_joints, T)
-    if not 1 / MAX_RATIO <= n_joints / max(n_video, 1) <= MAX_RATIO:
-        raise DataError(f"it has {n_joints} frames of joints, but its video has {n_video}: not one recording")
-    return np.rint(sample_times(n_video, T) * ((n_joints - 1) / max(n_video - 1, 1))).astype(np.int64)
-
-
 def _make(job: Job) -> str | None:
     """Make one clip; what is wrong with it, or None."""
     try:
         if job.method == "joints":
-            frames = _joint_frames(job)
+            frames = joint_frames(job.source, job.video, job.T, job.short_side, job.layout)
+        elif job.method in IMPORTS:
+            frames = IMPORTS[job.method](job.source, job.video, job.T, job.short_side)
         else:
             clip = read_video(job.source, job.T, job.short_side, threads=1)
             frames = clip.frames
@@ -83,19 +68,6 @@ def _make(job: Job) -> str | None:
     except DataError as error:
         return str(error)
     return None
-
-
-def _joint_frames(job: Job) -> np.ndarray:
-    try:
-        joints = np.load(job.source, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"cannot read joints {job.source}: {error}") from error
-    if joints.ndim != 3:
-        raise DataError(f"{job.source} has shape {joints.shape}; (frames, joints, 3 or 4) is needed")
-    times = joint_times(len(joints), count_frames(job.video, threads=1) if job.video else None, job.T)
-    layout = job.layout
-    bones = bones_for(layout, joints.shape[1]) if layout is None or isinstance(layout, str) else layout
-    return render_joints(joints[times], bones, (job.short_side, job.short_side))
 
 
 def make_clips(jobs: list[Job], workers: int, label: str, progress: bool) -> list[tuple[str, str]]:

@@ -15,16 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from litemkd.data.estimating import Estimator, estimate_clips
 from litemkd.data.frames import frame_files, frame_folder, frame_folder_path
+from litemkd.data.importing import list_sources
 from litemkd.data.making import Job, make_clips
 from litemkd.data.videos import list_videos
 from litemkd.errors import DataError
 from litemkd.files import locked, write_text
+from litemkd.modalities.methods import METHODS, NETWORKS, methods_of
 from litemkd.modalities.skeleton import Bones
 
 NOTE = "prepare.json"
-# How a modality without recordings of its own is made: method -> (modality, folder it is made from).
-DERIVED = {"dis": ("flow", "videos"), "joints": ("skeleton", "skeleton_joints")}
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,13 @@ class PrepareReport:
 
     Attributes:
         modality: rgb, flow, depth or skeleton.
-        method: keep, video, dis or joints.
+        method: keep, video, or a key of `METHODS`.
         made: clips written now.
         kept: clips that were there already.
         skipped: (name, reason) of the clips that were asked for and are not there now.
         unlisted: clips at the source that were not asked for.
         seconds: time it took.
+        weights: what the network's were, if one made it.
     """
 
     modality: str
@@ -48,6 +50,7 @@ class PrepareReport:
     skipped: tuple[tuple[str, str], ...]
     unlisted: tuple[str, ...]
     seconds: float
+    weights: str | None = None
 
 
 def choose_method(
@@ -56,7 +59,7 @@ def choose_method(
     """How to come by the frames of a modality: by what is there, the most particular first.
 
     `keep` for frames that the user put there (or whose source is gone), `video` for recordings of the modality,
-    else the entry of `derive` for it: `dis` (flow from videos) or `joints` (skeleton from joints).
+    else the entry of `derive` for it, a key of `METHODS`.
 
     Raises:
         DataError: nothing of that is there (all the ways are listed), or a derivation that does not apply.
@@ -69,12 +72,11 @@ def choose_method(
         return "video"
     method = derive.get(modality)
     if method is not None:
-        makes, needs = DERIVED.get(method, ("", ""))
-        if makes != modality:
-            known = [name for name, (one, _) in DERIVED.items() if one == modality]
-            would = " or ".join(known) or "nothing: it needs videos or frames of its own"
+        if method not in methods_of(modality):
+            would = " or ".join(methods_of(modality)) or "nothing: it needs videos or frames of its own"
             raise DataError(f"{modality} cannot be derived by {method!r}; what would do: {would}")
-        if (Path(source_dir) / needs).is_dir():
+        has_videos = not METHODS[method].needs_videos or _video_folder(source_dir, "rgb") is not None
+        if has_videos and _source_folder(source_dir, modality, method).is_dir():
             return method
     if own:
         return "keep"
@@ -82,11 +84,12 @@ def choose_method(
         f"frames in {frame_folder_path(dataset_dir, modality, T)}/<class>/<video>/*.jpg, {T} a clip",
         f"recordings in {Path(source_dir) / _video_names(modality)[0]}/<class>/<video>.mp4",
     ]
-    ways += [
-        f"{Path(source_dir) / needs}, with data.derive.{modality}={name}"
-        for name, (makes, needs) in DERIVED.items()
-        if makes == modality
-    ]
+    for name in methods_of(modality):
+        needs = f" and data.weights.{name}" if name in NETWORKS else ""
+        videos = f" and {Path(source_dir) / 'videos'}" if METHODS[name].needs_videos else ""
+        ways.append(
+            f"{Path(source_dir) / METHODS[name].source}{videos}, with data.derive.{modality}={name}{needs}"
+        )
     raise DataError(f"there is no {modality} for {dataset_dir}; any of these would do:\n  " + "\n  ".join(ways))
 
 
@@ -104,33 +107,41 @@ def prepare_modality(
     progress: bool = True,
     remake: bool = False,
     layout: str | Bones | None = None,
+    estimator: Estimator | None = None,
 ) -> PrepareReport:
     """Write `<dataset_dir>/<modality>_l<T>/<class>/<video>/*.jpg` for the clips that lack it.
 
     Args:
         dataset_dir: where the frames go.
-        source_dir: holds `videos/`, `<modality>_videos/`, `skeleton_joints/`; only read. May be `dataset_dir`.
+        source_dir: holds `videos/`, `<modality>_videos/`, the folders of `METHODS`; only read. May be
+            `dataset_dir`.
         modality: rgb, flow, depth or skeleton.
         T: frames a clip.
-        short_side: of the frames, in pixels. Skeleton pictures are squares of that side.
-        method: keep, video, dis or joints; see `choose_method`.
+        short_side: of the frames, in pixels. Skeleton pictures of joints are squares of that side.
+        method: keep, video or a key of `METHODS`; see `choose_method`.
         videos: "class/video" names that are wanted; None is all at the source.
-        workers: processes; None is one for each CPU, 1 works in this process.
+        workers: processes, or threads that decode for a network; None is one for each CPU, 1 works in this
+            process.
         on_bad_clip: what to do, when all others are made, with clips that cannot be: an error that lists them,
             or leave them out and say so in the report.
         progress: a progress bar, if standard error is a terminal.
         remake: throw away frames made with other settings and make them anew.
         layout: of the joints, a name known to `bones_for` or a list of bones; None goes by their number.
+        estimator: the network, for a method of `NETWORKS`.
 
     Raises:
+        CheckpointError: the network's weights are missing or damaged.
         DataError: bad clips; frames made with other settings; nothing to prepare; a folder not writable.
     """
     start = time.monotonic()
+    if (method in NETWORKS) != (estimator is not None):
+        raise ValueError(f"method {method} with estimator {estimator}: a network is for its own method alone")
+    weights = None if estimator is None else estimator.identity()
     if method == "keep":
         made, kept, bad, unlisted = _keep(dataset_dir, modality, T, videos)
     else:
         source = _source_folder(source_dir, modality, method)
-        found = list_videos(source, (".npy",)) if method == "joints" else list_videos(source)
+        found = list_sources(source, method)
         names = sorted(found) if videos is None else list(dict.fromkeys(videos))
         if not names:
             raise DataError(f"nothing to prepare: {source} holds no recordings in class folders")
@@ -147,21 +158,25 @@ def prepare_modality(
                 "short_side": short_side,
                 "encoding": _encoding(source, method),
             }
+            if weights is not None:
+                settings["weights"] = weights
             _check_settings(folder, settings, remake)
             for half in folder.glob("*/.*"):  # what a killed call left
                 shutil.rmtree(half, ignore_errors=True)
             todo = [name for name in names if not _whole(folder / name, T)]
             kept = len(names) - len(todo)
             bad = [(n, f"there is no {source / n}.*") for n in todo if n not in found]
-            raw = (
-                list_videos(Path(source_dir) / "videos") if method == "joints" and _has_raw(source_dir) else {}
-            )
+            raw = _raw_videos(source_dir, method)
             jobs = [
                 Job(n, method, found[n], raw.get(n), folder / n, T, short_side, layout)
                 for n in todo
                 if n in found
             ]
-            failed = make_clips(jobs, workers or os.cpu_count() or 1, f"preparing {modality}", progress)
+            at_once, label = workers or os.cpu_count() or 1, f"preparing {modality}"
+            if estimator is None:
+                failed = make_clips(jobs, at_once, label, progress)
+            else:
+                failed = estimate_clips(jobs, estimator, at_once, label, progress)
             made, bad = len(jobs) - len(failed), sorted(bad + failed)
     if bad and (on_bad_clip == "error" or not made + kept):
         lines = "".join(f"\n  {name}: {reason}" for name, reason in bad)
@@ -169,7 +184,7 @@ def prepare_modality(
             f"{len(bad)} of {len(bad) + made + kept} clips have no {modality}:{lines}\n"
             "mend them, take them out of the split lists, or leave them out with data.on_bad_clip=skip"
         )
-    return PrepareReport(modality, method, made, kept, tuple(bad), unlisted, time.monotonic() - start)
+    return PrepareReport(modality, method, made, kept, tuple(bad), unlisted, time.monotonic() - start, weights)
 
 
 def clips_there(dataset_dir: Path, source_dir: Path, modality: str, T: int) -> tuple[Path, list[Path]]:
@@ -210,8 +225,8 @@ def _check_settings(folder: Path, settings: dict[str, Any], remake: bool) -> Non
     note = folder / NOTE
     if note.is_file():
         try:
-            before = json.loads(note.read_text(encoding="utf-8"))
-            differ = [k for k, v in settings.items() if before[k] != v]
+            before = {"weights": None, **json.loads(note.read_text(encoding="utf-8"))}
+            differ = [k for k, v in {"weights": None, **settings}.items() if before[k] != v]
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{note} is damaged ({error!r}); delete {folder} to make the frames anew"
@@ -220,7 +235,7 @@ def _check_settings(folder: Path, settings: dict[str, Any], remake: bool) -> Non
             write_text(note, json.dumps(settings, indent=1) + "\n")
             return
         if differ and not remake:
-            words = "; ".join(f"{k}: {before[k]} then, {settings[k]} now" for k in differ)
+            words = "; ".join(f"{k}: {before[k]} then, {settings.get(k)} now" for k in differ)
             raise DataError(
                 f"{folder} was made with other settings ({words}); delete it to make the frames anew, go back "
                 "to those settings, or use another dataset folder"
@@ -238,12 +253,13 @@ def _check_settings(folder: Path, settings: dict[str, Any], remake: bool) -> Non
 
 
 def _encoding(source: Path, method: str) -> str:
-    """`flow_xy` for pictures of `encode_flow`'s form: our own, or recordings whose `encoding.json` says so."""
+    """What the pixels mean: as the method makes them, or as recordings' own `encoding.json` says."""
+    if method in METHODS:
+        return METHODS[method].encoding
     try:
-        noted = json.loads((source / "encoding.json").read_text(encoding="utf-8"))["encoding"]
+        return str(json.loads((source / "encoding.json").read_text(encoding="utf-8"))["encoding"])
     except (OSError, ValueError, KeyError, TypeError):
-        return "flow_xy" if method == "dis" else "rgb"
-    return str(noted)
+        return "rgb"
 
 
 def _video_names(modality: str) -> tuple[str, ...]:
@@ -258,15 +274,21 @@ def _video_folder(source_dir: Path, modality: str) -> Path | None:
 def _source_folder(source_dir: Path, modality: str, method: str) -> Path:
     if method == "video":
         return _video_folder(source_dir, modality) or Path(source_dir) / _video_names(modality)[0]
-    if method not in DERIVED or DERIVED[method][0] != modality:
-        raise DataError(
-            f"{modality} cannot be prepared by {method!r}; keep, video or one of {DERIVED} would do"
-        )
-    return Path(source_dir) / DERIVED[method][1]
+    if method not in methods_of(modality):
+        would = ", ".join(["keep", "video", *methods_of(modality)])
+        raise DataError(f"{modality} cannot be prepared by {method!r}; what would do: {would}")
+    needs = METHODS[method].source
+    if needs == "videos":
+        return _video_folder(source_dir, "rgb") or Path(source_dir) / needs
+    return Path(source_dir) / needs
 
 
-def _has_raw(source_dir: Path) -> bool:
-    return (Path(source_dir) / "videos").is_dir()
+def _raw_videos(source_dir: Path, method: str) -> dict[str, Path]:
+    """The RGB videos of the clips, for methods that are made from something else and go by their times."""
+    folder = _video_folder(source_dir, "rgb")
+    if method not in METHODS or METHODS[method].source == "videos" or folder is None:
+        return {}
+    return list_videos(folder)
 
 
 def _clips(folder: Path) -> Iterator[Path]:

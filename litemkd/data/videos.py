@@ -96,6 +96,23 @@ def count_frames(path: Path, threads: int = 0) -> int:
     return _count(Path(path), True, threads)
 
 
+def video_size(path: Path, threads: int = 0) -> tuple[int, int, int]:
+    """Frames, height and width of a recording, upright, by decoding all of it.
+
+    Raises:
+        DataError: unreadable, no video in it, or no frames.
+    """
+    count, size = 0, (0, 0)
+    with _opened(Path(path), threads) as (container, stream):
+        for count, frame in enumerate(container.decode(stream), 1):
+            if count == 1:
+                sides = (frame.height, frame.width)
+                size = sides if round(getattr(frame, "rotation", 0) / 90) % 2 == 0 else sides[::-1]
+    if not count:
+        raise DataError(f"{path} has no frames")
+    return count, *size
+
+
 def resized(height: int, width: int, short_side: int) -> tuple[int, int]:
     """(H, W) of a frame after `resize_short`."""
     short = min(height, width)

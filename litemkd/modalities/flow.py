@@ -97,6 +97,20 @@ def dis_flow(frames: np.ndarray, following: np.ndarray) -> np.ndarray:
     return flow
 
 
+def resize_flow(flow: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Flow (H, W, 2) for pictures of another size (H', W'): resized, and its movements with it, dx by W' / W.
+
+    Area means to shrink, bilinear to grow, as frames are resized.
+    """
+    height, width = flow.shape[:2]
+    if (height, width) == tuple(size):
+        return flow
+    how = cv2.INTER_AREA if size[0] < height else cv2.INTER_LINEAR
+    resized = cv2.resize(flow.astype(np.float32), (size[1], size[0]), interpolation=how)
+    scaled: np.ndarray = resized * np.array([size[1] / width, size[0] / height], np.float32)
+    return scaled
+
+
 def _check_bound(bound: float) -> None:
     if not bound > 0:
         raise DataError(f"the bound of the flow is {bound}; it must be above 0 pixels per frame")

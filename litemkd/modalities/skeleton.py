@@ -111,6 +111,24 @@ def draw_skeleton(
     return picture
 
 
+def draw_people(people: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
+    """People where they stand, one picture.
+
+    Args:
+        people: one (17, 3) array each, joints in COCO's order: x, y in pixels of the picture, and whether it
+            is shown (above 0). The first one lies on top.
+        size: (H, W) of the picture.
+
+    Returns:
+        (H, W, 3) uint8 RGB, bones in fixed colours on black; black without people.
+    """
+    picture = np.zeros((*size, 3), np.uint8)
+    for joints in reversed(people):
+        one = draw_skeleton(joints[:, :2], LAYOUTS["coco17"], size, joints[:, 2] > 0)
+        picture = np.where(one.any(-1, keepdims=True), one, picture)
+    return picture
+
+
 def render_joints(
     joints: np.ndarray,
     bones: Bones,

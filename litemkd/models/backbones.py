@@ -17,6 +17,7 @@ from torchvision import models as tv
 
 from litemkd.catalogue import BACKBONES
 from litemkd.errors import CheckpointError
+from litemkd.weights import cannot_download, load_state_file
 
 POOLED = 4  # side of the pooled map
 PLACES = POOLED**2
@@ -80,7 +81,8 @@ class Backbone(nn.Module):
         self.channels = spec.channels * (PLACES if pooling == "flatten" else 1)
         whole = _with_imagenet_weights(name) if weights == "imagenet" else _build(name, None)
         if weights not in ("none", "imagenet"):
-            _load_torchvision_weights(whole, Path(weights), name)
+            wanted = f"a torchvision {name} state dict"
+            load_state_file(whole, Path(weights), "backbone weights", wanted, "`imagenet`, or `none`")
         # The last two children are the pooling and the classifier in every model of the table.
         self.features = nn.Sequential(*list(whole.children())[:-2])
         self.pool = nn.AdaptiveMaxPool2d(POOLED)
@@ -122,26 +124,5 @@ def _with_imagenet_weights(name: str) -> nn.Module:
     try:
         return _build(name, weights)
     except (OSError, RuntimeError) as error:  # no network, no such file there, half a file
-        folder = Path(torch.hub.get_dir()) / "checkpoints"
-        address = tv.get_weight(weights).url if weights else ""
-        raise CheckpointError(
-            f"backbone weights {weights}: cannot be downloaded ({error}). They are fetched once from "
-            f"{address} and kept in {folder}: put the file there, or give the path of a torchvision state dict "
-            "as `weights`, or `none` for random ones"
-        ) from error
-
-
-def _load_torchvision_weights(model: nn.Module, path: Path, name: str) -> None:
-    if not path.is_file():
-        raise CheckpointError(
-            f"backbone weights {path}: no such file; give the path of a torchvision {name} state dict, "
-            "or `imagenet`, or `none`"
-        )
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        model.load_state_dict(state)
-    except Exception as error:
-        first = str(error).strip().splitlines()[0]
-        raise CheckpointError(
-            f"backbone weights {path}: not a torchvision {name} state dict ({first})"
-        ) from error
+        told = cannot_download("backbone weights", str(weights), error)
+        raise CheckpointError(f"{told} as `weights`, or `none` for random ones") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,18 @@ from litemkd.catalogue import HEAD_SETTINGS
 from litemkd.checkpoints import load_weights, read_description, read_weights
 from litemkd.config import BackboneConfig, Config, ExpertConfig, HeadConfig, StudentConfig, TeacherConfig
 from litemkd.data.clips import Augmentation
+from litemkd.data.estimating import Estimator
 from litemkd.errors import CheckpointError, ConfigError
 from litemkd.losses import D2M
 from litemkd.memory import keep_freed_memory
+from litemkd.modalities import depth_anything, keypoints, raft
+from litemkd.modalities.methods import NetworkName
 from litemkd.models.backbones import PLACES, Backbone
 from litemkd.models.heads import HEADS, Head
 from litemkd.models.student import DISTILL, LABEL, Student
 from litemkd.models.teacher import Fusion, Teacher
 from litemkd.seeding import seed_torch
+from litemkd.weights import Weights, weights_for
 
 FORMAT = 1  # of model descriptions
 
@@ -40,6 +45,22 @@ def build_device(config: Config) -> torch.device:
 def build_workers(config: Config) -> int:
     """Processes for preparing data."""
     return config.data.workers or len(os.sched_getaffinity(0))
+
+
+def build_estimator(config: Config, method: NetworkName) -> Estimator:
+    """The network of a method; its weights are read at first use.
+
+    Raises:
+        ConfigError: no weights were given for it.
+    """
+    build: dict[NetworkName, tuple[Callable[[Weights, torch.device], Estimator], str]] = {
+        "raft": (raft.Raft, raft.PUBLISHED["raft"]),
+        "raft_small": (raft.Raft, raft.PUBLISHED["raft_small"]),
+        "depth_anything": (depth_anything.DepthAnything, depth_anything.PUBLISHED),
+        "keypoint_rcnn": (keypoints.KeypointRcnn, keypoints.PUBLISHED),
+    }
+    network, published = build[method]
+    return network(weights_for(method, config.data.weights.get(method), published), build_device(config))
 
 
 def build_backbone(config: BackboneConfig, head: Head, *, pretrained: bool = True) -> Backbone:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
+
+from PIL.Image import Image
 
 from litemkd.config import Config, digest_of
 from litemkd.data.episodes import EpisodeSampler
@@ -17,8 +20,10 @@ from litemkd.data.toy import make_toy
 from litemkd.data.zips import find_zip, unpack_frames
 from litemkd.errors import ConfigError, DataError
 from litemkd.files import write_text
+from litemkd.modalities.methods import NETWORKS, NetworkName, parse_derive
 from litemkd.report.card import card_markdown
-from litemkd.stages.build import build_workers
+from litemkd.report.contact import contact_sheet
+from litemkd.stages.build import build_estimator, build_workers
 from litemkd.stages.lists import Lists, check_episodes, published_counts, ready_lists, split_folder
 
 
@@ -79,6 +84,7 @@ class Prepared:
                     "frames": pack.T,
                     "sizes": pack.sizes(),
                     "method": self.reports[name].method if name in self.reports else "",
+                    "weights": self.reports[name].weights if name in self.reports else None,
                 }
                 for name, pack in self.packs.items()
             },
@@ -90,12 +96,55 @@ class Prepared:
             },
         }
 
+    def summary(self) -> str:
+        """What was done for each modality, and each clip that was left out with the reason, in lines."""
+        lines = []
+        for name, report in self.reports.items():
+            how = {"keep": "frames that were there", "video": "recordings"}.get(report.method, report.method)
+            how += f" (weights {report.weights})" if report.weights else ""
+            counts = f"{report.made} made, {report.kept} kept, {len(report.skipped)} left out"
+            lines.append(f"{name}: {how}: {counts}")
+            lines += [f"  {clip}: {reason}" for clip, reason in report.skipped]
+        return "\n".join(lines)
 
-def prepare(config: Config) -> Prepared:
-    """Make what is missing of the data set and open it.
+    def contact_sheet(self, clips: int = 3) -> Image:
+        """Some clips in all modalities, see `litemkd.report.contact`; evenly chosen from all lists."""
+        shared = set.intersection(*(set(pack.names) for pack in self.packs.values()))
+        videos = [video for split in self.splits.values() for video in split.videos if video in shared]
+        chosen = dict.fromkeys(videos[i * len(videos) // clips] for i in range(min(clips, len(videos))))
+        return contact_sheet(
+            {
+                video: {name: pack.clip(int(pack.rows([video])[0])) for name, pack in self.packs.items()}
+                for video in chosen
+            }
+        )
+
+
+def with_derived(config: Config, words: str) -> tuple[Config, tuple[str, ...]]:
+    """The configuration with `data.derive` changed by words such as `flow=raft,depth`, and the modalities they
+    name.
 
     Raises:
-        ConfigError: `data.videos` or `data.lists` beside what rules them out.
+        ConfigError: everything that is wrong with the words, at once.
+    """
+    chosen, problems = parse_derive(words)
+    if problems:
+        raise ConfigError(problems)
+    data = config.data.model_copy(update={"derive": {**config.data.derive, **chosen}})
+    return config.model_copy(update={"data": data}), tuple(chosen)
+
+
+def prepare(config: Config, also: Sequence[str] = ()) -> Prepared:
+    """Make what is missing of the data set and open it.
+
+    Args:
+        config: the configuration.
+        also: modalities to make beside those in use. They change neither the lists nor the digest: those are of
+            what training sees.
+
+    Raises:
+        CheckpointError: weights of a network that makes a modality are missing or damaged.
+        ConfigError: no weights were given for it; or `data.videos` or `data.lists` beside what rules them out.
         DataError: the folder, the lists or clips are missing or broken.
     """
     data = config.data
@@ -122,7 +171,21 @@ def prepare(config: Config) -> Prepared:
     splits = lists.splits
     videos = [video for split in splits.values() for video in split.videos]
     reports, dropped = {}, set()
-    for modality in config.modalities:
+    methods = {
+        modality: choose_method(
+            config.dataset_dir, config.source_dir, modality, dict(data.derive.items()), T=data.frames
+        )
+        for modality in dict.fromkeys((*config.modalities, *also))
+    }
+    # Before hours of work on other modalities: networks whose weights are not given, or not there.
+    estimators = {
+        modality: build_estimator(config, cast(NetworkName, method))
+        for modality, method in methods.items()
+        if method in NETWORKS
+    }
+    for estimator in estimators.values():
+        estimator.identity()
+    for modality, method in methods.items():
         reports[modality] = prepare_modality(
             config.dataset_dir,
             config.source_dir,
@@ -130,13 +193,13 @@ def prepare(config: Config) -> Prepared:
             T=data.frames,
             short_side=data.short_side,
             videos=videos,
-            method=choose_method(
-                config.dataset_dir, config.source_dir, modality, dict(data.derive.items()), T=data.frames
-            ),
+            method=method,
             workers=build_workers(config),
             on_bad_clip=data.on_bad_clip,
+            estimator=estimators.get(modality),
         )
-        dropped |= {name for name, _ in reports[modality].skipped}
+        if modality in config.modalities:
+            dropped |= {name for name, _ in reports[modality].skipped}
         if data.on_unlisted_class == "error":
             _refuse_unlisted(config, modality, reports[modality], splits)
     # A clip that is bad in one modality is left out of all, so that every model sees the same data.
@@ -150,18 +213,23 @@ def prepare(config: Config) -> Prepared:
             config.dataset_dir,
             modality,
             T=data.frames,
-            videos=videos,
+            videos=_without(videos, reports[modality]),
             short_side=data.short_side,
             workers=build_workers(config),
         )
-        for modality in config.modalities
+        for modality in methods
     }
     names = hashlib.sha256("\n".join(f"{s.name} {v}" for s in splits.values() for v in s.videos).encode())
-    digest = digest_of(names.hexdigest(), {name: pack.digest for name, pack in packs.items()})
+    digest = digest_of(names.hexdigest(), {name: packs[name].digest for name in config.modalities})
     seen = digest_of(names.hexdigest(), {"rgb": packs["rgb"].digest})
     prepared = Prepared(splits, packs, digest, seen, reports, lists, str(data.videos or config.source_dir))
     _write_card(config, prepared.card())
     return prepared
+
+
+def _without(videos: list[str], report: PrepareReport) -> list[str]:
+    bad = {name for name, _ in report.skipped}
+    return [video for video in videos if video not in bad]
 
 
 def _refuse_both(config: Config) -> None:

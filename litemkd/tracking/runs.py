@@ -126,6 +126,10 @@ class Run:
         """Write a matplotlib figure as the artifact `file`, in the format of its suffix."""
         self._write(file, lambda path: figure.savefig(path, bbox_inches="tight"))
 
+    def log_picture(self, picture: Any, file: str) -> None:
+        """Write a Pillow picture as the artifact `file`, in the format of its suffix."""
+        self._write(file, picture.save)
+
     def log_array(self, values: np.ndarray, file: str) -> None:
         """Write an array as the artifact `file`, which ends in `.npy`."""
         self._write(file, lambda path: np.save(path, values, allow_pickle=False))

@@ -13,7 +13,7 @@ import pytest
 
 from litemkd.data import making
 from litemkd.data.frames import read_frames, write_frames
-from litemkd.data.making import joint_times
+from litemkd.data.importing import joint_times
 from litemkd.data.packs import build_pack
 from litemkd.data.preparing import choose_method, prepare_modality
 from litemkd.data.splits import read_splits
@@ -278,7 +278,9 @@ def test_the_way_is_chosen_by_what_is_there(tmp_path, source):
     prepare(dataset, source)
     assert choose_method(dataset, source, "rgb", {}) == "video"  # goes on with what it made
     assert choose_method(dataset, tmp_path, "rgb", {}) == "keep"  # the source is gone
-    with pytest.raises(DataError, match="depth cannot be derived by 'dis'; what would do: nothing: it needs"):
+    with pytest.raises(
+        DataError, match="depth cannot be derived by 'dis'; what would do: depth_anything or adabins"
+    ):
         choose_method(dataset, source, "depth", {"depth": "dis"})
     with pytest.raises(DataError) as caught:
         choose_method(dataset, source, "skeleton", {})
@@ -286,7 +288,9 @@ def test_the_way_is_chosen_by_what_is_there(tmp_path, source):
         f"there is no skeleton for {dataset}; any of these would do:\n"
         f"  frames in {dataset}/skeleton_l8/<class>/<video>/*.jpg, 8 a clip\n"
         f"  recordings in {source}/skeleton_videos/<class>/<video>.mp4\n"
-        f"  {source}/skeleton_joints, with data.derive.skeleton=joints"
+        f"  {source}/skeleton_joints, with data.derive.skeleton=joints\n"
+        f"  {source}/videos, with data.derive.skeleton=keypoint_rcnn and data.weights.keypoint_rcnn\n"
+        f"  {source}/alphapose and {source}/videos, with data.derive.skeleton=alphapose"
     )
 
 

@@ -152,7 +152,7 @@ NEEDED = {  # what has no default: a file that is read has to be there, and is m
 def test_the_entry_points(name: str) -> None:
     entry = load_project(str(ROOT)).get_entry_point(name)
     wanted = COMMON | ({"resume"} if name in RESUMED else set())
-    wanted |= {"dataset", "videos", "lists"} if name == "prepare" else set()
+    wanted |= {"dataset", "videos", "lists", "derive"} if name == "prepare" else set()
     wanted |= {"teacher"} if name in {"teacher", "features", "distill", "main"} else set()
     needed = NEEDED.get(name, {})
     assert set(entry.parameters) == wanted | set(needed)

@@ -1,0 +1,124 @@
+"""Options that several commands share, as decorators."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import click
+
+from litemkd.config import load_config
+from litemkd.errors import ConfigError, TrackingError
+
+EXPERIMENTS = Path("experiments")
+DEFAULT_CONFIG = EXPERIMENTS / "toy" / "default.yaml"
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def configured(command: F) -> F:
+    """Give a command the common options, and pass it the configuration they name as its first argument."""
+
+    @functools.wraps(command)
+    def run(
+        config_file: Path | None,
+        settings: tuple[str, ...],
+        overrides: str,
+        data_root: Path | None,
+        seed: int | None,
+        device: str | None,
+        **rest: Any,
+    ) -> Any:
+        chosen = [*_words(overrides), *settings]
+        # Not of every command. Empty where MLproject passes a parameter that was not given.
+        own = {name: rest.pop(name, None) or None for name in ("dataset", "videos", "lists")}
+        if own["dataset"] and config_file in (None, DEFAULT_CONFIG):
+            config_file = experiment_of(own["dataset"])
+        common = (("data.root", data_root), ("seed", seed), ("device", device))
+        for key, value in (*common, *((f"data.{name}", value) for name, value in own.items())):
+            if value is not None:  # in quotes where it is text: a folder may be called 2024, or `no`
+                quoted = value if isinstance(value, int) else json.dumps(str(value), ensure_ascii=False)
+                chosen.append(f"{key}={quoted}")
+        return command(load_config(config_file or DEFAULT_CONFIG, chosen), **rest)
+
+    for option in (
+        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to compute."),
+        click.option("--seed", type=int, metavar="N", help="Seed of weights, episodes and augmentation."),
+        click.option(
+            "--data-root", type=click.Path(path_type=Path), metavar="DIR", help="Folder of data sets."
+        ),
+        click.option(
+            "--overrides", default="", metavar='"K=V …"', help="Several --set in one word, for MLproject."
+        ),
+        click.option(
+            "--set",
+            "settings",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Override a key of the file, for instance --set loss.temperature=2; repeatable.",
+        ),
+        click.option(
+            "--config",
+            "config_file",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help=f"Experiment file; {DEFAULT_CONFIG} when not given.",
+        ),
+    ):
+        run = option(run)
+    return cast(F, run)
+
+
+def experiment_of(dataset: str) -> Path:
+    """The experiment file that a data set starts from: its own, else the published settings."""
+    for name in ("resnet18.yaml", "default.yaml"):
+        if (file := EXPERIMENTS / dataset / name).is_file():
+            return file
+    return EXPERIMENTS / "published.yaml"
+
+
+def _words(overrides: str) -> list[str]:
+    try:
+        return shlex.split(overrides)
+    except ValueError as error:
+        raise ConfigError([f"--overrides {overrides!r}: {error}; quotes must be closed"]) from None
+
+
+def flag(name: str, help_text: str) -> Callable[[F], F]:
+    """A switch that also takes true or false, as MLproject parameters do."""
+    return click.option(
+        name, type=bool, is_flag=False, flag_value=True, default=False, metavar="[true|false]", help=help_text
+    )
+
+
+resumable = flag("--resume", "Go on from the checkpoints of an interrupted run.")
+choosing_teacher = click.option(
+    "--teacher",
+    type=click.Choice(["auto", "new"]),
+    default="auto",
+    show_default=True,
+    help="Use the registered teacher of this configuration and data if there is one, or train a new one.",
+)
+
+
+def tracked(command: F) -> F:
+    """A command that writes runs: what earlier ones left open or unsent is settled first, and told."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        from litemkd.tracking import close_orphans, send_unsent
+
+        for line in close_orphans():
+            click.echo(line, err=True)
+        try:
+            for line in send_unsent():
+                click.echo(f"sent what was kept for later: {line}", err=True)
+        except TrackingError as error:
+            click.echo(str(error), err=True)
+        return command(*args, **kwargs)
+
+    return cast(F, run)
