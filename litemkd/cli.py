@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -18,6 +19,10 @@ from litemkd.options import choosing_teacher, configured, flag, resumable, track
 
 if TYPE_CHECKING:
     from litemkd.tracking import Promotion
+
+# In a log file every redrawing of a progress bar is one more line. tqdm reads this when it is imported.
+if not sys.stderr.isatty():
+    os.environ.setdefault("TQDM_MININTERVAL", "10")
 
 
 class _Commands(click.Group):
@@ -123,10 +128,11 @@ def teacher(config: Config, resume: bool, teacher: str) -> None:
     """Train the multi-modal teacher: one expert a modality, then the fusion; write its features."""
     from litemkd.stages.build import build_device
     from litemkd.stages.prepare import prepare as prepare_data
-    from litemkd.stages.teacher import teacher_stage
+    from litemkd.stages.teacher import teacher_stage, with_teacher
 
     device = build_device(config)
-    ready = teacher_stage(config, prepare_data(config), device, new=teacher == "new", resume=resume)
+    config = with_teacher(config, teacher)
+    ready = teacher_stage(config, prepare_data(config), device, choice=teacher, resume=resume)
     for shot, test in ready.tests.items():
         click.echo(f"teacher, {shot}-shot: {test.accuracy} % on the test classes")
     _close(ready.name, ready.version)
@@ -142,10 +148,11 @@ def features(config: Config, resume: bool, teacher: str) -> None:
     from litemkd.data.features import FUSED, feature_folder
     from litemkd.stages.build import build_device
     from litemkd.stages.prepare import prepare as prepare_data
-    from litemkd.stages.teacher import teacher_stage
+    from litemkd.stages.teacher import teacher_stage, with_teacher
 
+    config = with_teacher(config, teacher)
     data = prepare_data(config)
-    ready = teacher_stage(config, data, build_device(config), new=teacher == "new", resume=resume)
+    ready = teacher_stage(config, data, build_device(config), choice=teacher, resume=resume)
     videos, (frames, width) = sum(map(len, ready.fused.values())), next(iter(ready.fused.values())).shape[1:]
     click.echo(f"features of {videos} videos, {frames} x {width}: {feature_folder(config.dataset_dir, FUSED)}")
 
@@ -179,13 +186,15 @@ def distill(config: Config, resume: bool, teacher: str, no_baseline: bool) -> No
     from litemkd.stages.build import build_device
     from litemkd.stages.distill import distill_stage, outcome_words
     from litemkd.stages.prepare import prepare as prepare_data
+    from litemkd.stages.teacher import with_teacher
 
     device = build_device(config)
+    config = with_teacher(config, teacher)
     outcome = distill_stage(
         config,
         prepare_data(config),
         device,
-        new_teacher=teacher == "new",
+        choice=teacher,
         baseline=not no_baseline,
         resume=resume,
     )

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from litemkd.data.clips import Augmentation, ClipSource
+from litemkd.data.clips import ClipSource
 from litemkd.data.episodes import Episodes
 from litemkd.evaluation import Classifier
-from litemkd.models.student import LABEL, Student
+from litemkd.models.student import Student
 from litemkd.models.teacher import Teacher
 
 CLIPS_AT_ONCE = 32  # through a backbone in evaluation
@@ -48,30 +48,6 @@ def branch_embeddings(student: Student, clips: ClipSource) -> dict[str, Tensor]:
         return {name: student.per_frame(x) for name, x in branches.items()}
 
     return embed(features, clips)
-
-
-def view_embeddings(
-    student: Student, clips: ClipSource, augmentation: Augmentation, seed: int, views: int
-) -> Tensor:
-    """Label-branch features of `views` augmented readings of all videos of a split: (views, V, T, D).
-
-    Reading r of a video is cropped alike in every modality.
-
-    Raises:
-        ValueError: the student is in training mode.
-    """
-    refuse_training(student, "view_embeddings")
-    count = len(clips.split.videos)
-    readings = []
-    with torch.inference_mode():
-        for view in range(views):
-            parts = [
-                np.arange(start, min(start + CLIPS_AT_ONCE, count)) for start in range(0, count, CLIPS_AT_ONCE)
-            ]
-            frames = (clips.augmented(rows, augmentation, seed, view * count + int(rows[0])) for rows in parts)
-            made = [student.branch_features(student.frame_features(part))[LABEL] for part in frames]
-            readings.append(student.per_frame(torch.cat(made)))
-    return torch.stack(readings).clone()
 
 
 def student_classifier(student: Student, clips: ClipSource) -> Classifier:

@@ -179,11 +179,8 @@ class TeacherObjective:
 
     Args:
         model: the teacher.
-        features: modality -> (R, V, T, D) of all train videos, in R readings of which each episode takes one a
-            video: the same of every modality.
-        val_features: modality -> (V, T, D) of all val videos.
+        features, val_features: modality -> (V, T, D) of all train and val videos.
         sampler, val_sampler, val_episodes: episodes over them.
-        seed: of the choice of readings.
     """
 
     def __init__(
@@ -195,9 +192,8 @@ class TeacherObjective:
         val_features: Mapping[str, Tensor],
         val_sampler: EpisodeSampler,
         val_episodes: int,
-        seed: int = 0,
     ) -> None:
-        self.model, self.seed = model, seed
+        self.model = model
         self.features, self.sampler = features, sampler
         self.val_features, self.val_sampler, self.val_episodes = val_features, val_sampler, val_episodes
 
@@ -206,11 +202,7 @@ class TeacherObjective:
         episodes = self.sampler[numbers]
         device = next(iter(self.features.values())).device
         at = Placed.of(episodes, device)
-        readings = len(next(iter(self.features.values())))
-        chosen = numpy_generator(self.seed, "reading", int(episodes.number[0])).integers(
-            readings, size=len(at.videos)
-        )
-        rows = torch.from_numpy(chosen).to(device), torch.from_numpy(at.videos).to(device)
+        rows = torch.from_numpy(at.videos).to(device)
         fused = self.model.fuse({name: x[rows] for name, x in self.features.items()}).float()
         logits = self.model(fused, at.support, at.support_labels, at.query, episodes.way)
         terms = d2m_loss(LABELS, {LABEL: logits}, at.query_labels, parts=self.model.head.parts)

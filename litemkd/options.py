@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -96,12 +97,22 @@ def flag(name: str, help_text: str) -> Callable[[F], F]:
 
 
 resumable = flag("--resume", "Go on from the checkpoints of an interrupted run.")
+
+
+def _teacher_choice(context: click.Context, option: click.Parameter, value: str) -> str:
+    if value in ("auto", "new") or re.fullmatch(r"models:/[^/@]+(@.+|/\d+)", value):
+        return value
+    raise click.BadParameter(f"{value!r} given; auto, new, models:/NAME@ALIAS or models:/NAME/VERSION would do")
+
+
 choosing_teacher = click.option(
     "--teacher",
-    type=click.Choice(["auto", "new"]),
     default="auto",
     show_default=True,
-    help="Use the registered teacher of this configuration and data if there is one, or train a new one.",
+    metavar="auto|new|URI",
+    callback=_teacher_choice,
+    help="auto: the registered teacher of this configuration and data, or a new one; new: a new one; or that "
+    "of models:/NAME@ALIAS or models:/NAME/VERSION with its own modalities, an imported one for instance.",
 )
 
 

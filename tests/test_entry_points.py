@@ -13,8 +13,9 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from litemkd.cli import DEFAULT_CONFIG, configured, main
+from litemkd.cli import main
 from litemkd.config import Config
+from litemkd.options import DEFAULT_CONFIG, configured
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {"prepare", "teacher", "features", "student", "distill", "evaluate", "cost"}
@@ -135,7 +136,8 @@ def test_help_explains_every_option(name: str) -> None:
 )
 def test_a_switch_is_what_it_says(words: list[str], value: bool) -> None:
     assert parse(["student", *words])[1]["resume"] is value
-    assert parse(["distill", *words, "--teacher", "new"])[1]["teacher"] == "new"
+    for teacher in ("new", "models:/litemkd-toy-teacher@champion", "models:/litemkd-toy-teacher/3"):
+        assert parse(["distill", *words, "--teacher", teacher])[1]["teacher"] == teacher
 
 
 @pytest.mark.parametrize(

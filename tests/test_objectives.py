@@ -16,7 +16,6 @@ from litemkd.embedding import (
     fuse_all,
     student_classifier,
     teacher_classifier,
-    view_embeddings,
 )
 from litemkd.losses import D2M, cross_entropy, d2m_loss, support_distances
 from litemkd.models.backbones import Backbone
@@ -116,7 +115,7 @@ def objective_of(model=None, advisor=None, loss=None, **more):
 def teacher_objective(model):
     return TeacherObjective(
         model,
-        features={name: x[None] for name, x in features_of(TRAIN).items()},
+        features=features_of(TRAIN),
         sampler=sampler_of(),
         val_features=features_of(VAL),
         val_sampler=sampler_of(VAL),
@@ -412,37 +411,6 @@ def test_recalibration_sets_batch_norm_to_the_train_clips():
 def test_recalibration_asks_for_no_more_clips_than_there_are():
     objective = objective_of()
     objective.recalibrate(objective.model, 10_000)
-
-
-def test_readings_are_drawn_alike_for_all_modalities_and_by_the_episodes_number():
-    """Reading r of a modality holds r everywhere, so what the fusion gets tells which one was taken."""
-    teacher = teacher_of(dropout=0.0).eval()
-    objective = teacher_objective(teacher)
-    readings = torch.arange(5.0)[:, None, None, None].expand(5, len(TRAIN.videos), FRAMES, WIDTH)
-    objective.features = dict.fromkeys(NAMES, readings)
-    seen = []
-    fuse = teacher.fuse
-    teacher.fuse = lambda streams: seen.append(streams) or fuse(streams)
-    for numbers in ([0], [0], [1], [2]):
-        objective.step(numbers)
-    taken = [streams[NAMES[0]][:, 0, 0] for streams in seen]
-    assert all(torch.equal(x, streams[NAMES[0]]) for streams in seen for x in streams.values())
-    assert torch.equal(taken[0], taken[1])
-    assert not torch.equal(taken[0], taken[2])
-    assert len({float(x) for row in taken for x in row}) == 5
-
-
-def test_views_are_the_features_of_augmented_clips():
-    student = student_of(branches=(LABEL,)).eval()
-    found = view_embeddings(student, TRAIN_CLIPS, Augmentation(), seed=3, views=2)
-    count = len(TRAIN.videos)
-    assert found.shape == (2, count, FRAMES, WIDTH)
-    assert not torch.equal(found[0], found[1])
-    for view in range(2):
-        clips = TRAIN_CLIPS.augmented(np.arange(count), Augmentation(), 3, view * count)
-        with torch.no_grad():
-            expected = student.branch_features(student.frame_features(clips))[LABEL]
-        torch.testing.assert_close(found[view], expected, rtol=1e-4, atol=1e-5)
 
 
 # The teacher's own training

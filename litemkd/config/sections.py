@@ -168,7 +168,6 @@ class FusionConfig(Section):
     layers: PositiveInt = 2
     feed_forward: PositiveInt = 2048
     dropout: Rate = 0.1
-    modality_dropout: Rate = 0.0  # chance that a video's modality is taken away in training
 
 
 class TeacherTrainConfig(TrainConfig):
@@ -188,7 +187,6 @@ class TeacherConfig(Section):
     experts: Literal["train", "features"] = "train"  # train one a modality, or read features on disk
     expert: ExpertConfig = ExpertConfig()
     fusion: FusionConfig = FusionConfig()
-    views: Annotated[int, Field(ge=0)] = 0  # augmented readings of each train clip that the fusion learns from
     head: HeadConfig = HeadConfig()
     train: TeacherTrainConfig = TeacherTrainConfig()
 

@@ -63,8 +63,6 @@ class Fusion(nn.Module):
         frames: T.
         shift: a key of `SHIFTS`. With more than three modalities the two shifts take turns.
         layers, feed_forward, dropout: of the Transformer encoders.
-        modality_dropout: chance, in training, that a video's modality is taken away; one always stays. Keeps
-            the fusion from leaning on the modality whose train features look best.
     """
 
     def __init__(
@@ -77,11 +75,9 @@ class Fusion(nn.Module):
         layers: int = 2,
         feed_forward: int = 2048,
         dropout: float = 0.1,
-        modality_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.modalities = tuple(modalities)
-        self.modality_dropout = modality_dropout
         self.turns = [SHIFTS[shift][place % 2] for place in range(len(self.modalities) - 1)]
         self.all = FusionPath(
             len(self.modalities),
@@ -99,20 +95,12 @@ class Fusion(nn.Module):
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         """(V, T, D) of each modality, by name -> (V, T, D)."""
-        first, *others = self._kept([features[name] for name in self.modalities])
+        first, *others = (features[name] for name in self.modalities)
         fused = self.all([first, *others])
         for other, turn in zip(others, self.turns, strict=True):
             assert self.pair is not None
             fused = fused + self.pair([first, torch.roll(other, turn, dims=1)])
         return fused
-
-    def _kept(self, streams: list[Tensor]) -> list[Tensor]:
-        """The streams, in training some of them zeros."""
-        if not self.training or not self.modality_dropout:
-            return streams
-        draws = torch.rand(len(streams), len(streams[0]), device=streams[0].device)  # (M, V)
-        kept = (draws >= self.modality_dropout) | (draws == draws.amax(0))
-        return [stream * keep[:, None, None] for stream, keep in zip(streams, kept, strict=True)]
 
 
 class Teacher(nn.Module):

@@ -126,7 +126,6 @@ def build_teacher(config: TeacherConfig, width: int, frames: int, seed: int) -> 
         layers=config.fusion.layers,
         feed_forward=config.fusion.feed_forward,
         dropout=config.fusion.dropout,
-        modality_dropout=config.fusion.modality_dropout,
     )
     return Teacher(fusion, build_head(config.head, width, frames, places=1))
 

@@ -40,15 +40,15 @@ def distill_stage(
     data: Prepared,
     device: torch.device,
     *,
-    new_teacher: bool = False,
+    choice: str = "auto",
     baseline: bool = True,
     resume: bool = False,
 ) -> Outcome:
-    """Run the whole job; see `Outcome`."""
+    """Run the whole job; see `Outcome`. `choice` is of the teacher, see `teacher_stage`."""
     backbone, head = config.student.backbone.name, config.student.head.name
     tags = {"litemkd.backbone": backbone, "litemkd.head": head, "litemkd.distilled": "true"}
     with run_of(config, data, "distill", f"distill into {backbone} + {head}", device, tags) as run:
-        teacher = teacher_stage(config, data, device, new=new_teacher, resume=resume)
+        teacher = teacher_stage(config, data, device, choice=choice, resume=resume)
         run.set_tags(
             {
                 "litemkd.teacher": f"{teacher.name} version {teacher.version}",

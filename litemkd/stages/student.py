@@ -13,15 +13,13 @@ from litemkd.embedding import student_classifier
 from litemkd.errors import ConfigError
 from litemkd.evaluation import Evaluation
 from litemkd.models.student import Student
-from litemkd.objectives import LABELS, Advisor, StudentObjective
+from litemkd.objectives import LABELS, Advisor
 from litemkd.stages.build import (
-    build_augmentation,
     build_loss,
     build_student,
     describe_student,
 )
 from litemkd.stages.common import (
-    Recorder,
     checkpoint_folder,
     clip_source,
     evaluate_split,
@@ -33,10 +31,11 @@ from litemkd.stages.common import (
     training_settings,
 )
 from litemkd.stages.cost import student_cost
+from litemkd.stages.fitting import fit_on_clips
 from litemkd.stages.prepare import Prepared
 from litemkd.stages.teacher import ReadyTeacher
 from litemkd.tracking import Run, model_name
-from litemkd.training import Progress, fit
+from litemkd.training import Progress
 
 
 @dataclass(frozen=True)
@@ -134,37 +133,32 @@ def _train(
 ) -> tuple[Student, Progress, Path]:
     guess = None if teacher is None else guessed_width(config, teacher.fused["train"].shape[-1])
     student = build_student(config.student, config.data.frames, config.seed, guess=guess).to(device)
-    e = config.evaluation
-    objective = StudentObjective(
-        student,
-        clips=clip_source(config, data, "rgb", "train", device),
-        sampler=data.sampler(config, "train", config.episode.shot, config.episode.queries, config.seed),
-        loss=LABELS if teacher is None else build_loss(config),
-        augmentation=build_augmentation(config),
-        seed=config.seed,
-        val_clips=clip_source(config, data, "rgb", "val", device),
-        val_sampler=data.sampler(config, "val", e.shots[0], e.queries, e.seed),
-        val_episodes=e.val_episodes,
-        advisor=None
-        if teacher is None
-        else Advisor(teacher.teacher, teacher.fused["train"], build_loss(config)),
-    )
-    recorder = Recorder(run)
-    loss = "labels only" if teacher is None else (config.loss, teacher.fingerprint)
+    loss = LABELS if teacher is None else build_loss(config)
+    depends = "labels only" if teacher is None else (config.loss, teacher.fingerprint)
     checkpoints = checkpoint_folder(
-        config, "student", config.student, loss, training_settings(config), data.digest, config.seed
+        config,
+        "student",
+        config.student,
+        depends,
+        training_settings(config),
+        data.student_digest,
+        config.seed,
     )
-    progress = fit(
-        objective,
+    progress = fit_on_clips(
+        student,
         config.student.train,
-        seed=config.seed,
-        device=device,
-        tracker=recorder,
+        config,
+        data,
+        "rgb",
+        device,
+        loss=loss,
+        run=run,
         checkpoints=checkpoints,
         resume=resume,
-        label="student, distilled" if teacher is not None else "student, labels only",
+        label=f"student, {'labels only' if teacher is None else 'distilled'}",
+        title=what,
+        advisor=None if teacher is None else Advisor(teacher.teacher, teacher.fused["train"], loss),
     )
-    recorder.finish(progress, what)
     student.drop_training_parts()
     return student, progress, model_folder(checkpoints)
 

@@ -7,19 +7,17 @@ from dataclasses import dataclass, field, replace
 from typing import cast
 
 import torch
-from torch import Tensor
 
-from litemkd.checkpoints import save_model, weights_digest
-from litemkd.config import Config, digest_of
-from litemkd.embedding import teacher_classifier, view_embeddings
+from litemkd.checkpoints import read_description, save_model, weights_digest
+from litemkd.config import Config, TeacherConfig, digest_of
+from litemkd.embedding import teacher_classifier
 from litemkd.errors import CheckpointError, DataError
 from litemkd.evaluation import Evaluation
 from litemkd.models.student import Student
 from litemkd.models.teacher import Teacher
-from litemkd.objectives import LABELS, StudentObjective, TeacherObjective
+from litemkd.objectives import LABELS, TeacherObjective
 from litemkd.stages.build import (
     TeacherBundle,
-    build_augmentation,
     build_expert,
     build_teacher,
     describe_teacher,
@@ -28,7 +26,6 @@ from litemkd.stages.build import (
 from litemkd.stages.common import (
     Recorder,
     checkpoint_folder,
-    clip_source,
     evaluate_split,
     log_and_register,
     log_test,
@@ -46,11 +43,14 @@ from litemkd.stages.features import (
     fused_features,
     refuse_foreign,
 )
+from litemkd.stages.fitting import fit_on_clips
 from litemkd.stages.prepare import Prepared
-from litemkd.tracking import Run, download, find_version, model_name
+from litemkd.tracking import Run, download, find_address, find_version, model_name
 from litemkd.training import Progress, fit
 
 log = logging.getLogger(__name__)
+
+CHOICES = ("auto", "new")  # of a teacher; any other word is the address of a registered one
 
 
 @dataclass(frozen=True)
@@ -85,16 +85,41 @@ def teacher_fingerprint(config: Config, data: Prepared) -> str:
     return digest_of("teacher", config.teacher, training_settings(config), *seen, config.seed)
 
 
+def with_teacher(config: Config, choice: str) -> Config:
+    """The configuration with the teacher that `choice` names: it brings its own section, whatever a file says.
+
+    Args:
+        config: the configuration.
+        choice: `auto` or `new`, which change nothing, or the address of a registered teacher.
+
+    Raises:
+        CheckpointError: a student, or a teacher for another number of frames.
+        TrackingError: no such registered model.
+    """
+    if choice in CHOICES:
+        return config
+    described = read_description(download(choice))
+    if described.get("kind") != "teacher":
+        raise CheckpointError(f"{choice}: holds a {described.get('kind')}; a registered teacher would do")
+    if described["frames"] != config.data.frames:
+        raise CheckpointError(
+            f"{choice}: made for data.frames = {described['frames']}, "
+            f"the configuration says {config.data.frames}"
+        )
+    return config.model_copy(update={"teacher": TeacherConfig.model_validate(described["teacher"])})
+
+
 def teacher_stage(
-    config: Config, data: Prepared, device: torch.device, *, new: bool = False, resume: bool = False
+    config: Config, data: Prepared, device: torch.device, *, choice: str = "auto", resume: bool = False
 ) -> ReadyTeacher:
     """Find or train the teacher and have its features ready.
 
     Args:
-        config: the teacher and its training.
+        config: the teacher and its training; from `with_teacher` where `choice` is an address.
         data: the data set, prepared.
         device: where to compute.
-        new: train even if a teacher of this configuration and data is registered.
+        choice: `auto`: the registered teacher of this configuration and data, or a new one; `new`: a new one
+            whatever is registered; or the address of a registered teacher.
         resume: go on from the checkpoints of an interrupted run.
 
     Raises:
@@ -103,19 +128,23 @@ def teacher_stage(
     refuse_foreign(config)
     fingerprint = teacher_fingerprint(config, data)
     name = model_name(config.data.dataset, "teacher")
-    found = None if new else find_version(name, {"litemkd.fingerprint": fingerprint})
+    if choice in CHOICES:
+        found = None if choice == "new" else find_version(name, {"litemkd.fingerprint": fingerprint})
+    else:
+        found = find_address(choice)
+        fingerprint = digest_of("teacher", f"{found.name} {found.version}")
     if found is not None:
-        bundle = load_model(download(name, found.version))
+        bundle = load_model(download(found.name, found.version))
         if not isinstance(bundle, TeacherBundle):
-            raise CheckpointError(f"{name} version {found.version} holds a student, not a teacher")
-        log.info("teacher: using %s version %s, trained before", name, found.version)
-        ready = _ready(config, data, bundle, fingerprint, found.version, device, reused=True)
+            raise CheckpointError(f"{found.name} version {found.version} holds a student, not a teacher")
+        log.info("teacher: using %s version %s, made before", found.name, found.version)
+        ready = _ready(config, data, bundle, fingerprint, found.name, found.version, device, reused=True)
         cost = teacher_cost(config, width=ready.fused["train"].shape[-1])
         return replace(ready, tests=_test(config, data, ready), cost=cost)
     modalities = "+".join(config.teacher.modalities)
     with run_of(config, data, "teacher", f"teacher {modalities}", device) as run:
         bundle, progress = _train(config, data, fingerprint, device, run, resume)
-        ready = _ready(config, data, bundle, fingerprint, 0, device, reused=False)
+        ready = _ready(config, data, bundle, fingerprint, name, 0, device, reused=False)
         width = ready.fused["train"].shape[-1]
         cost = teacher_cost(config, width=width)
         run.log_metrics(cost, 0)
@@ -152,21 +181,12 @@ def _train(
 ) -> tuple[TeacherBundle, Progress]:
     experts: dict[str, Student] = {}
     features: dict[str, SplitFeatures] = {}
-    readings: dict[str, Tensor] = {}  # of the train videos
     for modality in config.teacher.modalities:
         if config.teacher.experts == "features":
             features[modality] = features_on_disk(config, data, modality, device)
-            readings[modality] = features[modality]["train"][None]
-            continue
-        experts[modality] = expert = train_expert(config, data, modality, device, resume=resume)
-        features[modality] = expert_features(config, data, modality, expert, device)
-        readings[modality] = features[modality]["train"][None]
-        if config.teacher.views:
-            clips = clip_source(config, data, modality, "train", device)
-            views = view_embeddings(
-                expert, clips, build_augmentation(config), config.seed, config.teacher.views
-            )
-            readings[modality] = torch.cat([readings[modality], views])
+        else:
+            experts[modality] = train_expert(config, data, modality, device, resume=resume)
+            features[modality] = expert_features(config, data, modality, experts[modality], device)
     widths = {modality: by_split["train"].shape[-1] for modality, by_split in features.items()}
     if len(set(widths.values())) > 1:
         raise DataError(
@@ -178,12 +198,11 @@ def _train(
     e = config.evaluation
     objective = TeacherObjective(
         teacher,
-        features=readings,
+        features={name: by_split["train"] for name, by_split in features.items()},
         sampler=data.sampler(config, "train", config.episode.shot, config.episode.queries, config.seed),
         val_features={name: by_split["val"] for name, by_split in features.items()},
         val_sampler=data.sampler(config, "val", e.shots[0], e.queries, e.seed),
         val_episodes=e.val_episodes,
-        seed=config.seed,
     )
     recorder = Recorder(run)
     progress = fit(
@@ -219,31 +238,21 @@ def train_expert(
     """Train the model of one modality on the train classes."""
     fingerprint = expert_fingerprint(config, data, modality)
     expert = build_expert(config.teacher.expert, modality, config.data.frames, config.seed).to(device)
-    e = config.evaluation
     with run_of(config, data, "expert", f"expert {modality}", device) as run:
-        objective = StudentObjective(
+        fit_on_clips(
             expert,
-            clips=clip_source(config, data, modality, "train", device),
-            sampler=data.sampler(config, "train", config.episode.shot, config.episode.queries, config.seed),
-            loss=LABELS,
-            augmentation=build_augmentation(config),
-            seed=config.seed,
-            val_clips=clip_source(config, data, modality, "val", device),
-            val_sampler=data.sampler(config, "val", e.shots[0], e.queries, e.seed),
-            val_episodes=e.val_episodes,
-        )
-        recorder = Recorder(run)
-        progress = fit(
-            objective,
             config.teacher.expert.train,
-            seed=config.seed,
-            device=device,
-            tracker=recorder,
+            config,
+            data,
+            modality,
+            device,
+            loss=LABELS,
+            run=run,
             checkpoints=checkpoint_folder(config, f"expert-{modality}", fingerprint),
             resume=resume,
             label=f"expert {modality}",
+            title=f"expert {modality}",
         )
-        recorder.finish(progress, f"expert {modality}")
     return expert
 
 
@@ -252,6 +261,7 @@ def _ready(
     data: Prepared,
     bundle: TeacherBundle,
     fingerprint: str,
+    name: str,
     version: int,
     device: torch.device,
     *,
@@ -271,6 +281,4 @@ def _ready(
     }
     teacher = bundle.teacher.to(device).eval()
     fused = fused_features(config, data, teacher, features, weights_digest(bundle), device)
-    return ReadyTeacher(
-        teacher, fused, model_name(config.data.dataset, "teacher"), version, fingerprint, reused
-    )
+    return ReadyTeacher(teacher, fused, name, version, fingerprint, reused)

@@ -155,6 +155,21 @@ def is_registered(address: str) -> bool:
     return _ADDRESS.fullmatch(address) is not None
 
 
+def find_address(address: str) -> Version:
+    """The version that an address means, see `is_registered`.
+
+    Raises:
+        TrackingError: no such address, or no such version.
+    """
+    parts = _ADDRESS.fullmatch(address)
+    if parts is None:
+        name = re.split("[@/]", address.removeprefix("models:/"))[0] or "NAME"
+        raise TrackingError(
+            f"{address} does not say which version: models:/{name}@champion or models:/{name}/1 would do"
+        )
+    return get_version(parts["name"], parts["alias"] or parts["number"])
+
+
 def download(registered_name: str, version: int | str | None = None) -> Path:
     """The folder of a version's `weights.safetensors` and `model.json` on this machine.
 
@@ -167,17 +182,8 @@ def download(registered_name: str, version: int | str | None = None) -> Path:
     Raises:
         TrackingError: there is no such version, or its files are gone.
     """
-    if version is None:
-        parts = _ADDRESS.fullmatch(registered_name)
-        if parts is None:
-            name = re.split("[@/]", registered_name.removeprefix("models:/"))[0] or "NAME"
-            raise TrackingError(
-                f"{registered_name} does not say which version: models:/{name}@champion or "
-                f"models:/{name}/1 would do"
-            )
-        registered_name, version = parts["name"], parts["alias"] or parts["number"]
-    found = get_version(registered_name, version)
-    address = f"models:/{registered_name}/{found.version}"
+    found = find_address(registered_name) if version is None else get_version(registered_name, version)
+    address = f"models:/{found.name}/{found.version}"
     root = Path(_ask(lambda: mlflow.artifacts.download_artifacts(address)))
     flavor = Model.load(str(root)).flavors.get("python_function", {})
     folder = root / flavor.get("data", "")

@@ -159,17 +159,3 @@ def test_teacher_logits_are_the_heads_on_fused_features():
     logits = teacher(fused, support, labels, query, 2)
     torch.testing.assert_close(logits[FRAME], teacher.head(fused[support], labels, fused[query], 2))
     assert logits[FRAME].shape == (1, 2, 2)
-
-
-def test_modality_dropout_takes_whole_modalities_of_a_video_but_never_all():
-    names = ("rgb", "flow", "depth")
-    torch.manual_seed(0)
-    fusion = Fusion(names, WIDTH, frames=FRAMES, layers=1, feed_forward=8, dropout=0.0, modality_dropout=0.6)
-    ones = [torch.ones(400, FRAMES, WIDTH) for _ in names]
-    kept = torch.stack([x.flatten(1) for x in fusion.train()._kept(ones)])  # (M, V, T D)
-    assert torch.equal(kept.amin(2), kept.amax(2))  # all of a video's stream, or nothing
-    present = kept[..., 0]
-    assert (present.sum(0) >= 1).all()
-    # 0.4 each, and one of three at random where all three would go: 0.4 + 0.6^3 / 3
-    assert present.mean(1).tolist() == pytest.approx([0.472] * 3, abs=0.08)
-    assert all(torch.equal(x, y) for x, y in zip(fusion.eval()._kept(ones), ones, strict=True))

@@ -235,6 +235,21 @@ def test_a_teacher_is_measured_on_features_on_disk(home: Home, tmp_path: Path) -
     )
     assert not (home.data / "feature" / "mm_features").exists()  # nothing of the user's data is written
 
+    # It teaches, with its own modalities, whatever teacher the configuration describes.
+    as_imported = ["data.crop=224", "data.short_side=256", "student.train.episodes=2"]
+    words = [*SETTINGS, *(word for one in as_imported for word in ("--set", one))]
+    address = "models:/litemkd-toy-teacher@champion"
+    made = home.made_by(lambda: home.must("distill", "--no-baseline", "--teacher", address, *words))
+    assert sorted(run.data.tags["litemkd.stage"] for run in made) == ["distill", "evaluate", "student"]
+    (student,) = [run for run in made if run.data.tags["litemkd.stage"] == "student"]
+    assert student.data.tags["litemkd.teacher"] == f"litemkd-toy-teacher version {version.version}"
+    assert student.data.params["teacher.modalities"] == "['rgb', 'skeleton', 'flow']"
+    assert (home.data / "feature" / "mm_features").exists()
+    result = home.run("distill", "--teacher", "models:/litemkd-toy-student@champion", *words)
+    assert (
+        "models:/litemkd-toy-student@champion: holds a student; a registered teacher would do" in result.stderr
+    )
+
 
 def test_what_else_is_in_a_file_is_left_out_and_told(home: Home, tmp_path: Path) -> None:
     model = seeded(StudentFile("mobilenet_v3_small"))

@@ -1,0 +1,76 @@
+"""Training of one model on the clips of a modality: a student, or an expert, which is a student of its own."""
+
+from __future__ import annotations
+
+import torch
+
+from litemkd.config import Config, TrainConfig
+from litemkd.losses import D2M
+from litemkd.models.student import Student
+from litemkd.objectives import Advisor, StudentObjective
+from litemkd.stages.build import build_augmentation
+from litemkd.stages.common import Recorder, clip_source
+from litemkd.stages.prepare import Prepared
+from litemkd.tracking import Run
+from litemkd.training import CheckpointFolder, Progress, fit
+
+
+def fit_on_clips(
+    model: Student,
+    train: TrainConfig,
+    config: Config,
+    data: Prepared,
+    modality: str,
+    device: torch.device,
+    *,
+    loss: D2M,
+    run: Run,
+    checkpoints: CheckpointFolder,
+    resume: bool,
+    label: str,
+    title: str,
+    advisor: Advisor | None = None,
+) -> Progress:
+    """Train `model`, choose its weights on val, and log how that went.
+
+    Args:
+        model: left in eval mode with the weights that were best on val.
+        train: its training.
+        config: episodes, augmentation, seed, and how val chooses.
+        data: the data set.
+        modality: whose clips.
+        device: where the model is.
+        loss: weights of the terms.
+        run: takes metrics and pictures.
+        checkpoints: where the state goes.
+        resume: go on from there.
+        label: of the progress bar.
+        title: of the learning curves.
+        advisor: the teacher, for the terms that need it.
+    """
+    e = config.evaluation
+    objective = StudentObjective(
+        model,
+        clips=clip_source(config, data, modality, "train", device),
+        sampler=data.sampler(config, "train", config.episode.shot, config.episode.queries, config.seed),
+        loss=loss,
+        augmentation=build_augmentation(config),
+        seed=config.seed,
+        val_clips=clip_source(config, data, modality, "val", device),
+        val_sampler=data.sampler(config, "val", e.shots[0], e.queries, e.seed),
+        val_episodes=e.val_episodes,
+        advisor=advisor,
+    )
+    recorder = Recorder(run)
+    progress = fit(
+        objective,
+        train,
+        seed=config.seed,
+        device=device,
+        tracker=recorder,
+        checkpoints=checkpoints,
+        resume=resume,
+        label=label,
+    )
+    recorder.finish(progress, title)
+    return progress
