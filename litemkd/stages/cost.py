@@ -76,7 +76,7 @@ def measure_whole_teacher(
         }
     if not latency:
         with _own_random_state():
-            model.head = build_head(teacher.head, width, frames)
+            model.head = build_head(teacher.head, width, frames, places=1)
     episode = _episode(config, shot)
     return measure_teacher(experts, model, episode, device=build_device(config), latency=latency)
 

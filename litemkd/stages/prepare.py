@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -13,6 +13,7 @@ from PIL.Image import Image
 
 from litemkd.config import Config, digest_of
 from litemkd.data.episodes import EpisodeSampler
+from litemkd.data.estimating import Estimator
 from litemkd.data.packs import FramePack, build_pack
 from litemkd.data.preparing import PrepareReport, choose_method, prepare_modality
 from litemkd.data.splits import Split, class_of
@@ -170,21 +171,14 @@ def prepare(config: Config, also: Sequence[str] = ()) -> Prepared:
     lists = ready_lists(config)
     splits = lists.splits
     videos = [video for split in splits.values() for video in split.videos]
-    reports, dropped = {}, set()
     methods = {
         modality: choose_method(
             config.dataset_dir, config.source_dir, modality, dict(data.derive.items()), T=data.frames
         )
         for modality in dict.fromkeys((*config.modalities, *also))
     }
-    # Before hours of work on other modalities: networks whose weights are not given, or not there.
-    estimators = {
-        modality: build_estimator(config, cast(NetworkName, method))
-        for modality, method in methods.items()
-        if method in NETWORKS
-    }
-    for estimator in estimators.values():
-        estimator.identity()
+    estimators = _estimators(config, methods)
+    reports, dropped = {}, set()
     for modality, method in methods.items():
         reports[modality] = prepare_modality(
             config.dataset_dir,
@@ -225,6 +219,18 @@ def prepare(config: Config, also: Sequence[str] = ()) -> Prepared:
     prepared = Prepared(splits, packs, digest, seen, reports, lists, str(data.videos or config.source_dir))
     _write_card(config, prepared.card())
     return prepared
+
+
+def _estimators(config: Config, methods: Mapping[str, str]) -> dict[str, Estimator]:
+    """The networks that make modalities. Before hours of work on others, their weights are looked for."""
+    estimators = {
+        modality: build_estimator(config, cast(NetworkName, method))
+        for modality, method in methods.items()
+        if method in NETWORKS
+    }
+    for estimator in estimators.values():
+        estimator.identity()
+    return estimators
 
 
 def _without(videos: list[str], report: PrepareReport) -> list[str]:

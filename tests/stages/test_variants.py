@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+
 import pytest
 
 from litemkd.config import load_config
@@ -11,7 +14,7 @@ from litemkd.models.student import DISTILL
 from litemkd.presets import PRESETS, preset
 from litemkd.stages.build import build_loss, load_model
 from litemkd.tracking import download
-from tests.job import SMOKE, Home, Job
+from tests.job import ROOT, SMOKE, Home, Job
 
 # One of each kind of term; the rest of the presets differ in weights.
 LOSSES = ["d2m-focal", "dkd", "dist", "d2m-both-supports", "kd-relation", "kd-feature", "strm-d2m-one-branch"]
@@ -67,6 +70,19 @@ def test_a_student_learns_by_any_loss(home: Home, name: str) -> None:
     with home.entered():
         model = load_model(download("litemkd-toy-student", newest(home)))
     assert (DISTILL in model.branches) == (PRESETS[name].branches == 2)
+
+
+@pytest.mark.parametrize("document", ["heads.md", "losses.md"])
+def test_the_commands_of_the_documents(home: Home, document: str) -> None:
+    text = (ROOT / "docs" / document).read_text(encoding="utf-8")
+    commands = [
+        line for block in re.findall(r"^```bash\n(.*?)^```", text, re.M | re.S) for line in block.splitlines()
+    ]
+    assert commands
+    for line in commands:
+        program, command, *words = shlex.split(line)
+        assert program == "litemkd"
+        home.must(command, *words, "--no-baseline")
 
 
 def newest(home: Home) -> int:
