@@ -106,8 +106,9 @@ def prepare(config: Config, derive: str, contact_sheet: Path | None) -> None:
         click.echo(line)
     sheet = data.contact_sheet()
     with run_of(config, data, "prepare", "prepare", build_device(config)) as run:
-        run.log_dict(data.card(), "data_card.json")
-        run.log_text(card_markdown(data.card()), "data_card.md")
+        card = data.card()
+        run.log_dict(card, "data_card.json")
+        run.log_text(card_markdown(card), "data_card.md")
         run.log_picture(sheet, "contact_sheet.png")
     if contact_sheet is not None:
         write_whole(contact_sheet, lambda beside: sheet.save(beside, "PNG"))

@@ -85,7 +85,7 @@ def teacher_classifier(teacher: Teacher, fused: Tensor) -> Classifier:
 
 
 def match_rows(match: Callable[..., Tensor], code: Tensor, episodes: Episodes, device: torch.device) -> Tensor:
-    """Logits (B, Q, W) of episodes whose rows are rows of `code` (V, *code)."""
+    """What a head's `match` or `relate` says of episodes whose rows are rows of `code` (V, *code)."""
     support, labels, query = (
         torch.from_numpy(array).to(device)
         for array in (episodes.support, episodes.support_labels, episodes.query)

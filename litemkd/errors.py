@@ -7,7 +7,7 @@ traceback.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 
 class LitemkdError(Exception):
@@ -50,3 +50,10 @@ class Terminated(SystemExit):
 
 class TrackingError(LitemkdError):
     """The tracking store or the model registry refused, or does not hold what was asked for."""
+
+
+def some(names: Collection[str], limit: int = 5) -> str:
+    """The first few names, and how many more there are; for messages."""
+    listed = list(names)
+    more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
+    return f"{', '.join(listed[:limit])}{more}"

@@ -15,7 +15,7 @@ first, so the term compares their pattern whatever their scale and its gradient 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -188,10 +188,10 @@ class D2M:
     focal_kd: float = 0.0
     focal_rest: float | None = None
 
-    @property
-    def support_branches(self) -> tuple[str, ...]:
-        """The branches of `support_branch`."""
-        return (LABEL, DISTILL) if self.support_branch == "both" else (self.support_branch,)
+    def supporting(self, branches: Collection[str]) -> list[str]:
+        """Those of a student's branches whose support distances count: its only one where there is one."""
+        wanted = (LABEL, DISTILL) if self.support_branch == "both" else (self.support_branch,)
+        return [branch for branch in wanted if branch in branches] or [LABEL]
 
     def kd_term(self, student: Tensor, teacher: Tensor, targets: Tensor) -> Tensor:
         """Distillation of logits (B, Q, W); targets (B, Q)."""
@@ -280,7 +280,7 @@ def d2m_loss(
         relation: (B, Q, W²) of the student; needed for the relation term.
     """
     parts = parts or {FRAME: 1.0}
-    taught = DISTILL if DISTILL in logits else LABEL
+    taught = taught_branch(logits)
 
     def over_parts(branch: str, term: Callable[[Tensor], Tensor], names: Mapping[str, float]) -> Tensor:
         first, *others = (weight * term(logits[branch][part]) for part, weight in names.items())
@@ -300,8 +300,8 @@ def d2m_loss(
         names = parts if spec.kd_parts == "all" else {FRAME: 1.0}
         kd = over_parts(taught, lambda z: spec.kd_term(z, knowledge.logits, targets), names)
     if spec.support and support is not None:
-        branches = [branch for branch in spec.support_branches if branch in logits] or [LABEL]
-        sup = torch.stack([spec.support_term(support[b], knowledge.support) for b in branches]).sum()
+        distances = [support[branch] for branch in spec.supporting(logits)]
+        sup = torch.stack([spec.support_term(rows, knowledge.support) for rows in distances]).sum()
         rest = rest + spec.support * sup
     if spec.relation and relation is not None and knowledge.relation is not None:
         related = distillation(relation, knowledge.relation, spec.temperature)
@@ -317,6 +317,11 @@ def d2m_loss(
     if kd is not None:
         loss = loss + spec.kd * (kd if w is None else (spec.focal_kd + w) * kd)
     return Terms(loss, ce, kd, sup, related, feature, w)
+
+
+def taught_branch(branches: Collection[str]) -> str:
+    """The branch of a student that learns from the teacher: its only one where there is one."""
+    return DISTILL if DISTILL in branches else LABEL
 
 
 def focal_weight(behind: Tensor, ahead: Tensor, targets: Tensor) -> float:

@@ -17,8 +17,8 @@ from litemkd.data.clips import Augmentation, ClipSource
 from litemkd.data.episodes import Episodes, EpisodeSampler
 from litemkd.embedding import CLIPS_AT_ONCE, fuse_all, match_rows, student_classifier, teacher_classifier
 from litemkd.evaluation import Evaluation, evaluate
-from litemkd.losses import D2M, Knowledge, d2m_loss, support_distances
-from litemkd.models.student import DISTILL, LABEL, Student
+from litemkd.losses import D2M, Knowledge, d2m_loss, support_distances, taught_branch
+from litemkd.models.student import LABEL, Student
 from litemkd.models.teacher import Teacher
 from litemkd.seeding import numpy_generator
 from litemkd.training import Step
@@ -144,11 +144,12 @@ class StudentObjective:
         model, loss = self.model, self.loss
         support, labels, _, way = episode
         frames = {name: model.per_frame(x) for name, x in features.items()}
-        taught = DISTILL if DISTILL in features else LABEL
+        taught = taught_branch(features)
         lessons: dict[str, Any] = {"knowledge": self.advisor(episodes, videos)}
         if loss.support:
             lessons["support"] = {
-                name: support_distances(x[support], labels, way) for name, x in frames.items()
+                name: support_distances(frames[name][support], labels, way)
+                for name in loss.supporting(features)
             }
         if loss.relation:
             lessons["relation"] = model.relate(features[taught], *episode)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -100,7 +99,11 @@ resumable = flag("--resume", "Go on from the checkpoints of an interrupted run."
 
 
 def _teacher_choice(context: click.Context, option: click.Parameter, value: str) -> str:
-    if value in ("auto", "new") or re.fullmatch(r"models:/[^/@]+(@.+|/\d+)", value):
+    if value in ("auto", "new"):
+        return value
+    from litemkd.tracking import is_registered  # takes a second, which only this needs to wait for
+
+    if is_registered(value):
         return value
     raise click.BadParameter(f"{value!r} given; auto, new, models:/NAME@ALIAS or models:/NAME/VERSION would do")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from litemkd.errors import DataError
+from litemkd.errors import DataError, some
 from litemkd.files import write_text, write_whole
 
 FUSED = "mm_features"  # folder of the teacher's fused features
@@ -60,10 +60,9 @@ def read_features(folder: Path, videos: Sequence[str], frames: int) -> np.ndarra
     """
     missing = [name for name in videos if _file(folder / name) is None]
     if missing:
-        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise DataError(
             f"{folder}: no features for {len(missing)} of {len(videos)} videos: "
-            f"{', '.join(missing[:5])}{more}; each needs a folder <class>/<video> with one .npy file"
+            f"{some(missing)}; each needs a folder <class>/<video> with one .npy file"
         )
     out: np.ndarray | None = None
     for place, name in enumerate(videos):

@@ -15,8 +15,7 @@ from importlib.resources import files
 import yaml
 
 from litemkd.data.splits import SPLITS, Split, class_of
-
-_NAMED = 5  # names in a message before "and n more"
+from litemkd.errors import some
 
 
 @dataclass(frozen=True)
@@ -99,13 +98,6 @@ class Published:
 def class_key(name: str) -> str:
     """What is the same in all spellings of a class: lower case, one space for any spaces and underscores."""
     return re.sub(r"[\s_]+", " ", name).strip().casefold()
-
-
-def some(names: Collection[str]) -> str:
-    """The first few names, and how many more there are."""
-    listed = list(names)
-    more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
-    return f"{', '.join(listed[:_NAMED])}{more}"
 
 
 def published(dataset: str) -> Published | None:

@@ -37,13 +37,13 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
-    "dis": Method("flow", "videos", "flow_xy", "OpenCV's DIS"),
+    "dis": Method("flow", "videos", "flow_xy", "optical flow by DIS, from the RGB videos"),
     "raft": Method("flow", "videos", "flow_xy", "RAFT, the large network"),
     "raft_small": Method("flow", "videos", "flow_xy", "RAFT, the small network"),
     "flownet2": Method("flow", "flow_flo", "flow_xy", ".flo files of FlowNet2"),
     "depth_anything": Method("depth", "videos", "near_bright", "Depth Anything V2"),
     "adabins": Method("depth", "depth_maps", "near_bright", "depth maps of AdaBins"),
-    "joints": Method("skeleton", "skeleton_joints", "rgb", "joints of a sensor"),
+    "joints": Method("skeleton", "skeleton_joints", "rgb", "bones drawn from joint positions"),
     "keypoint_rcnn": Method("skeleton", "videos", "rgb", "Keypoint R-CNN"),
     "alphapose": Method("skeleton", "alphapose", "rgb", "results of AlphaPose", needs_videos=True),
 }

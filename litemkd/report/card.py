@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from litemkd.errors import some
+from litemkd.modalities.methods import METHODS
 from litemkd.report.tables import markdown_table
 
-_WAYS = {
-    "keep": "frames as they were found",
-    "video": "decoded from recordings",
-    "dis": "optical flow by DIS, from the RGB videos",
-    "joints": "bones drawn from joint positions",
-}
+_WAYS = {"keep": "frames as they were found", "video": "decoded from recordings"}
+_WAYS |= {name: method.about for name, method in METHODS.items()}
 _LISTED = 50  # names before "and n more"
 
 
@@ -47,7 +45,7 @@ def _modalities(modalities: Mapping[str, Any]) -> str:
             _WAYS.get(about["method"], about["method"]),
             str(about["clips"]),
             str(about["frames"]),
-            _some([f"{size} ({count})" for size, count in about["sizes"].items()], 5),
+            some([f"{size} ({count})" for size, count in about["sizes"].items()]),
             f"`{about['digest'][:16]}`",
         ]
         for name, about in modalities.items()
@@ -58,10 +56,10 @@ def _modalities(modalities: Mapping[str, Any]) -> str:
 def _left_out(card: Mapping[str, Any]) -> str:
     lines = []
     if card["missing"]:
-        lines.append(f"* Listed and not there, {len(card['missing'])}: {_some(card['missing'])}")
+        lines.append(f"* Listed and not there, {len(card['missing'])}: {some(card['missing'], _LISTED)}")
     if card["unlisted_classes"]:
         count = len(card["unlisted_classes"])
-        lines.append(f"* Class folders in no list, {count}: {_some(card['unlisted_classes'])}")
+        lines.append(f"* Class folders in no list, {count}: {some(card['unlisted_classes'], _LISTED)}")
     for modality, skipped in card["skipped"].items():
         if skipped:
             lines.append(f"* No {modality}, so left out of every modality, {len(skipped)}:")
@@ -77,8 +75,3 @@ def _classes(splits: Mapping[str, Any]) -> str:
         + ", ".join(f"{one} ({count})" for one, count in sorted(split["videos_of_class"].items()))
         for name, split in splits.items()
     )
-
-
-def _some(names: Sequence[str], limit: int = _LISTED) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

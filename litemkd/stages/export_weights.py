@@ -46,6 +46,11 @@ def export_student(model: str, path: Path) -> tuple[str, ...]:
     if not isinstance(student, Student):
         raise CheckpointError(f"{model}: holds a teacher; a student would do")
     described = read_description(folder)
+    head = described["student"]["head"]
+    if head["name"] != "trx":
+        raise CheckpointError(
+            f"{model}: has the head {head['name']}; released files hold TRX, such a student would do"
+        )
     backbone, origin = described["student"]["backbone"], described.get("released")
     if backbone["pooling"] == "flatten":
         raise CheckpointError(
@@ -59,7 +64,6 @@ def export_student(model: str, path: Path) -> tuple[str, ...]:
             kept = read_tensors(folder / KEPT)
             iteration = int(origin["iteration"])
         else:
-            head = described["student"]["head"]
             names = standard_names(backbone["name"], list(student.branches), len(head["tuples"]), model)
             iteration = 0
             notes = _differences(backbone)

@@ -18,9 +18,9 @@ from litemkd.config import Config
 from litemkd.data.episodes import EpisodeSampler
 from litemkd.data.finding import Catalogue, find_videos, link_videos
 from litemkd.data.preparing import clips_there
-from litemkd.data.published import Published, published, some
+from litemkd.data.published import Published, published
 from litemkd.data.splits import Split, make_split, make_splits, read_splits, write_splits
-from litemkd.errors import DataError
+from litemkd.errors import DataError, some
 from litemkd.files import whole_folder, write_text
 
 NOTE = "made_by_litemkd.json"

@@ -19,7 +19,7 @@ from litemkd.data.preparing import PrepareReport, choose_method, prepare_modalit
 from litemkd.data.splits import Split, class_of
 from litemkd.data.toy import make_toy
 from litemkd.data.zips import find_zip, unpack_frames
-from litemkd.errors import ConfigError, DataError
+from litemkd.errors import ConfigError, DataError, some
 from litemkd.files import write_text
 from litemkd.modalities.methods import NETWORKS, NetworkName, parse_derive
 from litemkd.report.card import card_markdown
@@ -279,9 +279,8 @@ def _refuse_unlisted(config: Config, modality: str, report: PrepareReport, split
     listed = {name for split in splits.values() for name in split.classes}
     strange = sorted({class_of(video) for video in report.unlisted} - listed)
     if strange:
-        more = f" and {len(strange) - 5} more" if len(strange) > 5 else ""
         raise DataError(
             f"{config.source_dir}: {modality} has class folders that stand in no list of "
-            f"{split_folder(config)}: {', '.join(strange[:5])}{more}; add their clips to a list, correct the "
+            f"{split_folder(config)}: {some(strange)}; add their clips to a list, correct the "
             "folders' names, or leave them out with --set data.on_unlisted_class=skip"
         )

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from litemkd.data.published import class_key, published, published_names, some
+from litemkd.data.published import class_key, published, published_names
 from litemkd.data.splits import Split, make_split
+from litemkd.errors import some
 from tests.data.trees import classes, facts
 
 ROOT = Path(__file__).parents[2]

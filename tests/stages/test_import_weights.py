@@ -508,6 +508,9 @@ def test_what_cannot_be_exported(home: Home, tmp_path: Path, file: Path) -> None
         "models:/litemkd-ucf101-teacher/1", "models:/litemkd-ucf101-teacher/1: holds a teacher; a student would"
     )
     refused("models:/litemkd-ucf101-student/99", "99")
+    for head in ("strm", "otam"):
+        other = own_model(tmp_path / head, f"student.head.name={head}")
+        refused(other, f"{other}: has the head {head}; released files hold TRX, such a student would do")
     conv4 = "student.backbone={name: conv4, weights: none, pooling: mean}"
     refused(own_model(tmp_path / "conv4", conv4), "conv4 has no released form; a student of resnet18, ")
     refused(
