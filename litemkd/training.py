@@ -34,6 +34,10 @@ class Tracker(Protocol):
         """Record values at a step."""
 
 
+# Told of a validation: the evaluation of the val episodes, and the number of episodes seen.
+Watch = Callable[[Evaluation, int], None]
+
+
 @dataclass(frozen=True)
 class Step:
     """A batch of episodes: its loss () and the values to report."""
@@ -104,6 +108,7 @@ def fit(
     checkpoints: CheckpointFolder,
     resume: bool = False,
     label: str = "train",
+    watch: Watch | None = None,
 ) -> Progress:
     """Train `objective.model` and leave it in eval mode with the weights that were best on val.
 
@@ -116,6 +121,7 @@ def fit(
         checkpoints: where the state goes at each validation.
         resume: go on from `checkpoints` if there is a state.
         label: of the progress bar.
+        watch: told of every validation once the state is on disk; what it raises ends the training.
 
     Raises:
         LitemkdError: the loss is not finite.
@@ -167,13 +173,15 @@ def fit(
             bar.update(last - first)
             bar.set_postfix(loss=f"{sums['train/loss']:.3f}", accuracy=f"{sums['train/accuracy']:.0f}%")
             if last in due:
-                _validate(objective, train, averaged, progress, tracker, checkpoints)
+                evaluation = _validate(objective, train, averaged, progress, tracker, checkpoints)
                 bar.write(
                     f"{label}: {last} episodes, val {progress.history[-1]['accuracy']:.2f} "
                     f"± {progress.history[-1]['ci95']:.2f} %, best {progress.best_accuracy:.2f} % "
                     f"at {progress.best_episode}"
                 )
                 checkpoints.save(_state(progress, model, optimizer, scaler, averaged))
+                if watch is not None:
+                    watch(evaluation, last)
     best = load_state(checkpoints.best)
     model.load_state_dict(best["model"])
     model.eval()
@@ -187,19 +195,21 @@ def _validate(
     progress: Progress,
     tracker: Tracker,
     checkpoints: CheckpointFolder,
-) -> None:
+) -> Evaluation:
     model = objective.model if averaged is None else averaged.module
     if train.recalibrate:
         model = copy.deepcopy(model)
         objective.recalibrate(model, train.recalibrate)
     model.eval()
-    accuracy = objective.validate(model).accuracy
+    evaluation = objective.validate(model)
+    accuracy = evaluation.accuracy
     tracker.log_metrics({"val/accuracy": accuracy.mean, "val/accuracy_ci95": accuracy.half}, progress.episodes)
     progress.history.append({"episodes": progress.episodes, "accuracy": accuracy.mean, "ci95": accuracy.half})
     if accuracy.mean > progress.best_accuracy:
         progress.best_accuracy, progress.best_ci95 = accuracy.mean, accuracy.half
         progress.best_episode = progress.episodes
         save_state(checkpoints.best, {"episodes": progress.episodes, "model": model.state_dict()})
+    return evaluation
 
 
 def validation_episodes(train: TrainConfig) -> set[int]:

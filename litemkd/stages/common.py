@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -91,8 +91,12 @@ def run_of(
     name: str,
     device: torch.device,
     tags: Mapping[str, str] | None = None,
+    **opening: Any,
 ) -> Iterator[Run]:
-    """A run of a stage, with its data set (if it has one), configuration and environment logged."""
+    """A run of a stage, with its data set (if it has one), configuration and environment logged.
+
+    `opening`: further arguments of `litemkd.tracking.stage_run`.
+    """
     about = f"{name} on {config.data.dataset}"
     kind: Literal["teacher", "student"] = "student" if stage in ("student", "evaluate") else "teacher"
     with stage_run(
@@ -103,6 +107,7 @@ def run_of(
         tags=tags or {},
         params=flatten(config),
         device=device_name(device),
+        **opening,
     ) as run:
         log_data(run, config, data, stage)
         yield run

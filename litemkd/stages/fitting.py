@@ -12,7 +12,7 @@ from litemkd.stages.build import build_augmentation
 from litemkd.stages.common import Recorder, clip_source
 from litemkd.stages.prepare import Prepared
 from litemkd.tracking import Run
-from litemkd.training import CheckpointFolder, Progress, fit
+from litemkd.training import CheckpointFolder, Progress, Watch, fit
 
 
 def fit_on_clips(
@@ -30,6 +30,7 @@ def fit_on_clips(
     label: str,
     title: str,
     advisor: Advisor | None = None,
+    watch: Watch | None = None,
 ) -> Progress:
     """Train `model`, choose its weights on val, and log how that went.
 
@@ -47,6 +48,7 @@ def fit_on_clips(
         label: of the progress bar.
         title: of the learning curves.
         advisor: the teacher, for the terms that need it.
+        watch: see `fit`.
     """
     e = config.evaluation
     objective = StudentObjective(
@@ -71,6 +73,7 @@ def fit_on_clips(
         checkpoints=checkpoints,
         resume=resume,
         label=label,
+        watch=watch,
     )
     recorder.finish(progress, title)
     return progress

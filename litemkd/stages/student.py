@@ -35,7 +35,7 @@ from litemkd.stages.fitting import fit_on_clips
 from litemkd.stages.prepare import Prepared
 from litemkd.stages.teacher import ReadyTeacher
 from litemkd.tracking import Run, model_name
-from litemkd.training import Progress
+from litemkd.training import CheckpointFolder, Progress, Watch
 
 
 @dataclass(frozen=True)
@@ -68,20 +68,13 @@ def student_stage(
     resume: bool = False,
 ) -> TrainedStudent:
     """Train, test and register a student: distilled from `teacher`, or on labels alone without one."""
-    distilled = teacher is not None
-    backbone, head = config.student.backbone.name, config.student.head.name
-    what = f"{'distilled' if distilled else 'labels only'}: {backbone} + {head}"
-    tags = {
-        "litemkd.backbone": backbone,
-        "litemkd.head": head,
-        "litemkd.distilled": str(distilled).lower(),
-        "litemkd.protocol": protocol(config, data),
-    }
-    if teacher is not None:
-        tags["litemkd.teacher"] = f"{teacher.name} version {teacher.version}"
-        tags["litemkd.teacher_reused"] = str(teacher.reused).lower()
+    what = student_title(config, distilled=teacher is not None)
+    tags = student_tags(config, data, teacher)
     with run_of(config, data, "student", what, device, tags) as run:
-        student, progress, folder = _train(config, data, device, run, teacher, resume, what)
+        student, progress, checkpoints = train_student(
+            config, data, device, run, teacher=teacher, resume=resume
+        )
+        folder = model_folder(checkpoints)
         cost = student_cost(config)
         run.log_metrics(cost, 0)
         tests = _test(config, data, student, device, run, tags, what)
@@ -105,6 +98,26 @@ def student_stage(
         )
 
 
+def student_title(config: Config, *, distilled: bool) -> str:
+    """What a student is, in words: how it learns, its backbone and its head."""
+    how = "distilled" if distilled else "labels only"
+    return f"{how}: {config.student.backbone.name} + {config.student.head.name}"
+
+
+def student_tags(config: Config, data: Prepared, teacher: ReadyTeacher | None) -> dict[str, str]:
+    """Tags of a student's run and of its model: what it is, who taught it, and what its val accuracy means."""
+    tags = {
+        "litemkd.backbone": config.student.backbone.name,
+        "litemkd.head": config.student.head.name,
+        "litemkd.distilled": str(teacher is not None).lower(),
+        "litemkd.protocol": protocol(config, data),
+    }
+    if teacher is not None:
+        tags["litemkd.teacher"] = f"{teacher.name} version {teacher.version}"
+        tags["litemkd.teacher_reused"] = str(teacher.reused).lower()
+    return tags
+
+
 def guessed_width(config: Config, width: int) -> int | None:
     """Width of the teacher's features that the student learns to guess, None when the loss wants no guess.
 
@@ -122,15 +135,30 @@ def guessed_width(config: Config, width: int) -> int | None:
     return width if loss.feature and loss.feature_form == "projected" else None
 
 
-def _train(
+def train_student(
     config: Config,
     data: Prepared,
     device: torch.device,
     run: Run,
-    teacher: ReadyTeacher | None,
-    resume: bool,
-    what: str,
-) -> tuple[Student, Progress, Path]:
+    *,
+    teacher: ReadyTeacher | None = None,
+    resume: bool = False,
+    watch: Watch | None = None,
+) -> tuple[Student, Progress, CheckpointFolder]:
+    """Train a student and leave it with the weights that were best on val; test classes are not read.
+
+    Args:
+        config: the student, its training and, with a teacher, the loss.
+        data: the data set, prepared.
+        device: where to compute.
+        run: takes metrics and pictures.
+        teacher: None: the student learns from labels alone.
+        resume: go on from the checkpoints of an interrupted run.
+        watch: told of every validation, see `litemkd.training.fit`.
+
+    Raises:
+        LitemkdError: the loss is not finite.
+    """
     guess = None if teacher is None else guessed_width(config, teacher.fused["train"].shape[-1])
     student = build_student(config.student, config.data.frames, config.seed, guess=guess).to(device)
     loss = LABELS if teacher is None else build_loss(config)
@@ -156,11 +184,12 @@ def _train(
         checkpoints=checkpoints,
         resume=resume,
         label=f"student, {'labels only' if teacher is None else 'distilled'}",
-        title=what,
+        title=student_title(config, distilled=teacher is not None),
         advisor=None if teacher is None else Advisor(teacher.teacher, teacher.fused["train"], loss),
+        watch=watch,
     )
     student.drop_training_parts()
-    return student, progress, model_folder(checkpoints)
+    return student, progress, checkpoints
 
 
 def _test(

@@ -45,7 +45,7 @@ from litemkd.stages.features import (
 )
 from litemkd.stages.fitting import fit_on_clips
 from litemkd.stages.prepare import Prepared
-from litemkd.tracking import Run, download, find_address, find_version, model_name
+from litemkd.tracking import Run, Version, download, find_address, find_version, model_name
 from litemkd.training import Progress, fit
 
 log = logging.getLogger(__name__)
@@ -134,11 +134,8 @@ def teacher_stage(
         found = find_address(choice)
         fingerprint = digest_of("teacher", f"{found.name} {found.version}")
     if found is not None:
-        bundle = load_model(download(found.name, found.version))
-        if not isinstance(bundle, TeacherBundle):
-            raise CheckpointError(f"{found.name} version {found.version} holds a student, not a teacher")
         log.info("teacher: using %s version %s, made before", found.name, found.version)
-        ready = _ready(config, data, bundle, fingerprint, found.name, found.version, device, reused=True)
+        ready = registered_teacher(config, data, device, found, fingerprint)
         cost = teacher_cost(config, width=ready.fused["train"].shape[-1])
         return replace(ready, tests=_test(config, data, ready), cost=cost)
     modalities = "+".join(config.teacher.modalities)
@@ -168,6 +165,20 @@ def teacher_stage(
             run, config, data, "teacher", folder, progress, test, tags, f"Teacher on {modalities}"
         )
     return replace(ready, version=version, tests=tests, cost=cost)
+
+
+def registered_teacher(
+    config: Config, data: Prepared, device: torch.device, version: Version, fingerprint: str
+) -> ReadyTeacher:
+    """The teacher of a registered version and its features, which are read where they lie on disk; not tested.
+
+    Raises:
+        CheckpointError: the version holds a student.
+    """
+    bundle = load_model(download(version.name, version.version))
+    if not isinstance(bundle, TeacherBundle):
+        raise CheckpointError(f"{version.name} version {version.version} holds a student, not a teacher")
+    return _ready(config, data, bundle, fingerprint, version.name, version.version, device, reused=True)
 
 
 def _test(config: Config, data: Prepared, ready: ReadyTeacher) -> dict[int, Evaluation]:

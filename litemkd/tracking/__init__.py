@@ -6,6 +6,7 @@
 
 from litemkd.tracking import quiet  # noqa: F401  (first: it sets what MLflow reads while it is imported)
 from litemkd.tracking.launcher import close_orphans
+from litemkd.tracking.others import attach, close_dead, metric_points
 from litemkd.tracking.records import RunRecord, read_runs
 from litemkd.tracking.registry import (
     Promotion,
@@ -31,6 +32,8 @@ __all__ = [
     "Run",
     "RunRecord",
     "Version",
+    "attach",
+    "close_dead",
     "close_orphans",
     "current_run",
     "download",
@@ -39,6 +42,7 @@ __all__ = [
     "get_version",
     "is_registered",
     "list_versions",
+    "metric_points",
     "model_name",
     "promote",
     "read_runs",

@@ -239,18 +239,19 @@ class Run:
         same = found is not None and found.step == step and found.value == value
         return found.timestamp if found is not None and same else None
 
-    def close(self, status: str) -> None:
-        """Send what waits and set the final status. Called by `stage_run`."""
+    def close(self, status: str | None) -> None:
+        """Send what waits and set the final status, None for none. Called by `stage_run`."""
         end = int(time.time() * 1000)
         try:
             unsent = self._buffer.close()
             if unsent:
                 self._keep(lambda: self._spool.keep(metrics=unsent), TrackingError(f"{len(unsent)} metrics"))
         finally:  # also when the user presses Ctrl-C again: a run is never left open
-            self._attempt(
-                lambda: self._client.set_terminated(self.run_id, status, end),
-                lambda: self._spool.keep(status=status, end_time=end),
-            )
+            if status is not None:
+                self._attempt(
+                    lambda: self._client.set_terminated(self.run_id, status, end),
+                    lambda: self._spool.keep(status=status, end_time=end),
+                )
 
     def _write(self, file: str, write: Callable[[Path], object]) -> None:
         target = PurePosixPath(file)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import threading
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from types import FrameType, MappingProxyType
 from typing import Any
@@ -42,6 +43,8 @@ def stage_run(
     params: Mapping[str, Any] = _NOTHING,
     device: str = "",
     parent_run_id: str | None = None,
+    run_id: str | None = None,
+    leave_open: Callable[[], bool] = lambda: False,
     system_metrics: bool | None = None,
     stopped_by: tuple[type[BaseException], ...] = (),
 ) -> Iterator[Run]:
@@ -63,6 +66,8 @@ def stage_run(
             value.
         device: the tag `litemkd.device`.
         parent_run_id: make it a child of this run, which another process opened.
+        run_id: go on with this run, whatever its status, in place of a new one.
+        leave_open: asked at the end; where it says yes the run stays RUNNING, since other processes write on it.
         system_metrics: whether to watch the machine; by default for the outermost run of the process.
         stopped_by: exceptions that are no failure (a pruned trial): the run ends KILLED, with the tag
             `litemkd.stopped`.
@@ -81,18 +86,22 @@ def stage_run(
             named = run_tags(all_tags) | ({store.NOTE: description} if description else {})
             above = parent.run_id if parent is not None else parent_run_id
             launched = launcher.launching_run(client) if parent is None else None
-            joined = launched if launched is not None and launched.info.experiment_id == experiment else None
+            joined: StoredRun | None
+            if run_id is not None:
+                joined = store.patiently(functools.partial(client.get_run, run_id))
+            else:
+                joined = launched if launched and launched.info.experiment_id == experiment else None
             if joined is not None:
                 run = _join(client, joined, name, dataset, named, above)
             else:
                 stored = _create(client, experiment, name, named, above)
                 run = Run(client, stored.info.run_id, experiment, name, dataset)
-                if launched is not None:
-                    launcher.link(client, launched, run.run_id, store.experiment_name(dataset))
+            if launched is not None and launched.info.run_id != run.run_id:
+                launcher.link(client, launched, run.run_id, store.experiment_name(dataset))
             run.log_params(params, existing=joined.data.params if joined is not None else None)
         except BaseException as error:
             if run is not None:
-                _end(run, error, ())
+                _end(run, error, (), False)
             if isinstance(error, (LitemkdError, KeyboardInterrupt, SystemExit)):
                 raise
             raise TrackingError(f"the run {name} cannot be opened in the tracking store: {error}") from error
@@ -106,10 +115,10 @@ def stage_run(
                 if watch is not None:
                     watch.finish()
         except BaseException as error:
-            _end(run, error, stopped_by)
+            _end(run, error, stopped_by, leave_open())
             raise
         else:
-            run.close("FINISHED")
+            run.close(None if leave_open() else "FINISHED")
         finally:
             _current.reset(token)
 
@@ -132,9 +141,12 @@ def _join(
     return run
 
 
-def _end(run: Run, error: BaseException, stopped_by: tuple[type[BaseException], ...]) -> None:
-    """Record how the block ended, then close the run, whatever happens on the way."""
+def _end(run: Run, error: BaseException, stopped_by: tuple[type[BaseException], ...], stays: bool) -> None:
+    """Record how the block ended, then close the run, whatever happens on the way; unless it `stays` open."""
     status = "FAILED"
+    if stays:
+        run.close(None)
+        return
     try:
         if isinstance(error, (KeyboardInterrupt, Terminated)):
             status = "KILLED"

@@ -1,0 +1,37 @@
+"""Runs that another process opened: written on while it lives, closed when it died."""
+
+from __future__ import annotations
+
+from mlflow.entities import RunTag
+
+from litemkd.errors import TrackingError
+from litemkd.tracking import store
+from litemkd.tracking.runs import Run
+
+
+def attach(run_id: str, dataset: str) -> Run:
+    """A run to write on; its status is left alone. `close(None)` sends what waits.
+
+    Raises:
+        TrackingError: the store has no such run.
+    """
+    client = store.connect()
+    try:
+        info = store.patiently(lambda: client.get_run(run_id)).info
+    except Exception as error:
+        raise TrackingError(f"the tracking store does not have the run {run_id}: {error}") from error
+    return Run(client, run_id, info.experiment_id, info.run_name or "", dataset)
+
+
+def close_dead(run_id: str, reason: str) -> None:
+    """End a run whose process is gone as FAILED, with the reason in the tag `litemkd.error`."""
+    client = store.connect()
+    store.patiently(lambda: client.log_batch(run_id, tags=[RunTag("litemkd.error", reason)]))
+    store.patiently(lambda: client.set_terminated(run_id, "FAILED"))
+
+
+def metric_points(run_id: str, name: str) -> dict[int, float]:
+    """Values of a metric by step, the last one where a step was logged twice."""
+    client = store.connect()
+    history = store.patiently(lambda: client.get_metric_history(run_id, name))
+    return {point.step: point.value for point in history}
