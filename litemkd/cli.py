@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,9 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from litemkd.config import Config
-from litemkd.errors import LitemkdError, Terminated
 from litemkd.files import write_whole
-from litemkd.options import choosing_teacher, configured, flag, resumable, tracked
+from litemkd.options import (
+    choosing_teacher,
+    configured,
+    flag,
+    plain_mistakes,
+    resumable,
+    set_up_process,
+    tracked,
+)
 
 if TYPE_CHECKING:
     from litemkd.tracking import Promotion
@@ -29,14 +34,8 @@ class _Commands(click.Group):
     """Prints a user's mistake as one message without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with plain_mistakes(f"litemkd {ctx.invoked_subcommand}"):
             return super().invoke(ctx)
-        except LitemkdError as error:
-            click.secho(f"litemkd {ctx.invoked_subcommand}: {error}", fg="red", err=True)
-            sys.exit(1)
-        except KeyboardInterrupt:
-            click.secho("litemkd: interrupted", fg="red", err=True)
-            sys.exit(130)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -47,15 +46,7 @@ def main() -> None:
     Without --config every command works on the toy data set, which is made on first use. Runs, models and
     comparison tables are in MLflow; the last line of each command says where to look.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    before = signal.signal(signal.SIGTERM, _terminated)
-    click.get_current_context().call_on_close(lambda: signal.signal(signal.SIGTERM, before))
-
-
-def _terminated(signum: int, _: object) -> None:
-    raise Terminated(signum)
+    set_up_process()
 
 
 def _close(name: str, version: int) -> None:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import shlex
-from collections.abc import Callable
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import click
 
-from litemkd.config import load_config
-from litemkd.errors import ConfigError, TrackingError
+from litemkd.config import Config, load_config
+from litemkd.errors import ConfigError, LitemkdError, Terminated, TrackingError
 
 EXPERIMENTS = Path("experiments")
 DEFAULT_CONFIG = EXPERIMENTS / "toy" / "default.yaml"
@@ -20,8 +25,30 @@ DEFAULT_CONFIG = EXPERIMENTS / "toy" / "default.yaml"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+@dataclass(frozen=True)
+class Source:
+    """Where a configuration comes from: a file and what is set on top of it, `key=value` each."""
+
+    file: Path
+    settings: tuple[str, ...]
+
+    def load(self) -> Config:
+        """The configuration. ConfigError: mistakes in it, all of them."""
+        return load_config(self.file, self.settings)
+
+
 def configured(command: F) -> F:
     """Give a command the common options, and pass it the configuration they name as its first argument."""
+
+    @functools.wraps(command)
+    def run(source: Source, **rest: Any) -> Any:
+        return command(source.load(), **rest)
+
+    return configurable(cast(F, run))
+
+
+def configurable(command: F) -> F:
+    """As `configured`, but pass the `Source` of the configuration, for a command that hands it to others."""
 
     @functools.wraps(command)
     def run(
@@ -43,7 +70,7 @@ def configured(command: F) -> F:
             if value is not None:  # in quotes where it is text: a folder may be called 2024, or `no`
                 quoted = value if isinstance(value, int) else json.dumps(str(value), ensure_ascii=False)
                 chosen.append(f"{key}={quoted}")
-        return command(load_config(config_file or DEFAULT_CONFIG, chosen), **rest)
+        return command(Source(config_file or DEFAULT_CONFIG, tuple(chosen)), **rest)
 
     for option in (
         click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to compute."),
@@ -136,3 +163,29 @@ def tracked(command: F) -> F:
         return command(*args, **kwargs)
 
     return cast(F, run)
+
+
+@contextmanager
+def plain_mistakes(name: str | None) -> Iterator[None]:
+    """Print a user's mistake, or Ctrl-C, as one message without a traceback, and exit."""
+    try:
+        yield
+    except LitemkdError as error:
+        click.secho(f"{name}: {error}", fg="red", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        click.secho(f"{name}: interrupted", fg="red", err=True)
+        sys.exit(130)
+
+
+def set_up_process() -> None:
+    """Logging, and an orderly end on SIGTERM, for the time of the command."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    before = signal.signal(signal.SIGTERM, _terminated)
+    click.get_current_context().call_on_close(lambda: signal.signal(signal.SIGTERM, before))
+
+
+def _terminated(signum: int, _: object) -> None:
+    raise Terminated(signum)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
-from litemkd.checkpoints import save_model
+from litemkd.checkpoints import load_state, save_model
 from litemkd.config import Config
 from litemkd.embedding import student_classifier
 from litemkd.errors import ConfigError
@@ -159,19 +158,9 @@ def train_student(
     Raises:
         LitemkdError: the loss is not finite.
     """
-    guess = None if teacher is None else guessed_width(config, teacher.fused["train"].shape[-1])
-    student = build_student(config.student, config.data.frames, config.seed, guess=guess).to(device)
+    student = _new(config, teacher).to(device)
     loss = LABELS if teacher is None else build_loss(config)
-    depends = "labels only" if teacher is None else (config.loss, teacher.fingerprint)
-    checkpoints = checkpoint_folder(
-        config,
-        "student",
-        config.student,
-        depends,
-        training_settings(config),
-        data.student_digest,
-        config.seed,
-    )
+    checkpoints = student_checkpoints(config, data, teacher)
     progress = fit_on_clips(
         student,
         config.student.train,
@@ -192,6 +181,45 @@ def train_student(
     return student, progress, checkpoints
 
 
+def trained_student(config: Config, data: Prepared, device: torch.device, teacher: ReadyTeacher | None) -> Student:
+    """A student that `train_student` has trained before, from its checkpoint.
+
+    Raises:
+        CheckpointError: it has not been trained here.
+    """
+    student = _new(config, teacher)
+    student.load_state_dict(load_state(student_checkpoints(config, data, teacher).best)["model"])
+    student.drop_training_parts()
+    return student.to(device).eval()
+
+
+def student_checkpoints(config: Config, data: Prepared, teacher: ReadyTeacher | None) -> CheckpointFolder:
+    """Where the training state of this student goes."""
+    return checkpoint_folder(
+        config,
+        "student",
+        config.student,
+        "labels only" if teacher is None else (config.loss, teacher.fingerprint),
+        training_settings(config),
+        data.student_digest,
+        config.seed,
+    )
+
+
+def _new(config: Config, teacher: ReadyTeacher | None) -> Student:
+    guess = None if teacher is None else guessed_width(config, teacher.fused["train"].shape[-1])
+    return build_student(config.student, config.data.frames, config.seed, guess=guess)
+
+
+def test_student(
+    config: Config, data: Prepared, student: Student, device: torch.device, label: str
+) -> dict[int, Evaluation]:
+    """Read the test classes: results by number of shots."""
+    classify = student_classifier(student.eval(), clip_source(config, data, "rgb", "test", device))
+    e = config.evaluation
+    return evaluate_split(config, data, classify, "test", e.shots, e.test_episodes, label)
+
+
 def _test(
     config: Config,
     data: Prepared,
@@ -203,9 +231,7 @@ def _test(
 ) -> dict[int, Evaluation]:
     """Read the test classes once, in an evaluate run below the student's; both get the figures."""
     with run_of(config, data, "evaluate", f"evaluate {what}", device, tags) as child:
-        classify = student_classifier(student.eval(), clip_source(config, data, "rgb", "test", device))
-        e = config.evaluation
-        tests = evaluate_split(config, data, classify, "test", e.shots, e.test_episodes, what.split(":")[0])
+        tests = test_student(config, data, student, device, what.split(":")[0])
         log_test(child, tests, what)
     log_test(run, tests, what)
     return tests

@@ -25,7 +25,7 @@ from litemkd.tracking.registry import (
 from litemkd.tracking.runs import Run
 from litemkd.tracking.spool import send_unsent
 from litemkd.tracking.stage import current_run, stage_run
-from litemkd.tracking.store import store_uri, ui_command, use_store
+from litemkd.tracking.store import store_file, store_uri, ui_command, use_store, without_password
 
 __all__ = [
     "Promotion",
@@ -49,8 +49,10 @@ __all__ = [
     "register",
     "send_unsent",
     "stage_run",
+    "store_file",
     "store_uri",
     "tag_version",
     "ui_command",
     "use_store",
+    "without_password",
 ]

@@ -67,7 +67,7 @@ def stage_run(
         device: the tag `litemkd.device`.
         parent_run_id: make it a child of this run, which another process opened.
         run_id: go on with this run, whatever its status, in place of a new one.
-        leave_open: asked at the end; where it says yes the run stays RUNNING, since other processes write on it.
+        leave_open: asked at the end: whether the run stays RUNNING, because other processes write on it.
         system_metrics: whether to watch the machine; by default for the outermost run of the process.
         stopped_by: exceptions that are no failure (a pruned trial): the run ends KILLED, with the tag
             `litemkd.stopped`.

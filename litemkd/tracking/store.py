@@ -68,6 +68,11 @@ def store_uri() -> str:
     return absolute(mlflow.get_tracking_uri())
 
 
+def store_file() -> Path | None:
+    """The file of the store in use, None for a server."""
+    return sqlite_file(store_uri())
+
+
 def connect() -> MlflowClient:
     """A client of the store in use, which is made first where it is a missing SQLite file.
 

@@ -1,0 +1,156 @@
+"""The workers of this machine: started, watched, replaced when they die, stopped together."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
+
+import optuna
+from optuna.trial import TrialState
+from tqdm import tqdm
+
+from litemkd.errors import LitemkdError
+from tuning.job import Job
+from tuning.storage import exclusive
+from tuning.study import best_trials, finished, running, settle, waiting
+from tuning.tables import REASON
+from tuning.worker import QUEUE, work
+
+POLL = 1.0  # seconds between two looks at the study
+SETTLE = 10.0  # seconds between two searches for trials whose worker is gone
+PATIENCE = 20.0  # seconds that a worker is given to stop
+HOPELESS = 3  # trials that may fail before one succeeds
+
+
+class Crew:
+    """Works on a study until no trial waits or runs.
+
+    Args:
+        job: the study.
+        deadline: time.time() after which no trial is begun.
+        tell: takes what happens, a line each.
+        label: of the progress bar.
+    """
+
+    def __init__(self, job: Job, deadline: float | None, tell: Callable[[str], None], label: str) -> None:
+        self.job, self.deadline, self.tell, self.label = job, deadline, tell, label
+        self.study = job.open()
+        self.workers: dict[int, BaseProcess] = {}
+        self.deaths = 0  # since a trial came to its end
+
+    def work(self) -> None:
+        """Run the trials.
+
+        Raises:
+            LitemkdError: the first trials all failed, or workers end before they take a trial.
+        """
+        told = {trial.number for trial in finished(self.study)}
+        total = len(told) + waiting(self.study) + running(self.study)
+        with tqdm(total=total, initial=len(told), desc=self.label, unit="trial") as bar, self._stopped():
+            settled = 0.0
+            while True:
+                died = self._reap()
+                if died or time.time() - settled > SETTLE:
+                    settled = time.time()
+                    with exclusive(self.job.storage, QUEUE):
+                        for line in settle(self.study):
+                            bar.write(line)
+                for trial in finished(self.study):
+                    if trial.number not in told:
+                        told.add(trial.number)
+                        self.deaths = 0
+                        bar.update()
+                        bar.write(self._line(trial))
+                self._refuse_hopeless()
+                late = self.deadline is not None and time.time() > self.deadline
+                if not (waiting(self.study) and not late) and not self.workers and not running(self.study):
+                    return
+                if waiting(self.study) and not late:
+                    self._start()
+                time.sleep(POLL)
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        for place in range(min(self.job.workers, len(self.workers) + waiting(self.study))):
+            if place not in self.workers:
+                worker = context.Process(target=work, args=(self.job, place, self.deadline), daemon=True)
+                with _environment(TQDM_DISABLE="1"):
+                    worker.start()
+                self.workers[place] = worker
+
+    def _reap(self) -> bool:
+        """Forget workers that ended; whether one of them died.
+
+        Raises:
+            LitemkdError: one after the other dies and no trial comes to an end.
+        """
+        died = False
+        for place, worker in [*self.workers.items()]:
+            if worker.is_alive():
+                continue
+            worker.join()
+            del self.workers[place]
+            if code := worker.exitcode:
+                died = True
+                self.deaths += 1
+                why = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+                words = f"worker {place}: {why}; see {self.job.folder() / f'worker-{place}.log'}"
+                if self.deaths >= HOPELESS:
+                    raise LitemkdError(f"{self.deaths} workers died and no trial ended meanwhile. {words}")
+                self.tell(words)
+        return died
+
+    def _refuse_hopeless(self) -> None:
+        ended = finished(self.study)
+        if len(ended) >= HOPELESS and all(trial.state is TrialState.FAIL for trial in ended):
+            raise LitemkdError(
+                f"all of the first {len(ended)} trials failed, the last one with: {ended[-1].user_attrs[REASON]}"
+            )
+
+    @contextlib.contextmanager
+    def _stopped(self) -> Iterator[None]:
+        """Have no worker left at the end of the block, whatever ends it."""
+        try:
+            yield
+        finally:
+            for worker in self.workers.values():
+                worker.terminate()
+            end = time.time() + PATIENCE
+            for worker in self.workers.values():
+                worker.join(max(0.0, end - time.time()))
+                if worker.is_alive():
+                    worker.kill()
+                    worker.join()
+            self.workers.clear()
+            with exclusive(self.job.storage, QUEUE):
+                settle(self.study)
+
+    def _line(self, trial: optuna.trial.FrozenTrial) -> str:
+        if trial.state is TrialState.FAIL:
+            return f"trial {trial.number}: failed: {trial.user_attrs[REASON]}"
+        if trial.state is TrialState.PRUNED:
+            return f"trial {trial.number}: {trial.user_attrs[REASON]}"
+        best = best_trials(self.study, 1)[0]
+        names = {"accuracy": "val {:.2f} %", "gmacs": "{:.2f} GMACs"}
+        found = ", ".join(names[name].format(value) for name, value in zip(self.job.objectives, trial.values, strict=True))
+        return f"trial {trial.number}: {found}; best {best.values[0]:.2f} %, trial {best.number}"
+
+
+@contextlib.contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    """Variables for processes started in the block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

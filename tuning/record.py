@@ -1,0 +1,77 @@
+"""MLflow's account of a study: its own run, and the true states of the runs of its trials."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from litemkd.report.tables import markdown_table
+from litemkd.tracking import Run, close_dead, metric_points, read_runs
+from tuning.pictures import study_pictures, study_tables
+from tuning.study import best_trials, finished
+from tuning.trial import EPISODES, OF
+
+STATES = {
+    TrialState.COMPLETE: ("FINISHED",),
+    TrialState.PRUNED: ("KILLED",),
+    TrialState.FAIL: ("FAILED", "KILLED"),
+    TrialState.RUNNING: ("RUNNING",),
+}
+BEST = "search/best_accuracy"
+
+
+def reconcile(study: optuna.Study, dataset: str) -> None:
+    """Close the runs of trials whose worker died before it could."""
+    states = {trial.number: trial.state for trial in study.get_trials(deepcopy=False)}
+    for run in read_runs(dataset, stage="trial", tags={"study": study.study_name}):
+        state = states[int(run.tags["litemkd.trial"])]
+        if state.is_finished() and run.status not in STATES[state]:
+            close_dead(run.run_id, "its worker died")
+
+
+def record_study(run: Run, study: optuna.Study, objectives: Sequence[str]) -> None:
+    """Write the study on its run: counts, what pruning saved, the best value so far, pictures, tables."""
+    trials = finished(study)
+    counts = {
+        f"search/trials_{state.name.lower()}": float(sum(trial.state is state for trial in trials))
+        for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+    }
+    run.log_metrics({**counts, "search/saved_percent": 100 * saved(trials)}, len(trials))
+    run.flush()
+    there = metric_points(run.run_id, BEST)
+    for step, best in best_so_far(trials).items():
+        if step not in there:  # its worker ended before it could log it
+            run.log_metrics({BEST: best}, step)
+    for name, figure in study_pictures(study, objectives).items():
+        run.log_figure(figure, f"study/{name}.png")
+    for name, rows in study_tables(study, objectives).items():
+        run.log_table(rows, f"study/{name}.json")
+
+
+def best_so_far(trials: Sequence[FrozenTrial]) -> dict[int, float]:
+    """The best accuracy when each complete trial ended, by trial number."""
+    best, found = float("-inf"), {}
+    ended = [trial for trial in trials if trial.datetime_complete is not None]
+    for trial in sorted(ended, key=lambda trial: trial.datetime_complete):  # type: ignore[arg-type,return-value]
+        if trial.state is TrialState.COMPLETE:
+            best = max(best, trial.values[0])
+            found[trial.number] = best
+    return found
+
+
+def saved(trials: Sequence[FrozenTrial]) -> float:
+    """The share of training episodes that pruned trials did not run."""
+    planned = sum(trial.user_attrs.get(OF, 0) for trial in trials if trial.state is not TrialState.FAIL)
+    run = sum(trial.user_attrs.get(EPISODES, 0) for trial in trials if trial.state is not TrialState.FAIL)
+    return 1 - run / planned if planned else 0.0
+
+
+def description(study: optuna.Study, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """What a study's run shows on top of its page."""
+    best = best_trials(study, 1)
+    words = f"Study `{study.study_name}`, {len(finished(study))} trials."
+    if best:
+        words += f" Best on val: trial {best[0].number}, {best[0].values[0]:.2f} %."
+    return f"{words}\n\n{markdown_table(header, rows)}" if rows else words

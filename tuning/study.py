@@ -1,0 +1,225 @@
+"""The study and its queue of trials.
+
+A study of N trials starts as N waiting trials; workers take them one by one, so exactly N are run however many
+workers there are. A trial whose worker died, or was interrupted, ends as FAIL and waits again under a new number,
+with the parameters it had and the checkpoint it left. What is done to the queue is done under a lock.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from litemkd.config import TrainConfig
+from litemkd.errors import ConfigError
+from tuning.owners import is_gone
+from tuning.storage import is_server, open_storage
+from tuning.tables import DEFAULT, REASON
+
+SAMPLERS = ("tpe", "gp", "random", "nsga2")
+PRUNERS = ("wilcoxon", "hyperband", "none")
+OWNER, FIRST = "owner", "first"  # what a trial notes of itself
+INTERRUPTED = "interrupted"
+TRIES = 3  # times a trial is tried again after its worker died
+_RETRIED = "retry_history"  # as Optuna's own callback calls it
+_AT_LEAST = 5  # trials drawn at random before a sampler trusts what it saw
+P_VALUE = 0.05  # of a trial being worse than the best one, at which it is stopped
+
+Parameters = dict[str, Any]
+
+
+def open_study(
+    storage: str,
+    name: str,
+    objectives: Sequence[str],
+    *,
+    sampler: str = "tpe",
+    pruner: str = "none",
+    train: TrainConfig | None = None,
+    seed: int = 0,
+    heartbeat: int,
+) -> optuna.Study:
+    """The study of this name, made if it is new.
+
+    Args:
+        storage: see `tuning.storage`.
+        name: of the study.
+        objectives: names; `accuracy` is maximised, any other is a cost.
+        sampler, pruner: a name of `SAMPLERS`, of `PRUNERS`.
+        train: the training, which Hyperband cuts into rungs.
+        seed: of the sampler.
+        heartbeat: seconds, see `open_storage`.
+
+    Raises:
+        ConfigError: the study has other objectives.
+        TrackingError: the storage cannot be opened.
+    """
+    directions = ["maximize" if objective == "accuracy" else "minimize" for objective in objectives]
+    with _quiet():
+        study = optuna.create_study(
+            storage=open_storage(storage, heartbeat),
+            study_name=name,
+            directions=directions,
+            sampler=_sampler(sampler, seed),
+            pruner=_pruner(pruner, train),
+            load_if_exists=True,
+        )
+    if [direction.name.lower() for direction in study.directions] != directions:
+        raise ConfigError(
+            [f"--study: {name!r} exists with {len(study.directions)} objective(s); choose another name"]
+        )
+    return study
+
+
+def _sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
+    if name == "tpe":
+        return optuna.samplers.TPESampler(
+            multivariate=True, group=True, constant_liar=True, n_startup_trials=_AT_LEAST, seed=seed
+        )
+    if name == "gp":
+        return optuna.samplers.GPSampler(seed=seed, n_startup_trials=_AT_LEAST)
+    if name == "nsga2":
+        return optuna.samplers.NSGAIISampler(seed=seed, population_size=2 * _AT_LEAST)
+    return optuna.samplers.RandomSampler(seed=seed)
+
+
+def _pruner(name: str, train: TrainConfig | None) -> optuna.pruners.BasePruner:
+    if name == "wilcoxon":
+        return optuna.pruners.WilcoxonPruner(p_threshold=P_VALUE)
+    if name == "hyperband" and train is not None:
+        first = max(1, train.episodes // train.validations)
+        return optuna.pruners.HyperbandPruner(min_resource=first, max_resource=train.episodes)
+    return optuna.pruners.NopPruner()
+
+
+def agree(study: optuna.Study, terms: dict[str, str]) -> None:
+    """Note what all trials of a study share, or check that it is what was noted.
+
+    Raises:
+        ConfigError: it is not; every difference is told.
+    """
+    noted = study.user_attrs.get("terms")
+    if noted is None:
+        study.set_user_attr("terms", terms)
+    elif differences := [key for key, value in terms.items() if noted.get(key) != value]:
+        raise ConfigError(
+            [
+                f"--study: {study.study_name!r} was begun with {key} {noted.get(key)!r}, now {terms[key]!r}; "
+                "give it a new name, or go on as it was begun"
+                for key in differences
+            ]
+        )
+
+
+def top_up(study: optuna.Study, trials: int, first: Iterable[Parameters] = ()) -> int:
+    """Let a study have `trials` trials, those that were tried again counted once; returns how many it lacks.
+
+    Args:
+        study: whose lock the caller holds.
+        trials: how many.
+        first: parameters of the trials that a new study begins with, those of nobody's tuning.
+    """
+    there = [trial for trial in study.get_trials(deepcopy=False) if _RETRIED not in trial.system_attrs]
+    missing = max(0, trials - len(there))
+    chosen = [*first][:missing] if not there else []
+    for parameters in chosen:
+        study.enqueue_trial(parameters, user_attrs={DEFAULT: True})
+    for _ in range(missing - len(chosen)):
+        study.enqueue_trial({})
+    return missing
+
+
+def settle(study: optuna.Study) -> list[str]:
+    """End trials whose worker is gone, and let those that were not finished wait again; returns what to tell.
+
+    The caller holds the study's lock, so a running trial without an owner has none.
+    """
+    told = []
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        owner = trial.user_attrs.get(OWNER)
+        if owner is None or is_gone(owner):
+            study.tell(trial.number, state=TrialState.FAIL)
+    with _quiet():
+        if is_server(_url(study)):
+            optuna.storages.fail_stale_trials(study)
+    trials = study.get_trials(deepcopy=False)
+    retried = {number for trial in trials for number in trial.system_attrs.get(_RETRIED, ())}
+    for trial in trials:
+        if trial.state is TrialState.FAIL and trial.number not in retried and is_unfinished(trial):
+            history = [*trial.system_attrs.get(_RETRIED, ()), trial.number]
+            why = trial.user_attrs.get(REASON, "its worker died")
+            if len(history) > TRIES:
+                told.append(f"trial {trial.number}: {why}; given up after {TRIES} more tries")
+                continue
+            study.add_trial(_again(trial, history))
+            told.append(f"trial {trial.number}: {why}; it will be gone on with")
+    return told
+
+
+def _again(trial: FrozenTrial, history: list[int]) -> FrozenTrial:
+    kept = {key: value for key, value in trial.user_attrs.items() if key not in (OWNER, REASON)}
+    return optuna.create_trial(
+        state=TrialState.WAITING,
+        params=trial.params,
+        distributions=trial.distributions,
+        user_attrs={**kept, FIRST: history[0]},
+        system_attrs={**trial.system_attrs, "failed_trial": history[0], _RETRIED: history},
+        intermediate_values=trial.intermediate_values,
+    )
+
+
+def is_unfinished(trial: FrozenTrial) -> bool:
+    """Whether a failed trial failed only because its process ended."""
+    return trial.user_attrs.get(REASON, INTERRUPTED) == INTERRUPTED
+
+
+def retry_of(trial: FrozenTrial | optuna.Trial) -> int | None:
+    """The number of the trial that this one goes on with."""
+    history = trial.system_attrs.get(_RETRIED)
+    return history[-1] if history else None
+
+
+def finished(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials that came to an end of their own: complete, pruned, or failed for a reason."""
+    return [
+        trial
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state.is_finished() and not (trial.state is TrialState.FAIL and is_unfinished(trial))
+    ]
+
+
+def waiting(study: optuna.Study) -> int:
+    """How many trials wait to be run."""
+    return len(study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+
+
+def running(study: optuna.Study) -> int:
+    """How many trials are being run, here or elsewhere."""
+    return len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+
+
+def best_trials(study: optuna.Study, count: int) -> list[FrozenTrial]:
+    """The complete trials of highest accuracy, of the Pareto front where there are two objectives."""
+    if len(study.directions) > 1:
+        complete = study.best_trials
+    else:
+        complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return sorted(complete, key=lambda trial: (-trial.values[0], trial.number))[:count]
+
+
+def _url(study: optuna.Study) -> str:
+    storage = study._storage
+    storage = getattr(storage, "_backend", storage)  # behind Optuna's cache
+    return str(getattr(storage, "url", ""))
+
+
+class _quiet(warnings.catch_warnings):  # noqa: N801  (a context manager)
+    """Hides that parts of Optuna are called experimental."""
+
+    def __enter__(self) -> None:  # type: ignore[override]
+        super().__enter__()
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

@@ -1,0 +1,217 @@
+"""One trial: a student distilled with the trial's settings, judged on the val classes."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import torch
+
+from litemkd.config import Config, TrainConfig, digest_of
+from litemkd.errors import LitemkdError
+from litemkd.evaluation import Evaluation
+from litemkd.seeding import numpy_generator
+from litemkd.stages.common import run_of
+from litemkd.stages.cost import student_cost
+from litemkd.stages.prepare import Prepared
+from litemkd.stages.student import student_tags, train_student
+from litemkd.stages.teacher import ReadyTeacher, registered_teacher
+from litemkd.tracking import Run, find_address
+from litemkd.training import validation_episodes
+from tuning.owners import this_process
+from tuning.study import FIRST, INTERRUPTED, OWNER, best_trials, retry_of
+from tuning.tables import REASON
+
+READ = 240  # val episodes of a trial that the Wilcoxon test reads, spread over its validations
+EPISODES, OF, RUN = "episodes", "of", "run"  # what a trial notes: episodes trained, out of how many, MLflow's run
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a trial is to be.
+
+    Attributes:
+        config: of the trial.
+        settings: what differs from the configuration that was given, by key.
+        title: in words.
+    """
+
+    config: Config
+    settings: Mapping[str, Any]
+    title: str
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What all trials share, made once."""
+
+    data: Prepared
+    teacher: ReadyTeacher
+    device: torch.device
+
+
+def shared_teacher(config: Config, data: Prepared, device: torch.device, address: str) -> ReadyTeacher:
+    """The registered teacher at `address` as all trials and finals use it."""
+    version = find_address(address)
+    fingerprint = digest_of("teacher", f"{version.name} {version.version}")
+    return registered_teacher(config, data, device, version, fingerprint)
+
+
+class Objective:
+    """What Optuna calls with a trial.
+
+    Args:
+        inputs: what all trials share.
+        recipe: of a trial; suggests its values.
+        objectives: names of what is returned, `accuracy` (val, per cent) or `gmacs` (of an episode).
+        pruner: wilcoxon, hyperband or none: what validations report to the study.
+        turn: the lock under which the trial was taken from the queue; left once the trial has an owner.
+        parent: MLflow's run of the study, and the study's name for tags.
+        folder: where trials keep checkpoints, one folder each.
+        keep: so many of the best trials keep theirs.
+    """
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        recipe: Callable[[optuna.Trial], Recipe],
+        *,
+        objectives: tuple[str, ...],
+        pruner: str,
+        turn: Callable[[], None],
+        parent: Run,
+        folder: Path,
+        keep: int,
+    ) -> None:
+        self.inputs, self.recipe = inputs, recipe
+        self.objectives, self.pruner, self.turn = objectives, pruner, turn
+        self.parent, self.folder, self.keep = parent, folder, keep
+
+    def __call__(self, trial: optuna.Trial) -> float | tuple[float, ...]:
+        """The trial's objectives. What goes wrong is noted on the trial and raised."""
+        try:
+            trial.set_user_attr(OWNER, this_process())
+        finally:
+            self.turn()
+        first = trial.user_attrs.get(FIRST, trial.number)
+        try:
+            values = self._run(trial, first)
+        except KeyboardInterrupt:
+            trial.set_user_attr(REASON, INTERRUPTED)
+            raise
+        except optuna.TrialPruned as pruned:
+            trial.set_user_attr(REASON, str(pruned))
+            self._drop(first)
+            raise
+        except Exception as error:
+            words = str(error) if isinstance(error, LitemkdError) else f"{type(error).__name__}: {error}"
+            trial.set_user_attr(REASON, " ".join(words.split())[:500])
+            self._drop(first)
+            raise
+        return values[0] if len(values) == 1 else tuple(values)
+
+    def checkpoints(self, first: int) -> Path:
+        """Where the trial that began under the number `first` keeps its checkpoints."""
+        return self.folder / f"trial-{first}"
+
+    def _run(self, trial: optuna.Trial, first: int) -> list[float]:
+        recipe = self.recipe(trial)
+        config = recipe.config.model_copy(update={"output": self.checkpoints(first)})
+        data, teacher, device = self.inputs.data, self.inputs.teacher, self.inputs.device
+        study = trial.study.study_name
+        tags = student_tags(config, data, teacher) | {"litemkd.study": study}
+        tags |= {"litemkd.trial": str(trial.number)}
+        tags |= {f"litemkd.setting.{key}": str(value) for key, value in recipe.settings.items()}
+        if (retried := retry_of(trial)) is not None:
+            tags["litemkd.retry_of"] = str(retried)
+        name = f"trial {trial.number}: {recipe.title}"
+        with run_of(
+            config,
+            data,
+            "trial",
+            name,
+            device,
+            tags,
+            parent_run_id=self.parent.run_id,
+            system_metrics=False,
+            stopped_by=(optuna.TrialPruned,),
+        ) as run:
+            trial.set_user_attr(RUN, run.run_id)
+            trial.set_user_attr(OF, config.student.train.episodes)
+            try:
+                watch = Watch(trial, config.student.train, config.evaluation.val_episodes, self.pruner)
+                _, progress, _ = train_student(
+                    config, data, device, run, teacher=teacher, resume=True, watch=watch
+                )
+                cost = student_cost(config, latency=False)
+                run.log_metrics(cost, 0)
+            except BaseException as error:
+                run.set_tags({"litemkd.state": "PRUNED" if isinstance(error, optuna.TrialPruned) else "FAIL"})
+                raise
+            trial.set_user_attr(EPISODES, progress.episodes)
+            run.set_tags({"litemkd.state": "COMPLETE"})
+        found = {"accuracy": progress.best_accuracy, "gmacs": cost["cost/gmacs_per_episode"]}
+        self._make_room(trial, first, found["accuracy"])
+        return [found[objective] for objective in self.objectives]
+
+    def _drop(self, first: int) -> None:
+        shutil.rmtree(self.checkpoints(first), ignore_errors=True)
+
+    def _make_room(self, trial: optuna.Trial, first: int, accuracy: float) -> None:
+        """Remove the checkpoints of all complete trials but the best few, this one among them."""
+        others = best_trials(trial.study, 10**9)
+        ranked = [(-other.values[0], other.user_attrs.get(FIRST, other.number)) for other in others]
+        for _, number in sorted([*ranked, (-accuracy, first)])[self.keep :]:
+            self._drop(number)
+
+
+class Watch:
+    """Reports a trial's validations to its study, and stops the trial if the study says so.
+
+    For Wilcoxon's test all trials read the same val episodes in one shuffled order: the first part of them at the
+    first validation, the next at the second, and so on, each reported with its number as the step. So trials are
+    compared in pairs, on the same episodes after the same training.
+    """
+
+    def __init__(self, trial: optuna.Trial, train: TrainConfig, val_episodes: int, pruner: str) -> None:
+        self.trial, self.pruner, self.val_episodes = trial, pruner, val_episodes
+        self.ends = sorted(validation_episodes(train))
+        order = numpy_generator(0, "search").permutation(val_episodes)[:READ]
+        self.parts = dict(zip(self.ends, np.array_split(order, len(self.ends)), strict=True))
+
+    def __call__(self, evaluation: Evaluation, episodes: int) -> None:
+        """After a validation at so many training episodes.
+
+        Raises:
+            TrialPruned: the trial is not worth going on with.
+        """
+        trial = self.trial
+        trial.set_user_attr(EPISODES, episodes)
+        if len(trial.study.directions) > 1:
+            return
+        with warnings.catch_warnings():  # a trial that is gone on with may report a step again
+            warnings.simplefilter("ignore", UserWarning)
+            if self.pruner == "wilcoxon":
+                for number in self.parts[episodes].tolist():
+                    trial.report(float(evaluation.accuracies[number]), number)
+            else:
+                trial.report(evaluation.accuracy.mean, episodes)
+            if episodes == self.ends[-1] or not trial.should_prune():
+                return
+            if self.pruner == "wilcoxon":
+                trial.report(self._estimate(), self.val_episodes)  # the last step's value stands for the trial
+        raise optuna.TrialPruned(f"pruned by {self.pruner} after {episodes} of {self.ends[-1]} episodes")
+
+    def _estimate(self) -> float:
+        """What the trial would have reached, were it as far behind the best one as it is now, per cent."""
+        best = self.trial.study.best_trial
+        mine = self.trial.storage.get_trial(self.trial._trial_id).intermediate_values
+        shared = [step for step in mine if step in best.intermediate_values]
+        return best.values[0] - float(np.mean([best.intermediate_values[step] - mine[step] for step in shared]))

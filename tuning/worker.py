@@ -1,0 +1,99 @@
+"""A worker: a process that takes trials from a study's queue until none waits."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from multiprocessing import parent_process
+from types import FrameType
+
+import optuna
+import torch
+
+from litemkd.stages.build import build_device
+from litemkd.stages.prepare import prepare
+from litemkd.tracking import attach
+from tuning.job import Final, Job, Searched
+from tuning.storage import exclusive
+from tuning.study import best_trials, waiting
+from tuning.trial import Inputs, Objective, shared_teacher
+
+QUEUE = "queue"  # the lock under which trials are taken and settled
+
+
+def work(job: Job, place: int, deadline: float | None) -> None:
+    """Run trials. The main function of a process; its output goes to a log file.
+
+    Args:
+        job: the study and how it is worked on.
+        place: this worker's number, from 0.
+        deadline: time.time() after which no trial is begun.
+    """
+    folder = job.folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"worker-{place}.log").open("a", buffering=1) as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, _interrupt_once)
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        with contextlib.suppress(KeyboardInterrupt):
+            _work(job, place, deadline)
+
+
+def _work(job: Job, place: int, deadline: float | None) -> None:
+    if torch.cuda.device_count() > 1:
+        torch.cuda.set_device(place % torch.cuda.device_count())
+    config = job.config()
+    device = build_device(config)
+    data = prepare(config)
+    inputs = Inputs(data, shared_teacher(config, data, device, job.teacher), device)
+    study = job.open(seed=config.seed + 1000 * place + os.getpid())
+    parent = attach(job.run_id, config.data.dataset)
+    turn = contextlib.ExitStack()
+    objective = Objective(
+        inputs,
+        Searched(job) if job.finalists is None else Final(job, job.finalists),
+        objectives=job.objectives,
+        pruner=job.pruner,
+        turn=turn.close,
+        parent=parent,
+        folder=job.folder(),
+        keep=job.keep,
+    )
+
+    def log_best(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        if job.finalists is None and (best := best_trials(study, 1)):
+            parent.log_metrics({"search/best_accuracy": best[0].values[0]}, trial.number)
+            parent.flush()
+
+    try:
+        while deadline is None or time.time() < deadline:
+            with turn:  # left by the objective, as soon as the trial has an owner
+                turn.enter_context(exclusive(job.storage, QUEUE))
+                if not waiting(study):
+                    break
+                study.optimize(objective, n_trials=1, catch=(Exception,), callbacks=[log_best])
+    finally:
+        parent.close(None)
+
+
+def _interrupt_once(signum: int, frame: FrameType | None) -> None:
+    """The first signal interrupts the trial; what follows must not interrupt its orderly end."""
+    for again in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(again, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _end_with_parent() -> None:
+    """Stop when the process that started this one is gone, as if it had been interrupted."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
