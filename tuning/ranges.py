@@ -128,7 +128,7 @@ def read_range(given: Any) -> tuple[Range | None, list[str]]:
         return None, [f"{as_yaml(given)} given; {FORMS} would do"]
     kinds = [kind for kind in FIELDS if kind in given]
     if len(kinds) != 1:
-        listed = " and ".join(kinds) or f"{', '.join(map(str, given)) or 'nothing'}"
+        listed = " and ".join(kinds) or ", ".join(str(key) for key in given if key != "when") or "nothing"
         near = [] if kinds else [hit for key in given for hit in difflib.get_close_matches(str(key), FIELDS, 1)]
         hint = f"did you mean `{near[0]}`?" if near else f"one of {FORMS} would do"
         return None, [f"{listed} given; {hint}"]

@@ -136,16 +136,17 @@ class Space:
     def _refused(
         self, parameter: Parameter, value: Any, file: Path | None, overrides: Sequence[str]
     ) -> str | None:
-        rng, refused = random.Random(0), None
+        """What was wrong in the trial with the fewest mistakes, None when one had none."""
+        rng, mistakes = random.Random(0), []
         for _ in range(TRIES):
             values = self._drawn(rng, {parameter.key: value})
             try:
                 load_config(file, [*overrides, *self.overrides(values)])
             except ConfigError as error:
-                refused = "; ".join(error.problems)
+                mistakes.append(error.problems)
             else:
                 return None
-        return refused
+        return "; ".join(min(mistakes, key=len))
 
     def _drawn(self, rng: random.Random, fixed: dict[str, Any]) -> dict[str, Any]:
         """Random values with some of them fixed, and with the conditions of these fulfilled."""

@@ -34,9 +34,7 @@ def read_mapping(path: Path, problems: list[str]) -> dict[Any, Any]:
         problems += [f"{path}: {told}" for told in _repeated(node, set())]
         values = None if node is None else loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = "" if mark is None else f"line {mark.line + 1}: "
-        raise ConfigError([f"{path}: {line}not readable as YAML: {error.problem or error.context}"]) from None
+        raise ConfigError([f"{path}: {_told(error)}"]) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError([f"{path}: not readable as YAML: {' '.join(str(error).split())}"]) from None
     if not isinstance(values, dict):
@@ -47,8 +45,21 @@ def read_mapping(path: Path, problems: list[str]) -> dict[Any, Any]:
 
 def as_yaml(value: Any) -> str:
     """A plain value in one line, which YAML reads as the same value."""
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**9)
-    return text.removesuffix("\n").removesuffix("\n...")
+    for style in (None, '"'):  # the second one escapes line ends
+        text = yaml.safe_dump(
+            value, default_flow_style=True, default_style=style, allow_unicode=style is None, width=10**9
+        )
+        text = text.removesuffix("\n").removesuffix("\n...")
+        if "\n" not in text:
+            break
+    return text
+
+
+def _told(error: yaml.MarkedYAMLError) -> str:
+    marks = [None if mark is None else mark.line + 1 for mark in (error.problem_mark, error.context_mark)]
+    line = "" if marks[0] is None else f"line {marks[0]}: "
+    begun = f", {error.context} that begins in line {marks[1]}" if error.context and marks[1] else ""
+    return f"{line}not readable as YAML: {error.problem or error.context}{begun}"
 
 
 def _repeated(node: yaml.Node | None, seen: set[int]) -> Iterator[str]:
