@@ -108,9 +108,8 @@ class Crew:
     def _refuse_hopeless(self) -> None:
         ended = finished(self.study)
         if len(ended) >= HOPELESS and all(trial.state is TrialState.FAIL for trial in ended):
-            raise LitemkdError(
-                f"all of the first {len(ended)} trials failed, the last one with: {ended[-1].user_attrs[REASON]}"
-            )
+            last = ended[-1].user_attrs[REASON]
+            raise LitemkdError(f"all of the first {len(ended)} trials failed, the last one with: {last}")
 
     @contextlib.contextmanager
     def _stopped(self) -> Iterator[None]:
@@ -131,14 +130,24 @@ class Crew:
                 settle(self.study)
 
     def _line(self, trial: optuna.trial.FrozenTrial) -> str:
+        title = self._title(trial)
         if trial.state is TrialState.FAIL:
-            return f"trial {trial.number}: failed: {trial.user_attrs[REASON]}"
+            return f"{title}: failed: {trial.user_attrs[REASON]}"
         if trial.state is TrialState.PRUNED:
-            return f"trial {trial.number}: {trial.user_attrs[REASON]}"
+            return f"{title}: {trial.user_attrs[REASON]}"
+        words = {"accuracy": "val {:.2f} %", "gmacs": "{:.2f} GMACs"}
+        values = zip(self.job.objectives, trial.values, strict=True)
+        found = ", ".join(words[name].format(value) for name, value in values)
+        if self.job.finalists is not None:
+            return f"{title}: {found}"
         best = best_trials(self.study, 1)[0]
-        names = {"accuracy": "val {:.2f} %", "gmacs": "{:.2f} GMACs"}
-        found = ", ".join(names[name].format(value) for name, value in zip(self.job.objectives, trial.values, strict=True))
-        return f"trial {trial.number}: {found}; best {best.values[0]:.2f} %, trial {best.number}"
+        return f"{title}: {found}; best {best.values[0]:.2f} %, trial {best.number}"
+
+    def _title(self, trial: optuna.trial.FrozenTrial) -> str:
+        finalists = self.job.finalists
+        if finalists is None:
+            return f"trial {trial.number}"
+        return f"{finalists.titles[trial.params['setting']]} again, seed {trial.params['seed']}"
 
 
 @contextlib.contextmanager

@@ -7,8 +7,6 @@ val wins; only the winner and the given configuration are then read on the test 
 
 from __future__ import annotations
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,7 +54,7 @@ class Verdict:
     Attributes:
         trained: the finalists, the configuration as given first.
         winner: the one of the highest mean on val.
-        tests: of the winner and of the configuration as given, by shots: accuracies by episode, mean over seeds.
+        tests: of the winner and of the configuration as given, by shots: mean over seeds, by episode.
         version: of the registered winner.
         promotions: what moved in the registry.
     """
@@ -136,12 +134,16 @@ def conclude(job: Job, inputs: Inputs, trained: list[Trained]) -> Verdict:
             config = recipe.config(job.finalists.titles.index(one.title), seed)
             config = config.model_copy(update={"output": job.folder() / f"trial-{one.numbers[seed]}"})
             if label == "winner" and seed == best_seed:
-                registered = student_stage(config, inputs.data, inputs.device, teacher=inputs.teacher, resume=True)
+                registered = student_stage(
+                    config, inputs.data, inputs.device, teacher=inputs.teacher, resume=True
+                )
                 version, name = registered.version, registered.name
                 by_seed.append(registered.tests)
             else:
                 student = trained_student(config, inputs.data, inputs.device, inputs.teacher)
-                by_seed.append(test_student(config, inputs.data, student, inputs.device, f"{one.title}, seed {seed}"))
+                by_seed.append(
+                    test_student(config, inputs.data, student, inputs.device, f"{one.title}, seed {seed}")
+                )
         tests[label] = {
             shot: np.mean([each[shot].accuracies for each in by_seed], axis=0) for shot in by_seed[0]
         }

@@ -134,6 +134,7 @@ class Final:
 
 def in_words(values: dict[str, Any]) -> str:
     """Values in one line, keys by their last part."""
+
     def word(value: Any) -> str:
         return f"{value:.3g}" if isinstance(value, float) else str(value)
 

@@ -54,7 +54,9 @@ class _Command(click.Command):
 @click.option(
     "--heartbeat", type=click.IntRange(1), default=HEARTBEAT, hidden=True, help="Seconds, of a shared storage."
 )
-@click.option("--final-seeds", type=click.IntRange(1), default=2, show_default=True, help="Seeds of each finalist.")
+@click.option(
+    "--final-seeds", type=click.IntRange(1), default=2, show_default=True, help="Seeds of each finalist."
+)
 @click.option(
     "--finalists",
     type=click.IntRange(0),
@@ -62,7 +64,9 @@ class _Command(click.Command):
     show_default=True,
     help="Best trials that are trained again with fresh seeds, beside the untuned settings; 0: no end.",
 )
-@click.option("--keep", type=click.IntRange(1), default=3, show_default=True, help="Trials that keep checkpoints.")
+@click.option(
+    "--keep", type=click.IntRange(1), default=3, show_default=True, help="Trials that keep checkpoints."
+)
 @click.option(
     "--objective",
     type=click.Choice(OBJECTIVES),
@@ -75,8 +79,12 @@ class _Command(click.Command):
     type=click.Choice(PRUNERS),
     help="What stops poor trials: wilcoxon when not given, none with two objectives.",
 )
-@click.option("--sampler", type=click.Choice(SAMPLERS), default="tpe", show_default=True, help="What suggests values.")
-@click.option("--study", metavar="NAME", help="Of the study; made of data set, space and settings when not given.")
+@click.option(
+    "--sampler", type=click.Choice(SAMPLERS), default="tpe", show_default=True, help="What suggests values."
+)
+@click.option(
+    "--study", metavar="NAME", help="Of the study; made of data set, space and settings when not given."
+)
 @click.option(
     "--storage",
     metavar="FILE|URL",
@@ -84,10 +92,17 @@ class _Command(click.Command):
     help="Journal file (one machine) or postgresql+psycopg://… (many); optuna.journal beside the MLflow store.",
 )
 @click.option(
-    "--workers", type=click.IntRange(1), metavar="N", help="Processes here; one a GPU, or one a core (at most 4)."
+    "--workers",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Processes here; one a GPU, or one a core (at most 4).",
 )
-@click.option("--timeout", type=click.FloatRange(0), metavar="MINUTES", help="Begin no trial after so many minutes.")
-@click.option("--trials", type=click.IntRange(1), default=12, show_default=True, help="Trials of the study in all.")
+@click.option(
+    "--timeout", type=click.FloatRange(0), metavar="MINUTES", help="Begin no trial after so many minutes."
+)
+@click.option(
+    "--trials", type=click.IntRange(1), default=12, show_default=True, help="Trials of the study in all."
+)
 @click.option(
     "--space",
     "space_file",
@@ -113,16 +128,17 @@ def main(
     heartbeat: int,
     teacher: str,
 ) -> None:
-    """Search the settings of distillation: each trial distils a student and is judged on the val classes.
+    r"""Search the settings of distillation: each trial distils a student and is judged on the val classes.
 
-    The teacher and all other inputs are made once, before the first trial. At the end the best trials are trained
-    again with fresh seeds, the winner on val is tested beside the untuned settings and registered. The same command
-    again goes on where it was stopped, or shows what came out; a larger --trials continues a finished study.
+    The teacher and all other inputs are made once, before the first trial. At the end the best trials are
+    trained again with fresh seeds, the winner on val is tested beside the untuned settings and registered. The
+    same command again goes on where it was stopped, or shows what came out; a larger --trials continues a
+    finished study.
 
     \b
     python tuning/search.py
     python tuning/search.py --space tuning/spaces/architecture.yaml --objective accuracy,gmacs --trials 40
-    python tuning/search.py --config experiments/ucf101/resnet18.yaml --storage postgresql+psycopg://… --workers 4
+    python tuning/search.py --config experiments/ucf101/resnet18.yaml --storage postgresql+psycopg://…
     """
     set_up_process()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -178,7 +194,9 @@ def _search(
         "litemkd.pruner": job.pruner,
     }
     with ExitStack() as stack:
-        with exclusive(job.storage, "inputs"):  # another process that comes now waits, and finds all of this made
+        with exclusive(
+            job.storage, "inputs"
+        ):  # another process that comes now waits, and finds all of this made
             agree(study, terms)
             data = prepare(config)
             run = stack.enter_context(
@@ -203,7 +221,9 @@ def _search(
                 click.echo(line)
             untuned = job.space().default(config)
             if missing := top_up(study, trials, [untuned] if untuned else []):
-                click.echo(f"study {job.study}: {missing} trials queued, storage {without_password(job.storage)}")
+                click.echo(
+                    f"study {job.study}: {missing} trials queued, storage {without_password(job.storage)}"
+                )
         try:
             Crew(job, deadline, click.echo, "search").work()
         finally:
@@ -211,8 +231,15 @@ def _search(
             record_study(run, study, job.objectives)
         _tell(study)
         if finalists and best_trials(study, 1):
-            _finish(job, config, run, study, Inputs(data, shared_teacher(config, data, device, job.teacher), device),
-                    finalists, seeds)
+            _finish(
+                job,
+                config,
+                run,
+                study,
+                Inputs(data, shared_teacher(config, data, device, job.teacher), device),
+                finalists,
+                seeds,
+            )
     click.echo(f"study: {job.study}, {len(finished(study))} trials, in {without_password(job.storage)}")
     click.echo(f"browse the runs:  {ui_command()}")
 
@@ -270,7 +297,9 @@ def _tell(study: optuna.Study) -> None:
     trials = finished(study)
     states = [trial.state.name.lower() for trial in trials]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    click.echo(f"{len(trials)} trials: {counts}; pruning saved {100 * saved(trials):.0f} % of the training episodes")
+    click.echo(
+        f"{len(trials)} trials: {counts}; pruning saved {100 * saved(trials):.0f} % of the training episodes"
+    )
     for best in best_trials(study, 1):
         click.echo(f"best on val: trial {best.number}, {best.values[0]:.2f} %: {in_words(best.params)}")
 

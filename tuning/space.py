@@ -137,7 +137,8 @@ class Space:
         self, parameter: Parameter, value: Any, file: Path | None, overrides: Sequence[str]
     ) -> str | None:
         """What was wrong in the trial with the fewest mistakes, None when one had none."""
-        rng, mistakes = random.Random(0), []
+        rng = random.Random(0)
+        mistakes: list[list[str]] = []
         for _ in range(TRIES):
             values = self._drawn(rng, {parameter.key: value})
             try:

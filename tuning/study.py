@@ -1,15 +1,15 @@
 """The study and its queue of trials.
 
 A study of N trials starts as N waiting trials; workers take them one by one, so exactly N are run however many
-workers there are. A trial whose worker died, or was interrupted, ends as FAIL and waits again under a new number,
-with the parameters it had and the checkpoint it left. What is done to the queue is done under a lock.
+workers there are. A trial whose worker died, or was interrupted, ends as FAIL and waits again under a new
+number, with the parameters it had and the checkpoint it left. What is done to the queue is done under a lock.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -22,7 +22,7 @@ from tuning.tables import DEFAULT, REASON
 
 SAMPLERS = ("tpe", "gp", "random", "nsga2")
 PRUNERS = ("wilcoxon", "hyperband", "none")
-OWNER, FIRST = "owner", "first"  # what a trial notes of itself
+OWNER, FIRST, RETRY_OF = "owner", "first", "retry_of"  # what a trial notes of itself
 INTERRUPTED = "interrupted"
 TRIES = 3  # times a trial is tried again after its worker died
 _RETRIED = "retry_history"  # as Optuna's own callback calls it
@@ -49,7 +49,8 @@ def open_study(
         storage: see `tuning.storage`.
         name: of the study.
         objectives: names; `accuracy` is maximised, any other is a cost.
-        sampler, pruner: a name of `SAMPLERS`, of `PRUNERS`.
+        sampler: one of `SAMPLERS`.
+        pruner: one of `PRUNERS`.
         train: the training, which Hyperband cuts into rungs.
         seed: of the sampler.
         heartbeat: seconds, see `open_storage`.
@@ -58,7 +59,9 @@ def open_study(
         ConfigError: the study has other objectives.
         TrackingError: the storage cannot be opened.
     """
-    directions = ["maximize" if objective == "accuracy" else "minimize" for objective in objectives]
+    directions: list[Literal["minimize", "maximize"]] = [
+        "maximize" if objective == "accuracy" else "minimize" for objective in objectives
+    ]
     with _quiet():
         study = optuna.create_study(
             storage=open_storage(storage, heartbeat),
@@ -166,7 +169,7 @@ def _again(trial: FrozenTrial, history: list[int]) -> FrozenTrial:
         state=TrialState.WAITING,
         params=trial.params,
         distributions=trial.distributions,
-        user_attrs={**kept, FIRST: history[0]},
+        user_attrs={**kept, FIRST: history[0], RETRY_OF: trial.number},
         system_attrs={**trial.system_attrs, "failed_trial": history[0], _RETRIED: history},
         intermediate_values=trial.intermediate_values,
     )
@@ -175,12 +178,6 @@ def _again(trial: FrozenTrial, history: list[int]) -> FrozenTrial:
 def is_unfinished(trial: FrozenTrial) -> bool:
     """Whether a failed trial failed only because its process ended."""
     return trial.user_attrs.get(REASON, INTERRUPTED) == INTERRUPTED
-
-
-def retry_of(trial: FrozenTrial | optuna.Trial) -> int | None:
-    """The number of the trial that this one goes on with."""
-    history = trial.system_attrs.get(_RETRIED)
-    return history[-1] if history else None
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
@@ -220,6 +217,6 @@ def _url(study: optuna.Study) -> str:
 class _quiet(warnings.catch_warnings):  # noqa: N801  (a context manager)
     """Hides that parts of Optuna are called experimental."""
 
-    def __enter__(self) -> None:  # type: ignore[override]
+    def __enter__(self) -> None:
         super().__enter__()
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +25,15 @@ from litemkd.stages.teacher import ReadyTeacher, registered_teacher
 from litemkd.tracking import Run, find_address
 from litemkd.training import validation_episodes
 from tuning.owners import this_process
-from tuning.study import FIRST, INTERRUPTED, OWNER, best_trials, retry_of
+from tuning.study import FIRST, INTERRUPTED, OWNER, RETRY_OF, best_trials
 from tuning.tables import REASON
 
 READ = 240  # val episodes of a trial that the Wilcoxon test reads, spread over its validations
-EPISODES, OF, RUN = "episodes", "of", "run"  # what a trial notes: episodes trained, out of how many, MLflow's run
+EPISODES, OF, RUN = (
+    "episodes",
+    "of",
+    "run",
+)  # what a trial notes: episodes trained, out of how many, MLflow's run
 
 
 @dataclass(frozen=True)
@@ -129,8 +132,8 @@ class Objective:
         tags = student_tags(config, data, teacher) | {"litemkd.study": study}
         tags |= {"litemkd.trial": str(trial.number)}
         tags |= {f"litemkd.setting.{key}": str(value) for key, value in recipe.settings.items()}
-        if (retried := retry_of(trial)) is not None:
-            tags["litemkd.retry_of"] = str(retried)
+        if RETRY_OF in trial.user_attrs:
+            tags["litemkd.retry_of"] = str(trial.user_attrs[RETRY_OF])
         name = f"trial {trial.number}: {recipe.title}"
         with run_of(
             config,
@@ -148,7 +151,7 @@ class Objective:
             try:
                 watch = Watch(trial, config.student.train, config.evaluation.val_episodes, self.pruner)
                 _, progress, _ = train_student(
-                    config, data, device, run, teacher=teacher, resume=True, watch=watch
+                    config, data, device, run, teacher=teacher, resume=True, watch=watch, picture=False
                 )
                 cost = student_cost(config, latency=False)
                 run.log_metrics(cost, 0)
@@ -175,9 +178,9 @@ class Objective:
 class Watch:
     """Reports a trial's validations to its study, and stops the trial if the study says so.
 
-    For Wilcoxon's test all trials read the same val episodes in one shuffled order: the first part of them at the
-    first validation, the next at the second, and so on, each reported with its number as the step. So trials are
-    compared in pairs, on the same episodes after the same training.
+    For Wilcoxon's test all trials read the same val episodes in one shuffled order: the first part of them at
+    the first validation, the next at the second, and so on, each reported with its number as the step. So
+    trials are compared in pairs, on the same episodes after the same training.
     """
 
     def __init__(self, trial: optuna.Trial, train: TrainConfig, val_episodes: int, pruner: str) -> None:

@@ -28,8 +28,10 @@ def learning_curves(
         if points:
             steps, values = np.asarray(points, dtype=float).T
             losses.plot(steps, _smooth(values), label=name.removeprefix("train/"), linewidth=1.2)
-    losses.set(xlabel="training episodes seen", ylabel="loss (smoothed)", yscale="log")
-    losses.legend(fontsize=8)
+    losses.set(xlabel="training episodes seen", ylabel="loss (smoothed)")
+    if losses.lines:  # none where a finished training was only loaded
+        losses.set(yscale="log")
+        losses.legend(fontsize=8)
     points = records.get("train/accuracy", ())
     if points:
         steps, values = np.asarray(points, dtype=float).T

@@ -32,13 +32,15 @@ class Recorder:
         for name, value in metrics.items():
             self.points.setdefault(name, []).append((step, value))
 
-    def finish(self, progress: Progress, title: str) -> None:
-        """Log the learning curves, a table of the validations, and the accuracy that the run stands for.
+    def finish(self, progress: Progress, title: str | None) -> None:
+        """Log the learning curves (if they have a title), the validations, and the accuracy the run stands for.
 
         MLflow shows the last value of a metric as the run's. The model that is kept is the best one on val, so
         where that is an earlier one its accuracy becomes the last point, after the curves are drawn.
         """
-        self.run.log_figure(learning_curves(progress.history, self.points, title), "learning_curves.png")
+        if title is not None:
+            curves = learning_curves(progress.history, self.points, title)
+            self.run.log_figure(curves, "learning_curves.png")
         self.run.log_table([dict(record) for record in progress.history], "validations.json")
         accuracy, half = progress.best_accuracy, progress.best_ci95
         best = {"val/best_accuracy": accuracy, "val/best_accuracy_ci95": half}

@@ -28,7 +28,7 @@ def fit_on_clips(
     checkpoints: CheckpointFolder,
     resume: bool,
     label: str,
-    title: str,
+    title: str | None,
     advisor: Advisor | None = None,
     watch: Watch | None = None,
 ) -> Progress:
@@ -46,7 +46,7 @@ def fit_on_clips(
         checkpoints: where the state goes.
         resume: go on from there.
         label: of the progress bar.
-        title: of the learning curves.
+        title: of the learning curves; None draws none.
         advisor: the teacher, for the terms that need it.
         watch: see `fit`.
     """

@@ -143,6 +143,7 @@ def train_student(
     teacher: ReadyTeacher | None = None,
     resume: bool = False,
     watch: Watch | None = None,
+    picture: bool = True,
 ) -> tuple[Student, Progress, CheckpointFolder]:
     """Train a student and leave it with the weights that were best on val; test classes are not read.
 
@@ -154,6 +155,7 @@ def train_student(
         teacher: None: the student learns from labels alone.
         resume: go on from the checkpoints of an interrupted run.
         watch: told of every validation, see `litemkd.training.fit`.
+        picture: draw the learning curves, which takes half a second.
 
     Raises:
         LitemkdError: the loss is not finite.
@@ -173,7 +175,7 @@ def train_student(
         checkpoints=checkpoints,
         resume=resume,
         label=f"student, {'labels only' if teacher is None else 'distilled'}",
-        title=student_title(config, distilled=teacher is not None),
+        title=student_title(config, distilled=teacher is not None) if picture else None,
         advisor=None if teacher is None else Advisor(teacher.teacher, teacher.fused["train"], loss),
         watch=watch,
     )
@@ -181,7 +183,9 @@ def train_student(
     return student, progress, checkpoints
 
 
-def trained_student(config: Config, data: Prepared, device: torch.device, teacher: ReadyTeacher | None) -> Student:
+def trained_student(
+    config: Config, data: Prepared, device: torch.device, teacher: ReadyTeacher | None
+) -> Student:
     """A student that `train_student` has trained before, from its checkpoint.
 
     Raises:

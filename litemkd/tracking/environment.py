@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import os
 import platform
@@ -59,6 +60,7 @@ def packages() -> list[str]:
     return [f"{name}=={found[name]}" for name in sorted(found, key=str.lower)]
 
 
+@functools.cache  # reading all distributions takes half a second
 def describe() -> str:
     """The whole text."""
     python = f"python: {platform.python_implementation()} {platform.python_version()} at {sys.executable}"
