@@ -15,7 +15,17 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from optuna.trial import FrozenTrial, TrialState
 
 from tuning.axes import Scale, scales
-from tuning.tables import complete, front, importances, is_default, short_names, signs, study_tables, varying
+from tuning.tables import (
+    STATES,
+    complete,
+    front,
+    importances,
+    is_default,
+    short_names,
+    signs,
+    study_tables,
+    varying,
+)
 
 __all__ = ["study_pictures", "study_tables"]
 
@@ -188,10 +198,10 @@ def _parallel(done: Sequence[FrozenTrial], names: Sequence[str], sign: int) -> F
     shades = ScalarMappable(Normalize(min(values), max(values)), "viridis" if sign < 0 else "viridis_r")
     for trial in sorted(done, key=lambda trial: -sign * trial.values[0]):
         heights = [scale.height(given(trial)) for _, scale, given in columns]
-        line = {"color": STAR, "linestyle": "--", "label": "default settings"} if is_default(trial) else {}
-        axes.plot(
-            range(len(columns)), heights, **{"color": shades.to_rgba(trial.values[0]), "alpha": 0.8} | line
-        )
+        line: dict[str, Any] = {"color": shades.to_rgba(trial.values[0]), "alpha": 0.8}
+        if is_default(trial):
+            line = {"color": STAR, "linestyle": "--", "label": "default settings"}
+        axes.plot(range(len(columns)), heights, **line)
     for place, (_, scale, _) in enumerate(columns):
         axes.axvline(place, color="0.3", linewidth=0.8)
         for height, label in scale.labels():
@@ -257,16 +267,13 @@ def _curves(study: optuna.Study, name: str, steps: str) -> Figure:
             kind, line = f"best (trial {trial.number}{more})", {"color": BEST, "linewidth": 2.2, "zorder": 4}
         elif is_default(trial):
             kind, line = "default settings", {"color": STAR, "linestyle": "--", "zorder": 5}
-        elif trial.state == TrialState.PRUNED:
-            kind, line = "pruned", {"color": PRUNED, "alpha": 0.7}
-        elif trial.state == TrialState.FAIL:
-            kind, line = "failed", {"color": FAILED, "alpha": 0.7}
         else:
-            kind, line = "complete", {"color": PLAIN, "alpha": 0.4}
+            color = {TrialState.PRUNED: PRUNED, TrialState.FAIL: FAILED}.get(trial.state, PLAIN)
+            kind, line = STATES[trial.state], {"color": color, "alpha": 0.4 if color == PLAIN else 0.7}
         if kind not in seen:
             line["label"] = kind
         seen.add(kind)
-        line = {"linewidth": 1.2, "marker": "o", "markersize": 2.5} | line
+        line = {"linewidth": 1.2, "marker": "o", "markersize": 2.5, **line}
         axes.plot(*zip(*points, strict=True), **line)
         if kind in ("pruned", "failed"):
             _dots(axes, points[-1:], color=line["color"], marker="x")

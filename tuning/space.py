@@ -138,16 +138,16 @@ class Space:
     ) -> str | None:
         """What was wrong in the trial with the fewest mistakes, None when one had none."""
         rng = random.Random(0)
-        mistakes: list[list[str]] = []
+        mistakes = []
         for _ in range(TRIES):
             values = self._drawn(rng, {parameter.key: value})
             try:
                 load_config(file, [*overrides, *self.overrides(values)])
             except ConfigError as error:
-                mistakes.append(error.problems)
+                mistakes.append((len(error.problems), "; ".join(error.problems)))
             else:
                 return None
-        return "; ".join(min(mistakes, key=len))
+        return min(mistakes)[1]
 
     def _drawn(self, rng: random.Random, fixed: dict[str, Any]) -> dict[str, Any]:
         """Random values with some of them fixed, and with the conditions of these fulfilled."""

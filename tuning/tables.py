@@ -106,9 +106,9 @@ def importances(study: optuna.Study, names: Sequence[str]) -> list[dict[str, Any
             return sign * trial.values[place]
 
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", "PedAnovaImportanceEvaluator computes the importances", UserWarning
-            )
+            warnings.simplefilter(
+                "ignore", UserWarning
+            )  # that lower is better, and that few trials tell little
             shares.append(
                 get_param_importances(
                     study, evaluator=PedAnovaImportanceEvaluator(target_quantile=GOOD), target=target
