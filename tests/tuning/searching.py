@@ -1,0 +1,148 @@
+"""`python tuning/search.py` as a process of its own, and what its study and its runs say afterwards."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from mlflow.entities import Run
+from optuna.trial import FrozenTrial, TrialState
+
+from tests.job import ROOT, SMOKE, Home
+from tuning.storage import open_storage
+from tuning.study import is_unfinished
+
+STATUS = {
+    TrialState.COMPLETE: {"FINISHED"},
+    TrialState.PRUNED: {"KILLED"},
+    TrialState.FAIL: {"FAILED", "KILLED"},
+}
+
+
+@dataclass
+class Place:
+    """A folder with data, a store and a registered teacher, in which searches run."""
+
+    home: Home
+    storage: str
+    before: tuple[str, ...] = ()  # words before the command, to start it as another machine would
+
+    @classmethod
+    def copy(cls, home: Home, folder: Path) -> Place:
+        """A copy of where the main job ran, so that what is made here is of the search alone."""
+        for name in ("data", "mlflow.db"):
+            source = home.folder / name
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
+        return cls(Home(folder), str(folder / "optuna.journal"))
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Start a search in a process group of its own; its output goes to search.out."""
+        common = [
+            "--config",
+            str(SMOKE),
+            "--set",
+            "data.workers=1",
+            "--device",
+            "cpu",
+            "--storage",
+            self.storage,
+        ]
+        script = [sys.executable, str(ROOT / "tuning" / "search.py"), "--study", "s"]
+        environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")},
+            "MLFLOW_TRACKING_URI": self.home.store,
+            "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",
+            "OMP_NUM_THREADS": "1",
+            "TQDM_MININTERVAL": "10",
+        }
+        with (self.home.folder / "search.out").open("a") as out:
+            return subprocess.Popen(
+                [*self.before, *script, *common, *words],
+                cwd=self.home.folder,
+                env=environment,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+
+    def search(self, *words: str, timeout: float = 240) -> tuple[int, str]:
+        """Run a search to its end; exit code and what it printed."""
+        (self.home.folder / "search.out").unlink(missing_ok=True)
+        process = self.start(*words)
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            kill(process)
+            raise AssertionError(f"no end after {timeout} s:\n{self.printed}") from None
+        return code, self.printed
+
+    @property
+    def printed(self) -> str:
+        return (self.home.folder / "search.out").read_text()
+
+    def study(self, name: str = "s") -> optuna.Study | None:
+        """The study, None as long as there is none."""
+        if "://" not in self.storage and not Path(self.storage).exists():
+            return None
+        try:
+            return optuna.load_study(study_name=name, storage=open_storage(self.storage))
+        except KeyError:
+            return None
+
+    def trials(self, name: str = "s") -> list[FrozenTrial]:
+        study = self.study(name)
+        return [] if study is None else study.get_trials(deepcopy=False)
+
+    def runs_of(self, study: str) -> dict[int, Run]:
+        """MLflow's runs of a study's trials by the trial's number."""
+        found = self.home.runs(f"tags.`litemkd.stage` = 'trial' and tags.`litemkd.study` = '{study}'")
+        numbers = [int(run.data.tags["litemkd.trial"]) for run in found]
+        assert len(set(numbers)) == len(numbers), f"two runs of one trial: {sorted(numbers)}"
+        return dict(zip(numbers, found, strict=True))
+
+    def parent(self) -> Run:
+        (run,) = self.home.runs("tags.`litemkd.stage` = 'search'")
+        return run
+
+    def check_truth(self, trials: int, name: str = "s") -> None:
+        """No trial lost, none twice, numbers unique, and MLflow says of each what the study says."""
+        there = self.trials(name)
+        assert [trial.number for trial in there] == list(range(len(there)))
+        assert all(trial.state.is_finished() for trial in there)
+        ended = [trial for trial in there if not (trial.state is TrialState.FAIL and is_unfinished(trial))]
+        assert len(ended) == trials
+        gone_on_with = [trial.user_attrs["retry_of"] for trial in there if "retry_of" in trial.user_attrs]
+        assert len(set(gone_on_with)) == len(gone_on_with), "a trial was gone on with twice"
+        unfinished = {
+            trial.number for trial in there if trial.state is TrialState.FAIL and is_unfinished(trial)
+        }
+        assert set(gone_on_with) == unfinished
+        runs = self.runs_of(name)
+        for trial in there:
+            if trial.number in runs:  # killed before it had a run, it has none
+                assert runs[trial.number].info.status in STATUS[trial.state], (trial.number, trial.state)
+            else:
+                assert trial.number in unfinished
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+    """Wait until something is so."""
+    end = time.time() + seconds
+    while not condition():
+        assert time.time() < end, f"not so after {seconds} s"
+        time.sleep(0.1)
+
+
+def kill(process: subprocess.Popen[str], signum: int = signal.SIGKILL) -> None:
+    """Send a signal to a search and all its workers, and wait for it."""
+    os.killpg(process.pid, signum)
+    process.wait(60)
