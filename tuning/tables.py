@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ STATES = {
     TrialState.WAITING: "waiting",
 }
 ENOUGH = 4  # complete trials, to say which setting mattered
+SEEN = 10  # complete trials with a setting that not all have, to say how much it mattered
 GOOD = 0.25  # the share of trials that count as good there
 
 
@@ -94,9 +96,13 @@ def varying(trials: Iterable[FrozenTrial]) -> list[str]:
 
 
 def importances(study: optuna.Study, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows of settings and how much each mattered for each objective, by conditional PED-ANOVA (KDD 2026)."""
+    """Rows of settings and how much each mattered for each objective, by conditional PED-ANOVA (KDD 2026).
+
+    Settings that few trials have are left out: of them nothing can be said yet.
+    """
     done = complete(study)
-    keys = varying(done)
+    seen = Counter(key for trial in done for key in trial.params)
+    keys = [key for key in varying(done) if seen[key] == len(done) or seen[key] >= SEEN]
     if len(done) < ENOUGH or not keys:
         return []
     shares = []
@@ -114,10 +120,13 @@ def importances(study: optuna.Study, names: Sequence[str]) -> list[dict[str, Any
                     study, evaluator=PedAnovaImportanceEvaluator(target_quantile=GOOD), target=target
                 )
             )
+    whole = [sum(share.get(key, 0.0) for key in keys) or 1.0 for share in shares]
     rows = [
         {
             "parameter": key,
-            **{name: float(share.get(key, 0.0)) for name, share in zip(names, shares, strict=True)},
+            **{
+                name: share.get(key, 0.0) / all_ for name, share, all_ in zip(names, shares, whole, strict=True)
+            },
         }
         for key in keys
     ]
