@@ -106,30 +106,20 @@ def importances(study: optuna.Study, names: Sequence[str]) -> list[dict[str, Any
     if len(done) < ENOUGH or not keys:
         return []
     shares = []
+    judge = PedAnovaImportanceEvaluator(target_quantile=GOOD)
     for place, sign in enumerate(signs(study)):
 
         def target(trial: FrozenTrial, place: int = place, sign: int = sign) -> float:
             return sign * trial.values[place]
 
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", UserWarning
-            )  # that lower is better, and that few trials tell little
-            shares.append(
-                get_param_importances(
-                    study, evaluator=PedAnovaImportanceEvaluator(target_quantile=GOOD), target=target
-                )
-            )
+        with warnings.catch_warnings():  # which say that lower is better, and that few trials tell little
+            warnings.simplefilter("ignore", UserWarning)
+            shares.append(get_param_importances(study, evaluator=judge, target=target))
     whole = [sum(share.get(key, 0.0) for key in keys) or 1.0 for share in shares]
-    rows = [
-        {
-            "parameter": key,
-            **{
-                name: share.get(key, 0.0) / all_ for name, share, all_ in zip(names, shares, whole, strict=True)
-            },
-        }
-        for key in keys
-    ]
+    rows: list[dict[str, Any]] = []
+    for key in keys:
+        parts = [share.get(key, 0.0) / all_ for share, all_ in zip(shares, whole, strict=True)]
+        rows.append({"parameter": key, **dict(zip(names, parts, strict=True))})
     return sorted(rows, key=lambda row: -max(row[name] for name in names))
 
 

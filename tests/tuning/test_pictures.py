@@ -117,14 +117,21 @@ def test_the_table_of_trials_holds_what_the_study_holds() -> None:
 
 
 def test_importances_are_shares_of_what_matters() -> None:
+    space = read_space(SPACES / "default.yaml")
+    rows = study_tables(study_of(60, space=space, failing=0, pruning=0), ONE)["importances"]
+    assert sum(row[ONE[0]] for row in rows) == pytest.approx(1)
+    assert {row["parameter"] for row in rows[:2]} == {"student.train.lr", "loss.temperature"}  # see studies.py
+
+
+def test_settings_that_few_trials_have_are_not_judged() -> None:
     rows = study_tables(study_of(60, objectives=2, failing=0, pruning=0), TWO)["importances"]
+    judged = {row["parameter"] for row in rows}
+    assert "student.head.width" in judged
+    assert "student.head.scale" not in judged
     for name in TWO:
         assert sum(row[name] for row in rows) == pytest.approx(1)
-    shares = {row["parameter"]: row for row in rows}
-    accuracy, cost = (max(shares, key=lambda key: shares[key][name]) for name in TWO)
-    assert accuracy == "student.train.lr"  # it is squared in the made-up accuracy
-    assert cost == "student.backbone.name"
-    assert "student.head.scale" not in shares, "too few trials have it"
+    by_cost = max(rows, key=lambda row: row[TWO[1]])
+    assert by_cost["parameter"] in ("student.backbone.name", "student.backbone.weights")
 
 
 def test_the_front_is_what_nothing_beats() -> None:
