@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial
 
+from tuning.strict import as_yaml
 from tuning.tables import varying
 
 
@@ -44,7 +45,7 @@ class Scale:
         """Values along the axis: themselves, or the numbers of choices."""
         if not self.choices:
             return list(values)
-        return [float(self.choices.index(str(value))) for value in values]
+        return [float(self.choices.index(_word(value))) for value in values]
 
     def height(self, value: Any) -> float:
         """The place between 0, the low end, and 1; below 0 for absent ones."""
@@ -62,12 +63,20 @@ class Scale:
         if self.choices:
             return below + [(self.height(choice), choice) for choice in self.choices]
         ends = dict.fromkeys([self.low, *([] if self.whole else [self.middle]), self.high])
-        return below + [(self.height(end), f"{end:.3g}") for end in ends]
+        return below + [(self.height(end), _figure(end)) for end in ends]
 
     @property
     def middle(self) -> float:
         """The value halfway along the axis."""
         return math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else as_yaml(value)
+
+
+def _figure(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def scales(trials: Sequence[FrozenTrial]) -> dict[str, Scale]:
@@ -81,8 +90,8 @@ def _scale(key: str, trials: Sequence[FrozenTrial]) -> Scale:
     absent = len(having) < len(trials)
     distribution = having[0].distributions[key]
     if isinstance(distribution, CategoricalDistribution):
-        tried = {str(value) for value in values}
-        choices = tuple(str(one) for one in distribution.choices if str(one) in tried)
+        tried = {_word(value) for value in values}
+        choices = tuple(_word(one) for one in distribution.choices if _word(one) in tried)
         return Scale(0.0, 1.0, choices=choices, absent=absent)
     whole = isinstance(distribution, IntDistribution)
     log = isinstance(distribution, FloatDistribution | IntDistribution) and distribution.log

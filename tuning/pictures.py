@@ -145,6 +145,7 @@ def _slices(done: Sequence[FrozenTrial], place: int, name: str) -> Figure:
         colours = [trial.number for trial in here]
         axes.scatter(points, values, s=SIZE, c=colours, cmap="viridis_r", norm=shades)
         _star(axes, [(x, y) for x, y, trial in zip(points, values, here, strict=True) if is_default(trial)])
+        axes.tick_params("x", labelsize=8)
         _scaled(axes, scale)
         axes.set_xlabel(short[key])
         axes.grid(alpha=0.3)
@@ -163,7 +164,7 @@ def _slices(done: Sequence[FrozenTrial], place: int, name: str) -> Figure:
 def _scaled(axes: Axes, scale: Scale) -> None:
     """The horizontal axis of a setting."""
     if scale.choices:
-        axes.set_xticks(range(len(scale.choices)), scale.choices, fontsize=8)
+        axes.set_xticks(range(len(scale.choices)), scale.choices)
         axes.set_xlim(-0.6, len(scale.choices) - 0.4)
         if sum(map(len, scale.choices)) > 18:
             axes.tick_params("x", rotation=35)
@@ -177,7 +178,8 @@ def _scaled(axes: Axes, scale: Scale) -> None:
 
 def _logarithmic(axes: Axes, ratio: float) -> None:
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if ratio > 100 else (1.0, 2.0, 5.0), numticks=6))
+    subs = (1.0,) if ratio > 100 else (1.0, 3.0) if ratio > 10 else (1.0, 2.0, 5.0)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=6))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_minor_locator(NullLocator())

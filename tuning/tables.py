@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ STATES = {
     TrialState.WAITING: "waiting",
 }
 ENOUGH = 4  # complete trials, to say which setting mattered
+SEEN = 10  # complete trials with a setting that not all have, to say how much it mattered
 GOOD = 0.25  # the share of trials that count as good there
 
 
@@ -94,33 +96,30 @@ def varying(trials: Iterable[FrozenTrial]) -> list[str]:
 
 
 def importances(study: optuna.Study, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows of settings and how much each mattered for each objective, by conditional PED-ANOVA (KDD 2026)."""
+    """Rows of settings and how much each mattered for each objective, by conditional PED-ANOVA (KDD 2026).
+
+    Settings that few trials have are left out: of them nothing can be said yet.
+    """
     done = complete(study)
-    keys = varying(done)
+    seen = Counter(key for trial in done for key in trial.params)
+    keys = [key for key in varying(done) if seen[key] == len(done) or seen[key] >= SEEN]
     if len(done) < ENOUGH or not keys:
         return []
     shares = []
+    judge = PedAnovaImportanceEvaluator(target_quantile=GOOD)
     for place, sign in enumerate(signs(study)):
 
         def target(trial: FrozenTrial, place: int = place, sign: int = sign) -> float:
             return sign * trial.values[place]
 
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", UserWarning
-            )  # that lower is better, and that few trials tell little
-            shares.append(
-                get_param_importances(
-                    study, evaluator=PedAnovaImportanceEvaluator(target_quantile=GOOD), target=target
-                )
-            )
-    rows = [
-        {
-            "parameter": key,
-            **{name: float(share.get(key, 0.0)) for name, share in zip(names, shares, strict=True)},
-        }
-        for key in keys
-    ]
+        with warnings.catch_warnings():  # which say that lower is better, and that few trials tell little
+            warnings.simplefilter("ignore", UserWarning)
+            shares.append(get_param_importances(study, evaluator=judge, target=target))
+    whole = [sum(share.get(key, 0.0) for key in keys) or 1.0 for share in shares]
+    rows: list[dict[str, Any]] = []
+    for key in keys:
+        parts = [share.get(key, 0.0) / all_ for share, all_ in zip(shares, whole, strict=True)]
+        rows.append({"parameter": key, **dict(zip(names, parts, strict=True))})
     return sorted(rows, key=lambda row: -max(row[name] for name in names))
 
 

@@ -239,3 +239,10 @@ def test_check_tells_what_the_experiment_never_takes(tmp_path: Path) -> None:
     space_of(tmp_path, text).check(None)
     with pytest.raises(ConfigError, match=r"episode\.shots: no such key"):
         space.check(None, ["episode.shots=1"])
+
+
+def test_the_example_of_the_documents_is_a_space(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "search.md").read_text(encoding="utf-8")
+    space = space_of(tmp_path, text.split("```yaml\n")[1].split("```")[0])
+    space.check(TOY)
+    assert len(space.parameters) == 9
