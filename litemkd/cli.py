@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from litemkd.config import Config
+from litemkd.errors import ConfigError
 from litemkd.files import write_whole
 from litemkd.options import (
     choosing_teacher,
@@ -212,6 +213,21 @@ def evaluate(config: Config, model: str | None) -> None:
     for shot, test in tests.items():
         click.echo(f"{source}, {shot}-shot: {test.accuracy} % over {len(test.accuracies)} test episodes")
     click.echo(f"browse the runs:  {ui_command()}")
+
+
+@main.command(
+    add_help_option=False, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+def search(words: tuple[str, ...]) -> None:
+    """Search distillation settings with Optuna: python tuning/search.py, with the same WORDS.
+
+    The search lies beside the package, in the project's folder, and is started from there; --help tells more.
+    """
+    script = Path("tuning") / "search.py"
+    if not script.is_file():
+        raise ConfigError([f"search: no {script} here; start it in the project's folder, where MLproject lies"])
+    os.execv(sys.executable, [sys.executable, str(script), *words])
 
 
 @main.command("import-weights")
