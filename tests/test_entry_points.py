@@ -16,10 +16,11 @@ from click.testing import CliRunner
 from litemkd.cli import main
 from litemkd.config import Config
 from litemkd.options import DEFAULT_CONFIG, configured
+from tuning.search import main as search
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {"prepare", "teacher", "features", "student", "distill", "evaluate", "cost"}
-COMMANDS |= {"import-weights", "export-weights"}
+COMMANDS |= {"import-weights", "export-weights", "search"}
 COMMON = {"--config", "--set", "--overrides", "--data-root", "--seed", "--device"}
 
 
@@ -33,11 +34,15 @@ def readme() -> str:
     return (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+# `litemkd search` passes all its words on to tuning/search.py.
+STARTED = {**main.commands, "search": search}
+
+
 def parse(words: list[str]) -> tuple[str, dict[str, Any]]:
     """The command that `python -m litemkd WORDS` would run, and the values it would get; nothing is run."""
     name, command, rest = main.resolve_command(click.Context(main), words)
     assert name is not None
-    assert command is not None
+    command = STARTED[name]
     with command.make_context(name, rest) as context:
         return name, context.params
 
@@ -58,6 +63,8 @@ def test_what_an_entry_point_starts_is_understood(entry_points: dict[str, Any], 
     values = {key: parameter.get("default", needed.get(key)) for key, parameter in entry["parameters"].items()}
     values["overrides"] = "loss.temperature=2 seed=3"
     line = entry["command"].format(**{key: shlex.quote(value) for key, value in values.items()})
+    if name == "search":
+        line = line.replace("tuning/search.py", "-m litemkd search")
     python, dash_m, package, *words = shlex.split(line)
     assert (python, dash_m, package) == ("python", "-m", "litemkd")
     command, params = parse(words)
@@ -69,7 +76,7 @@ def test_what_an_entry_point_starts_is_understood(entry_points: dict[str, Any], 
     assert params.get("resume") is (False if "resume" in values else None)
     assert params.get("teacher") == ("auto" if "teacher" in params else None)
     # What the command has and the entry point lacks can still be given to `mlflow run`; not the reverse.
-    options = {flag for parameter in main.commands[command].params for flag in parameter.opts}
+    options = {flag for parameter in STARTED[command].params for flag in parameter.opts}
     assert {key.replace("_", "-") for key in entry["parameters"]} <= {flag.lstrip("-") for flag in options}
     for key in needed.keys() & set(values):
         assert str(params["kind" if key == "as" else key]) == needed[key]
@@ -115,8 +122,8 @@ def test_a_data_set_starts_from_its_own_experiment_file(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_help_explains_every_option(name: str) -> None:
-    command = main.commands[name]
-    shown = CliRunner().invoke(main, [name, "--help"])
+    command = STARTED[name]
+    shown = CliRunner().invoke(*((search, ["--help"]) if name == "search" else (main, [name, "--help"])))
     assert shown.exit_code == 0
     options = {flag for parameter in command.params for flag in parameter.opts}
     assert options >= COMMON
@@ -166,9 +173,7 @@ def test_readme_names_every_command_and_every_entry_point(readme: str) -> None:
 
 
 def test_every_option_is_in_the_readme(readme: str) -> None:
-    flags = {
-        flag for command in main.commands.values() for parameter in command.params for flag in parameter.opts
-    }
+    flags = {flag for command in STARTED.values() for parameter in command.params for flag in parameter.opts}
     missing = sorted(flag for flag in flags if flag.startswith("--") and f"`{flag}" not in readme)
     assert not missing
 
@@ -177,6 +182,7 @@ def test_command_lines_in_the_documents_are_understood(readme: str) -> None:
     texts = [readme, *(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md")))]
     blocks = "\n".join(re.findall(r"^```(?:bash|sh)\n(.*?)^```", "\n".join(texts), re.MULTILINE | re.DOTALL))
     lines = [line.partition(" #")[0] for line in blocks.replace("\\\n", " ").splitlines()]
+    lines = [line.replace("python tuning/search.py", "litemkd search") for line in lines]
     own = [shlex.split(line)[1:] for line in lines if line.startswith("litemkd ")]
     assert own
     for words in own:

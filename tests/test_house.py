@@ -31,7 +31,7 @@ def test_house_rules(check: str) -> None:
 
 
 def test_files_are_short_and_say_what_they_are() -> None:
-    for path in sorted((ROOT / "litemkd").rglob("*.py")):
+    for path in sorted(path for package in ("litemkd", "tuning") for path in (ROOT / package).rglob("*.py")):
         text = path.read_text(encoding="utf-8")
         name = path.relative_to(ROOT)
         assert not text or text.startswith('"""'), f"{name} does not begin with what it is"

@@ -20,6 +20,7 @@ STATES = {
     TrialState.RUNNING: ("RUNNING",),
 }
 BEST = "search/best_accuracy"
+NAMES = {"accuracy": "val accuracy, per cent", "gmacs": "GMACs per episode"}
 
 
 def reconcile(study: optuna.Study, dataset: str) -> None:
@@ -31,8 +32,15 @@ def reconcile(study: optuna.Study, dataset: str) -> None:
             close_dead(run.run_id, "its worker died")
 
 
-def record_study(run: Run, study: optuna.Study, objectives: Sequence[str]) -> None:
-    """Write the study on its run: counts, what pruning saved, the best value so far, pictures, tables."""
+def record_study(run: Run, study: optuna.Study, objectives: Sequence[str], by_episode: bool) -> None:
+    """Write the study on its run: counts, what pruning saved, the best value so far, pictures, tables.
+
+    Args:
+        run: of the study.
+        study: what is written.
+        objectives: by name.
+        by_episode: trials report single episodes, which make no curves.
+    """
     trials = finished(study)
     counts = {
         f"search/trials_{state.name.lower()}": float(sum(trial.state is state for trial in trials))
@@ -44,9 +52,11 @@ def record_study(run: Run, study: optuna.Study, objectives: Sequence[str]) -> No
     for step, best in best_so_far(trials).items():
         if step not in there:  # its worker ended before it could log it
             run.log_metrics({BEST: best}, step)
-    for name, figure in study_pictures(study, objectives).items():
-        run.log_figure(figure, f"study/{name}.png")
-    for name, rows in study_tables(study, objectives).items():
+    names = [NAMES[objective] for objective in objectives]
+    for name, figure in study_pictures(study, names).items():
+        if name != "curves" or not by_episode:
+            run.log_figure(figure, f"study/{name}.png")
+    for name, rows in study_tables(study, names).items():
         run.log_table(rows, f"study/{name}.json")
 
 

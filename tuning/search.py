@@ -52,7 +52,12 @@ class _Command(click.Command):
 @tracked
 @choosing_teacher
 @click.option(
-    "--heartbeat", type=click.IntRange(1), default=HEARTBEAT, hidden=True, help="Seconds, of a shared storage."
+    "--heartbeat",
+    type=click.IntRange(1),
+    default=HEARTBEAT,
+    show_default=True,
+    metavar="SECONDS",
+    help="Between signs of life of a trial on PostgreSQL; after three without one it is taken for dead.",
 )
 @click.option(
     "--final-seeds", type=click.IntRange(1), default=2, show_default=True, help="Seeds of each finalist."
@@ -228,7 +233,7 @@ def _search(
             Crew(job, deadline, click.echo, "search").work()
         finally:
             reconcile(study, config.data.dataset)
-            record_study(run, study, job.objectives)
+            record_study(run, study, job.objectives, by_episode=job.pruner == "wilcoxon")
         _tell(study)
         if finalists and best_trials(study, 1):
             _finish(
