@@ -1,4 +1,4 @@
-"""Workers and whole searches that are killed: nothing is lost, nothing is run twice, and MLflow tells the truth."""
+"""Killed workers and killed searches: nothing is lost, nothing is run twice, and MLflow tells the truth."""
 
 from __future__ import annotations
 
