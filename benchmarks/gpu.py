@@ -6,7 +6,6 @@ import statistics
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -52,19 +51,15 @@ class Watch:
         repetitions = len(self.taken) / self.parts
         return {
             "gpu_percent": statistics.mean(self.busy) if self.busy else None,
-            "peak_share": self.flops * repetitions / done / self.peak if done else None,
+            "peak_share": self.flops * repetitions / done / self.peak if self.flops else None,
         }
 
     def _poll(self, stop: threading.Event) -> None:
-        try:
-            import pynvml
-
-            pynvml.nvmlInit()
-            device: Any = pynvml.nvmlDeviceGetHandleByIndex(torch.cuda.current_device())
-        except Exception:  # no nvidia-ml-py: the column stays empty
-            return
         while not stop.wait(POLL):
-            self.busy.append(float(pynvml.nvmlDeviceGetUtilizationRates(device).gpu))
+            try:
+                self.busy.append(float(torch.cuda.utilization()))
+            except (ModuleNotFoundError, RuntimeError):  # no nvidia-ml-py: the column stays empty
+                return
 
 
 def matmul_peak(side: int = SIDE, repetitions: int = 10) -> float:

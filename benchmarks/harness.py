@@ -113,7 +113,7 @@ def _serve(connection: Connection, factory: Callable[[Setting], Side], setting: 
         side = factory(setting)
         connection.send(("answer", {key: np.asarray(value) for key, value in side.answer().items()}))
         watch = None
-        if setting.device == "cuda":
+        if setting.device == "cuda" and timed:
             from benchmarks.gpu import Watch
 
             watch = Watch(side.parts)
