@@ -35,21 +35,26 @@ def natural_key(name: str) -> tuple[tuple[int, str], ...]:
     return tuple((int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name))
 
 
-def frame_files(clip_folder: Path, T: int) -> list[Path]:
-    """The T frame files of a clip in natural order of their names.
+def frame_entries(clip_folder: Path, T: int) -> list[os.DirEntry[str]]:
+    """The T frame files of a clip in natural order of their names, as the folder lists them.
 
     Raises:
         DataError: no such folder, or another number of frames.
     """
     try:
-        with os.scandir(clip_folder) as entries:
-            names = [entry.name for entry in entries]
+        with os.scandir(clip_folder) as listing:
+            entries = list(listing)
     except OSError as error:
         raise DataError(f"no frames: cannot open the folder {clip_folder} ({error.strerror})") from error
-    names = [n for n in names if n.lower().endswith(FRAME_SUFFIXES) and not n.startswith(".")]
-    if len(names) != T:
-        raise DataError(f"{clip_folder} has {len(names)} frames; exactly {T} are needed")
-    return [Path(clip_folder) / name for name in sorted(names, key=natural_key)]
+    entries = [e for e in entries if e.name.lower().endswith(FRAME_SUFFIXES) and not e.name.startswith(".")]
+    if len(entries) != T:
+        raise DataError(f"{clip_folder} has {len(entries)} frames; exactly {T} are needed")
+    return sorted(entries, key=lambda entry: natural_key(entry.name))
+
+
+def frame_files(clip_folder: Path, T: int) -> list[Path]:
+    """The paths of the T frames of a clip, see `frame_entries`."""
+    return [Path(entry.path) for entry in frame_entries(clip_folder, T)]
 
 
 def read_frame(path: Path) -> np.ndarray:

@@ -22,12 +22,13 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from litemkd.data.frames import frame_files, frame_folder, frame_size, read_files
+from litemkd.data.frames import frame_entries, frame_folder, frame_size, read_files
 from litemkd.data.videos import resize_short, resized
-from litemkd.errors import DataError
+from litemkd.errors import DataError, some
 from litemkd.files import locked
 
 FORMAT = 1
+AT_ONCE = 8  # folders listed at once: waiting for a disk or a server, not computing
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -91,7 +92,7 @@ class FramePack:
         missing = [name for name in names if name not in self._rows]
         if missing:
             raise DataError(
-                f"the {self.modality} pack {self.folder} lacks {_some(missing, 5)}; "
+                f"the {self.modality} pack {self.folder} lacks {len(missing)} clips: {some(missing)}; "
                 "prepare these clips or take them out of the split lists"
             )
         return np.array([self._rows[name] for name in names], np.int64)
@@ -131,12 +132,13 @@ def build_pack(
     repeated = [name for name, count in Counter(videos).items() if count > 1]
     if repeated or not videos:
         raise DataError(
-            f"a pack is made of different clips; given {len(videos)}, repeated {_some(repeated, 5)}"
+            f"a pack is made of different clips; given {len(videos)}, "
+            f"repeated {len(repeated)}: {some(repeated) or 'none'}"
         )
     threads = workers or os.cpu_count() or 1
-    files = _each(videos, lambda name: frame_files(source / name, T), threads)
+    listings = _each(videos, lambda name: _listing(source / name, T), AT_ONCE)
     signed_dx = _signed_dx(source)
-    key = _key(files, videos, modality, T, short_side, signed_dx)
+    key = _key(listings, videos, modality, T, short_side, signed_dx)
     names_key = hashlib.sha256("\n".join(videos).encode()).hexdigest()[:8]
     stem = f"{modality}_l{T}_s{short_side or 'full'}_{names_key}_"
     packs = Path(dataset_dir) / "packs"
@@ -149,6 +151,10 @@ def build_pack(
                     shutil.rmtree(old)
                 building = packs / f".building_{target.name}"
                 building.mkdir()
+                files = [
+                    [source / name / file for file, _, _ in listing]
+                    for name, listing in zip(videos, listings, strict=True)
+                ]
                 about = {"key": key, "modality": modality, "T": T, "signed_dx": signed_dx}
                 try:
                     _fill(building, about, videos, files, short_side, threads, progress)
@@ -185,36 +191,63 @@ def crop_clips(
     Raises:
         DataError: frames smaller than the crop.
     """
-    out = np.empty((len(rows), pack.T, size, size, 3), np.uint8)
-    draws = None if rng is None else rng.random((len(rows), 4))
-    for v, row in enumerate(rows):
+    for row in rows:
         height, width = pack.size(row)
         if min(height, width) < size:
             raise DataError(
                 f"{pack.names[row]} ({pack.modality}) has frames of {width}x{height} in the pack, too small "
                 f"for a crop of {size}; prepare with a short side of {size} or more, or crop less"
             )
-        clip = pack.clip(int(row))
-        if draws is None:
-            top, left = (height - size) // 2, (width - size) // 2
-            out[v] = clip[:, top : top + size, left : left + size]
-            continue
-        by_scale, down, across, by_flip = draws[v].tolist()
+    out = np.empty((len(rows), pack.T, size, size, 3), np.uint8)
+    if rng is None:
+        for clip, row in zip(out, rows, strict=True):
+            height, width = pack.size(row)
+            _cut(pack, row, clip, (height - size) // 2, (width - size) // 2, size)
+        return out
+
+    smallest, largest = scale or (1, 1)
+    resizing = (smallest, largest) != (1, 1)
+
+    def augment(clip: np.ndarray, row: int, draws: np.ndarray) -> None:
+        height, width = pack.size(row)
+        by_scale, down, across, by_flip = draws.tolist()
         side = size
-        if scale is not None and scale != (1, 1):
-            side = max(1, round((scale[0] + (scale[1] - scale[0]) * by_scale) * min(height, width)))
-        top, left = int(down * (height - side + 1)), int(across * (width - side + 1))
-        piece = clip[:, top : top + side, left : left + side]
-        if side != size:
-            how = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
-            piece = np.stack([cv2.resize(frame, (size, size), interpolation=how) for frame in piece])
-        mirrored = flip and by_flip < 0.5
-        out[v] = piece[:, :, ::-1] if mirrored else piece
-        if mirrored and pack.signed_dx:
-            dx = out[v, ..., 0]
-            # 256 - dx in eight bits; 0, which only JPEG noise makes, becomes 255.
-            out[v, ..., 0] = np.where(dx == 0, 255, np.negative(dx))
+        if resizing:
+            side = max(1, round((smallest + (largest - smallest) * by_scale) * min(height, width)))
+        _cut(pack, row, clip, int(down * (height - side + 1)), int(across * (width - side + 1)), side)
+        if flip and by_flip < 0.5:
+            _mirror(clip, pack.signed_dx)
+
+    draws = rng.random((len(rows), 4))
+    if resizing:  # resizing computes; copying alone is as fast as memory is, whatever the number of threads
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(augment, out, rows, draws))
+    else:
+        for each in zip(out, rows, draws, strict=True):
+            augment(*each)
     return out
+
+
+def _cut(pack: FramePack, row: int, out: np.ndarray, top: int, left: int, side: int) -> None:
+    """Copy a square of a clip's frames to `out` (T, size, size, 3), resized where `side` is another."""
+    piece = pack.clip(row)[:, top : top + side, left : left + side]
+    size = out.shape[1]
+    if side == size:
+        out[:] = piece
+        return
+    how = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
+    for frame, place in zip(piece, out, strict=True):
+        cv2.resize(frame, (size, size), dst=place, interpolation=how)
+
+
+def _mirror(clip: np.ndarray, signed_dx: bool) -> None:
+    """Mirror (T, size, size, 3) frames where they are."""
+    rows = clip.reshape(-1, *clip.shape[2:])  # OpenCV mirrors a tall picture in place, much faster than NumPy
+    cv2.flip(rows, 1, dst=rows)
+    if signed_dx:
+        dx = clip[..., 0]
+        # 256 - dx in eight bits; 0, which only JPEG noise makes, becomes 255.
+        clip[..., 0] = np.where(dx == 0, 255, np.negative(dx))
 
 
 def _fill(
@@ -288,8 +321,20 @@ def _each(
     return results
 
 
+def _listing(clip_folder: Path, T: int) -> list[tuple[str, int, int]]:
+    """Name, size and time of change of each of the T frames of a clip."""
+    listing = []
+    for entry in frame_entries(clip_folder, T):
+        try:
+            about = entry.stat()
+        except OSError as error:
+            raise DataError(f"cannot read frame {entry.path}: {error.strerror}") from error
+        listing.append((entry.name, about.st_size, about.st_mtime_ns))
+    return listing
+
+
 def _key(
-    files: list[list[Path]],
+    listings: list[list[tuple[str, int, int]]],
     videos: Sequence[str],
     modality: str,
     T: int,
@@ -298,11 +343,9 @@ def _key(
 ) -> str:
     """A digest of all that decides a pack's content, as far as the file system knows without reading."""
     digest = hashlib.sha256(f"{FORMAT} {modality} {T} {short_side}{' signed' * signed_dx}\n".encode())
-    for name, paths in zip(videos, files, strict=True):
-        digest.update(f"{name}\n".encode())
-        for path in paths:
-            about = path.stat()
-            digest.update(f"{path.name} {about.st_size} {about.st_mtime_ns}\n".encode())
+    for name, listing in zip(videos, listings, strict=True):
+        lines = (f"{file} {size} {changed}\n" for file, size, changed in listing)
+        digest.update(f"{name}\n{''.join(lines)}".encode())
     return digest.hexdigest()
 
 
@@ -328,8 +371,3 @@ def _read_index(folder: Path) -> dict[str, Any] | None:
 def _offsets(sizes: np.ndarray, T: int) -> np.ndarray:
     """Where each clip of (H, W) starts in the file, and the end: (V + 1,) int64."""
     return np.concatenate([[0], np.cumsum(sizes.prod(1) * (3 * T))]).astype(np.int64)
-
-
-def _some(names: Sequence[str], limit: int) -> str:
-    """The number of names and the first few."""
-    return f"{len(names)}: {', '.join(names[:limit])}{', ...' if len(names) > limit else ''}"

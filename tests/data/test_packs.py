@@ -128,11 +128,15 @@ def test_another_process_opens_the_same_file(dataset):
 def test_all_bad_clips_are_named_at_once(dataset):
     (dataset / "rgb_l8/run/v2/8.jpg").unlink()
     frame = dataset / "rgb_l8/jump/v1/2.jpg"
+    (dataset / "rgb_l8/run/v1/8.jpg").rename(dataset / "elsewhere.jpg")
+    (dataset / "rgb_l8/run/v1/8.jpg").symlink_to(dataset / "gone.jpg")
     with pytest.raises(DataError) as caught:
         build_pack(dataset, "rgb", 8, [*NAMES, "run/v9"], None)
-    assert "2 of 4 clips cannot be packed" in str(caught.value)
+    assert "3 of 4 clips cannot be packed" in str(caught.value)
+    assert "run/v1/8.jpg: No such file" in str(caught.value)
     assert "run/v2 has 7 frames; exactly 8 are needed" in str(caught.value)
     assert "run/v9 (No such file or directory)" in str(caught.value)
+    (dataset / "elsewhere.jpg").replace(dataset / "rgb_l8/run/v1/8.jpg")
     frame.write_bytes(frame.read_bytes()[:-80])
     with pytest.raises(
         DataError, match=r"1 of 2 clips cannot be packed:\n  cannot read frame .*jump/v1/2\.jpg"
@@ -147,7 +151,7 @@ def test_other_mistakes_are_named(dataset):
     with pytest.raises(DataError, match="given 0"):
         build_pack(dataset, "rgb", 8, [], None)
     pack = build_pack(dataset, "rgb", 8, NAMES, None)
-    with pytest.raises(DataError, match=r"the rgb pack .* lacks 7: x/0, x/1, x/2, x/3, x/4, \.\.\.; prepare"):
+    with pytest.raises(DataError, match=r"the rgb pack .* lacks 7 clips: x/0, .*, x/4 and 2 more; prepare"):
         pack.rows([f"x/{i}" for i in range(7)])
 
 
@@ -206,6 +210,22 @@ def test_flip_off_and_scale(dataset):
     zoomed = crop_clips(pack, [0] * 4, 20, np.random.default_rng(0), flip=False, scale=(0.5, 0.6))
     assert zoomed.shape == (4, 8, 20, 20, 3)
     assert len({crop.tobytes() for crop in zoomed}) == 4
+
+
+@pytest.mark.parametrize("scale", [None, (0.5, 1.0)])
+def test_random_crops_are_what_cutting_resizing_and_mirroring_frame_by_frame_give(dataset, scale):
+    pack = build_pack(dataset, "rgb", 8, NAMES, None)
+    rows = [0, 2, 1] * 4
+    crops = crop_clips(pack, rows, 20, np.random.default_rng(9), scale=scale)
+    smallest, largest = scale or (1, 1)
+    draws = np.random.default_rng(9).random((len(rows), 4))
+    for crop, row, (by_scale, down, across, by_flip) in zip(crops, rows, draws, strict=True):
+        height, width = SIZES[row]
+        side = round((smallest + (largest - smallest) * by_scale) * min(height, width)) if scale else 20
+        top, left = int(down * (height - side + 1)), int(across * (width - side + 1))
+        for frame, given in zip(crop, pack.clip(row), strict=True):
+            expected = resize_short(given[top : top + side, left : left + side], 20)
+            assert np.array_equal(frame, expected[:, ::-1] if by_flip < 0.5 else expected)
 
 
 def test_options_do_not_change_the_numbers_drawn(dataset):
