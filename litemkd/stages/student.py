@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from litemkd.checkpoints import save_model
+from litemkd.checkpoints import save_description, save_model
 from litemkd.config import Config
 from litemkd.embedding import student_classifier
 from litemkd.errors import ConfigError
@@ -23,6 +23,7 @@ from litemkd.stages.common import (
     checkpoint_folder,
     clip_source,
     evaluate_split,
+    features_shelf,
     log_and_register,
     log_test,
     model_folder,
@@ -144,6 +145,7 @@ def _train(
         data.student_digest,
         config.seed,
     )
+    save_description(checkpoints.best.parent, describe_student(config))  # others may evaluate it meanwhile
     progress = fit_on_clips(
         student,
         config.student.train,
@@ -174,7 +176,8 @@ def _test(
 ) -> dict[int, Evaluation]:
     """Read the test classes once, in an evaluate run below the student's; both get the figures."""
     with run_of(config, data, "evaluate", f"evaluate {what}", device, tags) as child:
-        classify = student_classifier(student.eval(), clip_source(config, data, "rgb", "test", device))
+        clips = clip_source(config, data, "rgb", "test", device)
+        classify = student_classifier(student.eval(), clips, shelf=features_shelf(config))
         e = config.evaluation
         tests = evaluate_split(config, data, classify, "test", e.shots, e.test_episodes, what.split(":")[0])
         log_test(child, tests, what)
