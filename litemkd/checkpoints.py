@@ -16,6 +16,7 @@ from litemkd.errors import CheckpointError
 from litemkd.files import write_text, write_whole
 
 WEIGHTS, DESCRIPTION = "weights.safetensors", "model.json"
+BEST = "best.pt"  # of a training's checkpoints: the weights that were best on val
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
@@ -41,9 +42,14 @@ def save_model(directory: Path, model: nn.Module, description: Mapping[str, Any]
     """Save a model's weights (safetensors) and its description (JSON) in `directory`; returns it."""
     directory.mkdir(parents=True, exist_ok=True)
     save_tensors(directory / WEIGHTS, model.state_dict())
+    save_description(directory, description)
+    return directory
+
+
+def save_description(directory: Path, description: Mapping[str, Any]) -> None:
+    """Save the description of a model whose weights lie, or will lie, in `directory`."""
     text = json.dumps(dict(description), indent=2, sort_keys=True) + "\n"
     write_text(directory / DESCRIPTION, text)
-    return directory
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -78,8 +84,18 @@ def read_description(directory: Path) -> dict[str, Any]:
 
 
 def read_weights(directory: Path) -> dict[str, Tensor]:
-    """The weights of a saved model. CheckpointError: missing or damaged."""
-    return read_tensors(directory / WEIGHTS)
+    """The weights of a saved model, or the best so far of a training. CheckpointError: missing or damaged."""
+    if (directory / WEIGHTS).exists():
+        return read_tensors(directory / WEIGHTS)
+    if not (directory / BEST).exists():
+        raise CheckpointError(
+            f"{directory}: holds no {WEIGHTS}; a folder of a saved model would do, or that of a training's "
+            f"checkpoints once {BEST} is there"
+        )
+    weights = load_state(directory / BEST).get("model")
+    if not isinstance(weights, dict):
+        raise CheckpointError(f"{directory / BEST}: holds no weights of a model")
+    return weights
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -1,11 +1,12 @@
 """What a model costs in one episode: MACs as thop counts them, exact FLOPs, parameters, and latency of a video.
 
 Counts are made of single passes times how often an episode needs them: one frame through the backbone, one
-video through branches and the head's encoding, and one matching. Backbone, branches and fusion are counted on
-copies without data, so that neither 240 frames nor a second set of weights is ever in memory.
+video to its codes, and one matching. All but the matching is counted on copies without data, so that neither
+240 frames nor a second set of weights is ever in memory.
 
-Two forms of the projection of frame tuples are counted: the one this code computes (each frame once, parts
-added up) and the plain one (tuples concatenated), in which costs were published.
+Two forms are counted: the evaluation form, which is what this code computes (`litemkd.models.folding`), and the
+plain one, in which costs were published: batch norms, branches and projections of concatenated frame tuples one
+after another.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import copy
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -22,7 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from litemkd.counting import Count, count, meta, set_plain, without_data
-from litemkd.models.heads import Head
+from litemkd.models.backbones import Backbone
+from litemkd.models.folding import EvaluationForm, fold_norms
+from litemkd.models.heads import Code, Folded, Head
 from litemkd.models.student import Student
 from litemkd.models.teacher import Teacher
 
@@ -64,15 +67,16 @@ class Cost:
 
     Attributes:
         episode: what was counted.
-        parts: work per episode of each part as this code does it, by name (`head`: encoding and matching).
-        plain_head: work per episode of the head with concatenated tuples, the published form.
+        parts: work per episode of each part of the evaluation form, by name. Of a student: `backbone`, `encode`
+            (branches and the head's first step) and `match`; of a teacher: its experts, `fusion` and `head`.
+        plain: the same of the published form.
         params_m: parameters, in millions.
         latency: None when it was not asked for.
     """
 
     episode: EpisodeSize
     parts: Mapping[str, Count]
-    plain_head: Count
+    plain: Mapping[str, Count]
     params_m: float
     latency: Latency | None
 
@@ -84,7 +88,7 @@ class Cost:
     @property
     def total_plain(self) -> Count:
         """Work per episode in the published form."""
-        return sum((part for name, part in self.parts.items() if name != "head"), self.plain_head)
+        return sum(self.plain.values(), Count())
 
     @property
     def gmacs_per_episode(self) -> float:
@@ -116,17 +120,23 @@ def measure(student: Student, episode: EpisodeSize, *, device: torch.device, lat
     """Cost of a student: backbone, branches, head. The student is left as it was found.
 
     Args:
-        student: its backbone and branches may be on the meta device when no latency is wanted; not its head.
+        student: in any mode; its backbone and branches may be on the meta device when no latency is wanted, but
+            not its head.
         episode: what to count; T must be the one that the head was made for.
         device: where latency is measured.
-        latency: measure it too: a few passes of one video through all parts up to the head's codes.
+        latency: measure it too: a few passes of one video through the evaluation form up to its codes.
     """
-    backbone, branches, shapes = _count_features(student, episode)
-    head, plain_head = _count_head(student.head, shapes[0], episode)
+    empty = without_data(student).eval()
+    branches = list(empty.branches.values())
+    parts, plain = {}, {}
+    features, parts["backbone"] = _count_backbone(fold_norms(empty.backbone), episode)
+    _, plain["backbone"] = _count_backbone(empty.backbone, episode)
+    for form, make in ((parts, _folded), (plain, _published)):
+        form["encode"], form["match"] = _count_head(make, branches, student.head, features, episode)
     return Cost(
         episode,
-        {"backbone": backbone, "branches": branches, "head": head * len(shapes)},
-        plain_head * len(shapes),
+        parts,
+        plain,
         _millions(student),
         _student_latency(student, episode, device) if latency else None,
     )
@@ -153,62 +163,80 @@ def measure_teacher(
         device: as in `measure`.
         latency: as in `measure`.
     """
-    parts = {}
+    parts, plain = {}, {}
     for name, expert in experts.items():
-        backbone, branch, _ = _count_features(expert, episode)
-        parts[f"expert_{name}"] = backbone + branch
+        empty = without_data(expert).eval()
+        (branch,) = empty.branches.values()
+        features, backbone = _count_backbone(fold_norms(empty.backbone), episode)
+        _, plain_backbone = _count_backbone(empty.backbone, episode)
+        _, of_video = count(branch, meta(*features))
+        parts[f"expert_{name}"] = backbone + of_video * episode.videos
+        plain[f"expert_{name}"] = plain_backbone + of_video * episode.videos
     streams = {name: meta(1, episode.frames, _width(teacher)) for name in teacher.fusion.modalities}
     fused, of_video = count(without_data(teacher), streams, method="fuse")
-    parts["fusion"] = of_video * episode.videos
-    parts["head"], plain_head = _count_head(teacher.head, fused.shape, episode)
+    for form, make in ((parts, _folded), (plain, _published)):
+        form["fusion"] = of_video * episode.videos
+        form["head"] = sum(_count_head(make, [nn.Identity()], teacher.head, fused.shape, episode), Count())
     working = [teacher, *(part for expert in experts.values() for part in (expert.backbone, expert.branches))]
     return Cost(
         episode,
         parts,
-        plain_head,
+        plain,
         sum(_millions(part) for part in working),
         _teacher_latency(experts, teacher, episode, device) if latency else None,
     )
 
 
-def _count_features(student: Student, episode: EpisodeSize) -> tuple[Count, Count, list[torch.Size]]:
-    """Work per episode of backbone and branches, and the shape (1, T, …) of each branch's features."""
-    empty = without_data(student)
-    features, of_frame = count(empty, meta(1, 1, 3, episode.size, episode.size), method="frame_features")
-    video = meta(1, episode.frames, *features.shape[2:])
-    branches, of_video = count(empty, video, method="branch_features")
-    backbone = of_frame * (episode.videos * episode.frames)
-    return backbone, of_video * episode.videos, [x.shape for x in branches.values()]
-
-
-def _count_head(head: Head, shape: torch.Size, episode: EpisodeSize) -> tuple[Count, Count]:
-    """Work per episode of a head on one branch's features, as this code does it and plain.
-
-    On real numbers, since matching looks at labels; it sees codes only and is cheap.
-    """
-    head = copy.deepcopy(head).cpu().eval()
-    features = torch.ones(shape)
-    set_plain(head, True)
-    _, plain = count(head, features, method="encode")
+def _folded(branch: nn.Module, head: Head) -> Folded:
+    """Branch and head as evaluation has them."""
     set_plain(head, False)
-    code, encode = count(head, features, method="encode")  # (1, *code)
+    return head.folded(branch)
+
+
+def _published(branch: nn.Module, head: Head) -> Folded:
+    """Branch and head one after the other, with concatenated tuples."""
+    set_plain(head, True)
+    return Folded(branch, head)
+
+
+def _count_backbone(backbone: Backbone, episode: EpisodeSize) -> tuple[torch.Size, Count]:
+    """The shape (1, T[, places], C) of a video's features, and the work per episode."""
+    frame = meta(1, 1, 3, episode.size, episode.size)
+    features, of_frame = count(backbone, frame)
+    return torch.Size([1, episode.frames, *features.shape[2:]]), of_frame * (episode.videos * episode.frames)
+
+
+def _count_head(
+    make: Callable[[nn.Module, Head], Folded],
+    branches: Sequence[nn.Module],
+    head: Head,
+    features: torch.Size,
+    episode: EpisodeSize,
+) -> tuple[Count, Count]:
+    """Work per episode of encoding and of matching, all branches together.
+
+    Matching looks at labels, so it is counted on real numbers; it sees codes only and is cheap.
+    """
+    encode = Count()
+    code: Code = ()
+    with torch.no_grad():
+        for branch in branches:
+            code, of_video = count(make(branch, without_data(head)), meta(*features), method="encode")
+            encode += of_video * episode.videos
+        matcher = make(nn.Identity(), copy.deepcopy(head).cpu()).eval()
     support, query = (
-        code.expand(episode.way * each, *code.shape[1:])[None] for each in (episode.shot, episode.queries)
+        tuple(torch.ones(1, episode.way * each, *x.shape[1:]) for x in code)
+        for each in (episode.shot, episode.queries)
     )
     labels = torch.arange(episode.way).repeat_interleave(episode.shot)[None]
-    _, match = count(head, support, labels, query, episode.way, method="match")
-    return encode * episode.videos + match, plain * episode.videos + match
+    _, match = count(matcher, support, labels, query, episode.way, method="match")
+    return encode, match * len(branches)
 
 
 def _student_latency(student: Student, episode: EpisodeSize, device: torch.device) -> Latency:
     with _ready(student, device) as model:
-        frames = _noise(episode, device)
-
-        def run() -> None:
-            for x in model.branch_features(model.frame_features(frames)).values():
-                model.head.encode(x)
-
-        return _time(run, device)
+        form, frames = EvaluationForm(model), _noise(episode, device)
+        return _time(lambda: form.encode(form.frame_features(frames)), device)
 
 
 def _teacher_latency(
@@ -216,20 +244,21 @@ def _teacher_latency(
 ) -> Latency:
     with ExitStack() as stack:
         ready = {name: stack.enter_context(_ready(expert, device)) for name, expert in experts.items()}
+        backbones = {name: fold_norms(expert.backbone) for name, expert in ready.items()}
         model = stack.enter_context(_ready(teacher, device))
-        frames = _noise(episode, device)
+        head, frames = model.head.folded(nn.Identity()), _noise(episode, device)
         stored = torch.ones(1, episode.frames, _width(teacher), device=device)
 
         def run() -> None:
             features = dict.fromkeys(model.fusion.modalities, stored)
             for name, expert in ready.items():
-                (features[name],) = expert.branch_features(expert.frame_features(frames)).values()
-            model.head.encode(model.fuse(features))
+                (features[name],) = expert.branch_features(backbones[name](frames)).values()
+            head.encode(model.fuse(features))
 
         return _time(run, device)
 
 
-def _time(run: Callable[[], None], device: torch.device) -> Latency:
+def _time(run: Callable[[], object], device: torch.device) -> Latency:
     def finish() -> None:
         if device.type == "cuda":
             torch.cuda.synchronize(device)

@@ -1,26 +1,37 @@
-"""Features and codes of whole splits, computed once; and the classifiers that look episodes up in them."""
+"""Features and codes of whole splits, computed once; and the classifiers that look episodes up in them.
+
+The features (V, T, C) of a student's backbone take long to compute and are small: they may be kept on disk.
+Codes, by which episodes are matched, are several times as large and quickly made of features: they are held in
+memory where they fit, and else made anew for each few episodes.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from litemkd.checkpoints import weights_digest
 from litemkd.data.clips import ClipSource
 from litemkd.data.episodes import Episodes
 from litemkd.evaluation import Classifier
+from litemkd.models.backbones import Backbone
+from litemkd.models.folding import EvaluationForm, fold_norms, refuse_training
+from litemkd.models.heads import Code
 from litemkd.models.student import Student
 from litemkd.models.teacher import Teacher
+from litemkd.shelf import Shelf
 
 CLIPS_AT_ONCE = 32  # through a backbone in evaluation
+CODED_AT_ONCE = 128  # clips whose features become codes
+IN_MEMORY = 2 << 30  # bytes of codes that are held
+MATCHED_AT_ONCE = 32 << 20  # bytes of codes that episodes matched together take
+FORM = 1  # of features on disk
 
-
-def refuse_training(model: nn.Module, where: str) -> None:
-    """Dropout and batch statistics would go into what is told as the model's figures."""
-    if any(module.training for module in model.modules()):
-        raise ValueError(f"{where}: the model is in training mode; call its eval() first")
+Codes = Mapping[str, Code]  # by branch
 
 
 def embed(
@@ -42,34 +53,71 @@ def branch_embeddings(student: Student, clips: ClipSource) -> dict[str, Tensor]:
         ValueError: the student is in training mode.
     """
     refuse_training(student, "branch_embeddings")
+    backbone = fold_norms(student.backbone)
 
     def features(frames: Tensor) -> dict[str, Tensor]:
-        branches = student.branch_features(student.frame_features(frames))
-        return {name: student.per_frame(x) for name, x in branches.items()}
+        return {name: student.per_frame(x) for name, x in student.branch_features(backbone(frames)).items()}
 
     return embed(features, clips)
 
 
-def student_classifier(student: Student, clips: ClipSource) -> Classifier:
-    """Logits of any episode of the split, from codes computed once a video.
+def student_classifier(
+    student: Student, clips: ClipSource, *, shelf: Shelf | None = None, in_memory: int = IN_MEMORY
+) -> Classifier:
+    """Logits of any episode of the split by the student's evaluation form, each video seen once.
+
+    Args:
+        student: in eval mode.
+        clips: of the split.
+        shelf: where features of the backbone are kept; they stay in memory without one.
+        in_memory: bytes of codes that may be held; where a split's take more, they are made anew for each few
+            episodes, with the same result.
 
     Raises:
         ValueError: the student is in training mode.
     """
     refuse_training(student, "student_classifier")
+    form = EvaluationForm(student)
+    features = backbone_features(form.backbone, clips, shelf)
 
-    def encode(frames: Tensor) -> dict[str, Tensor]:
-        branches = student.branch_features(student.frame_features(frames))
-        return {name: student.head.encode(x) for name, x in branches.items()}
+    def encode(videos: np.ndarray) -> dict[str, Code]:
+        with torch.inference_mode():
+            return form.encode(torch.from_numpy(features[videos]).to(clips.device))
 
-    codes = embed(encode, clips)
+    return _look_up(encode, form.match, len(features), in_memory, clips.device)
 
-    def classify(episodes: Episodes) -> Tensor:
-        return torch.stack(
-            [match_rows(student.head.match, code, episodes, clips.device) for code in codes.values()]
-        ).sum(0)
 
-    return classify
+def backbone_features(backbone: Backbone, clips: ClipSource, shelf: Shelf | None = None) -> np.ndarray:
+    """Features (V, T[, places], C) of all videos of a split, float32; in mixed precision on a GPU.
+
+    Args:
+        backbone: in eval mode; with its norms folded it takes less time.
+        clips: of the split.
+        shelf: keeps them under a name made of the backbone, the split, the pack and the crop.
+    """
+    mixed = clips.device.type == "cuda"
+
+    def fill(features: np.ndarray) -> None:
+        with torch.inference_mode(), torch.autocast(clips.device.type, torch.bfloat16, enabled=mixed):
+            for start in range(0, len(features), CLIPS_AT_ONCE):
+                stop = min(start + CLIPS_AT_ONCE, len(features))
+                found = backbone(clips.centred(np.arange(start, stop)))
+                features[start:stop] = found.float().cpu().numpy()
+
+    shape = (len(clips.split.videos), clips.pack.T, *backbone.shape)
+    if shelf is None:
+        features = np.zeros(shape, np.float32)
+        fill(features)
+        return features
+    about = (
+        FORM,
+        weights_digest(backbone),
+        repr(backbone),
+        (backbone.pooling, backbone.motion, backbone.mean.tolist(), backbone.std.tolist()),
+        (clips.pack.digest, clips.split.videos, clips.crop, mixed),
+    )
+    key = hashlib.sha256(repr(about).encode()).hexdigest()[:16]
+    return shelf.array(f"{clips.split.name}-{key}", shape, fill)
 
 
 def teacher_classifier(teacher: Teacher, fused: Tensor) -> Classifier:
@@ -79,9 +127,16 @@ def teacher_classifier(teacher: Teacher, fused: Tensor) -> Classifier:
         ValueError: the teacher is in training mode.
     """
     refuse_training(teacher, "teacher_classifier")
-    with torch.inference_mode():
-        code = teacher.head.encode(fused)
-    return lambda episodes: match_rows(teacher.head.match, code, episodes, fused.device)
+    head = teacher.head.folded(nn.Identity())
+
+    def encode(videos: np.ndarray) -> dict[str, Code]:
+        with torch.inference_mode():
+            return {"fused": head.encode(fused[torch.from_numpy(videos).to(fused.device)])}
+
+    def match(support: Codes, labels: Tensor, query: Codes, way: int) -> Tensor:
+        return head.match(support["fused"], labels, query["fused"], way)
+
+    return _look_up(encode, match, len(fused), IN_MEMORY, fused.device)
 
 
 def match_rows(match: Callable[..., Tensor], code: Tensor, episodes: Episodes, device: torch.device) -> Tensor:
@@ -107,3 +162,66 @@ def fuse_all(teacher: Teacher, features: Mapping[str, Tensor], at_once: int = 51
             for start in range(0, total, at_once)
         ]
     return torch.cat(parts)
+
+
+def _look_up(
+    encode: Callable[[np.ndarray], Codes],
+    match: Callable[[Codes, Tensor, Codes, int], Tensor],
+    total: int,
+    in_memory: int,
+    device: torch.device,
+) -> Classifier:
+    """Logits of episodes by rows of a list of videos.
+
+    Args:
+        encode: codes of some videos of the list.
+        match: logits (B, Q, W) of codes with leading axes (B, S) and (B, Q), and the supports' labels.
+        total: videos in the list.
+        in_memory: bytes of codes that may be held.
+        device: where codes are.
+    """
+    each = sum(x.nbytes for code in encode(np.arange(1)).values() for x in code)  # bytes of a video
+    held = _encode_all(encode, total) if each * total <= in_memory else None
+
+    def of_part(part: Episodes) -> Tensor:
+        codes, support, query = held, part.support, part.query
+        if codes is None:
+            videos, support, query = part.compact()
+            codes = encode(videos)
+        order = part.support_labels.argsort(axis=1, kind="stable")  # class after class: then heads copy less
+        support, labels = (np.take_along_axis(x, order, axis=1) for x in (support, part.support_labels))
+        return match(
+            _take(codes, support, device),
+            torch.from_numpy(labels).to(device),
+            _take(codes, query, device),
+            part.way,
+        )
+
+    def classify(episodes: Episodes) -> Tensor:
+        videos = episodes.support.shape[1] + episodes.query.shape[1]
+        at_once = max(1, MATCHED_AT_ONCE // (each * videos))
+        return torch.cat([of_part(part) for part in episodes.parts(at_once)])
+
+    return classify
+
+
+def _encode_all(encode: Callable[[np.ndarray], Codes], total: int) -> Codes:
+    """Codes of all videos, written part by part into tensors of their full size."""
+    whole: dict[str, Code] = {}
+    for start in range(0, total, CODED_AT_ONCE):
+        stop = min(start + CODED_AT_ONCE, total)
+        for name, code in encode(np.arange(start, stop)).items():
+            if start == 0:
+                whole[name] = tuple(x.new_empty(total, *x.shape[1:]) for x in code)
+            for everything, part in zip(whole[name], code, strict=True):
+                everything[start:stop] = part
+    return whole
+
+
+def _take(codes: Codes, rows: np.ndarray, device: torch.device) -> Codes:
+    """(B, N) rows of every tensor (V, …), as (B, N, …)."""
+    at = torch.from_numpy(rows).to(device)
+    return {
+        name: tuple(x.index_select(0, at.flatten()).unflatten(0, at.shape) for x in code)
+        for name, code in codes.items()
+    }

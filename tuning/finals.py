@@ -15,7 +15,9 @@ from optuna.trial import TrialState
 
 from litemkd.config import digest_of
 from litemkd.evaluation import Evaluation, Interval, paired_difference
-from litemkd.stages.student import student_stage, test_student, trained_student
+from litemkd.models.student import Student
+from litemkd.stages.build import load_model
+from litemkd.stages.student import student_checkpoints, student_stage, test_student
 from litemkd.tracking import Promotion, promote
 from tuning.job import Final, Finalists, Job, in_words
 from tuning.study import FIRST, Parameters, best_trials
@@ -140,10 +142,11 @@ def conclude(job: Job, inputs: Inputs, trained: list[Trained]) -> Verdict:
                 version, name = registered.version, registered.name
                 by_seed.append(registered.tests)
             else:
-                student = trained_student(config, inputs.data, inputs.device, inputs.teacher)
-                by_seed.append(
-                    test_student(config, inputs.data, student, inputs.device, f"{one.title}, seed {seed}")
-                )
+                trained_in = student_checkpoints(config, inputs.data, inputs.teacher).best.parent
+                student = load_model(trained_in).to(inputs.device)
+                assert isinstance(student, Student)
+                label_of = f"{one.title}, seed {seed}"
+                by_seed.append(test_student(config, inputs.data, student, inputs.device, label_of))
         tests[label] = {
             shot: np.mean([each[shot].accuracies for each in by_seed], axis=0) for shot in by_seed[0]
         }

@@ -8,8 +8,8 @@ tested on the very same episodes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -42,6 +42,11 @@ class Episodes:
 
     def __len__(self) -> int:
         return len(self.number)
+
+    def parts(self, size: int) -> Iterator[Episodes]:
+        """The same in order, `size` episodes at a time."""
+        for start in range(0, len(self), size):
+            yield Episodes(*(getattr(self, one.name)[start : start + size] for one in fields(self)))
 
     def compact(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The distinct videos in use, (V,), and support and query as places in that list."""

@@ -91,6 +91,11 @@ class Backbone(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         self.to(memory_format=torch.channels_last)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Axes of the features of one frame: (C,), or (16, C) where places are left as they are."""
+        return (PLACES, self.channels) if self.pooling == "places" else (self.channels,)
+
     def maps(self, frames: Tensor) -> Tensor:
         """(N, 3, H, W) frames -> (N, C, h, w), the last map."""
         x = (frames - self.mean) / self.std

@@ -64,6 +64,11 @@ class Student(nn.Module):
         """Features of a branch as one a frame, (..., T, D): the mean of the places where there are several."""
         return features.mean(-2) if self.head.places > 1 else features
 
+    @staticmethod
+    def without_training_parts(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights from a training as a finished student has them."""
+        return {name: value for name, value in weights.items() if not name.startswith("guess.")}
+
     def drop_training_parts(self) -> None:
         """Remove what only training needs."""
         self.guess = None

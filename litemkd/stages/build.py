@@ -173,7 +173,7 @@ class TeacherBundle(nn.Module):
 
 
 def load_model(directory: Path | str) -> Student | TeacherBundle:
-    """A saved student or teacher, in eval mode.
+    """A saved student or teacher, in eval mode; of a student's training, the weights that are best so far.
 
     Raises:
         CheckpointError: missing, damaged, of another format, or weights that do not fit the description.
@@ -189,7 +189,10 @@ def load_model(directory: Path | str) -> Student | TeacherBundle:
         model = _model_of(described)
     except (KeyError, ValidationError) as error:
         raise CheckpointError(f"{directory}: its description does not make a model: {error}") from error
-    load_weights(model, read_weights(directory), directory)
+    weights = read_weights(directory)
+    if isinstance(model, Student):
+        weights = Student.without_training_parts(weights)
+    load_weights(model, weights, directory)
     return model.eval()
 
 

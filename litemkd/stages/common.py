@@ -14,6 +14,7 @@ from litemkd.config import Config, digest_of, flatten
 from litemkd.data.clips import ClipSource
 from litemkd.evaluation import Classifier, Evaluation, Interval, evaluate
 from litemkd.report.plots import confusion_matrix, learning_curves
+from litemkd.shelf import Shelf
 from litemkd.stages.prepare import Prepared
 from litemkd.tracking import Run, model_name, register, stage_run
 from litemkd.training import CheckpointFolder, Progress
@@ -72,6 +73,11 @@ def checkpoint_folder(config: Config, stage: str, *identity: object) -> Checkpoi
 def clip_source(config: Config, data: Prepared, modality: str, split: str, device: torch.device) -> ClipSource:
     """Clips of a split and modality."""
     return ClipSource(data.packs[modality], data.splits[split], crop=config.data.crop, device=device)
+
+
+def features_shelf(config: Config) -> Shelf:
+    """Where features of students' backbones are kept, for the next time that they are asked for."""
+    return Shelf(config.dataset_dir / "embeddings")
 
 
 def training_settings(config: Config) -> dict[str, object]:

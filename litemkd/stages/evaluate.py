@@ -13,7 +13,7 @@ from litemkd.errors import CheckpointError
 from litemkd.evaluation import Evaluation
 from litemkd.models.student import Student
 from litemkd.stages.build import load_model
-from litemkd.stages.common import clip_source, evaluate_split, log_test, run_of
+from litemkd.stages.common import clip_source, evaluate_split, features_shelf, log_test, run_of
 from litemkd.stages.prepare import Prepared
 from litemkd.tracking import download, model_name
 
@@ -27,7 +27,8 @@ def evaluate_stage(
         config: the data set and the episodes.
         data: the data set, prepared.
         device: where to compute.
-        model: `models:/name@alias`, `models:/name/version` or a folder; the data set's champion when None.
+        model: `models:/name@alias`, `models:/name/version`, the folder of a saved model or of a training's
+            checkpoints; the data set's champion when None.
 
     Returns:
         What was evaluated, and its results by number of shots.
@@ -55,7 +56,8 @@ def evaluate_stage(
         "litemkd.head": described["student"]["head"]["name"],
     }
     with run_of(config, data, "evaluate", f"evaluate {source}", device, tags) as run:
-        classify = student_classifier(student, clip_source(config, data, "rgb", "test", device))
+        clips = clip_source(config, data, "rgb", "test", device)
+        classify = student_classifier(student, clips, shelf=features_shelf(config))
         e = config.evaluation
         tests = evaluate_split(config, data, classify, "test", e.shots, e.test_episodes, "evaluate")
         log_test(run, tests, source)

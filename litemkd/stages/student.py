@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from litemkd.checkpoints import load_state, save_model
+from litemkd.checkpoints import save_description, save_model
 from litemkd.config import Config
 from litemkd.embedding import student_classifier
 from litemkd.errors import ConfigError
@@ -22,6 +22,7 @@ from litemkd.stages.common import (
     checkpoint_folder,
     clip_source,
     evaluate_split,
+    features_shelf,
     log_and_register,
     log_test,
     model_folder,
@@ -160,9 +161,11 @@ def train_student(
     Raises:
         LitemkdError: the loss is not finite.
     """
-    student = _new(config, teacher).to(device)
+    guess = None if teacher is None else guessed_width(config, teacher.fused["train"].shape[-1])
+    student = build_student(config.student, config.data.frames, config.seed, guess=guess).to(device)
     loss = LABELS if teacher is None else build_loss(config)
     checkpoints = student_checkpoints(config, data, teacher)
+    save_description(checkpoints.best.parent, describe_student(config))  # others may evaluate it meanwhile
     progress = fit_on_clips(
         student,
         config.student.train,
@@ -183,20 +186,6 @@ def train_student(
     return student, progress, checkpoints
 
 
-def trained_student(
-    config: Config, data: Prepared, device: torch.device, teacher: ReadyTeacher | None
-) -> Student:
-    """A student that `train_student` has trained before, from its checkpoint.
-
-    Raises:
-        CheckpointError: it has not been trained here.
-    """
-    student = _new(config, teacher)
-    student.load_state_dict(load_state(student_checkpoints(config, data, teacher).best)["model"])
-    student.drop_training_parts()
-    return student.to(device).eval()
-
-
 def student_checkpoints(config: Config, data: Prepared, teacher: ReadyTeacher | None) -> CheckpointFolder:
     """Where the training state of this student goes."""
     return checkpoint_folder(
@@ -210,16 +199,12 @@ def student_checkpoints(config: Config, data: Prepared, teacher: ReadyTeacher | 
     )
 
 
-def _new(config: Config, teacher: ReadyTeacher | None) -> Student:
-    guess = None if teacher is None else guessed_width(config, teacher.fused["train"].shape[-1])
-    return build_student(config.student, config.data.frames, config.seed, guess=guess)
-
-
 def test_student(
     config: Config, data: Prepared, student: Student, device: torch.device, label: str
 ) -> dict[int, Evaluation]:
     """Read the test classes: results by number of shots."""
-    classify = student_classifier(student.eval(), clip_source(config, data, "rgb", "test", device))
+    clips = clip_source(config, data, "rgb", "test", device)
+    classify = student_classifier(student.eval(), clips, shelf=features_shelf(config))
     e = config.evaluation
     return evaluate_split(config, data, classify, "test", e.shots, e.test_episodes, label)
 

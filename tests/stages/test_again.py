@@ -127,6 +127,27 @@ def test_evaluation_gives_the_accuracy_of_the_training(job: Job, home: Home) -> 
     assert other.data.tags["litemkd.model"] == "models:/litemkd-toy-student/2"
 
 
+def test_checkpoints_of_a_training_can_be_evaluated(job: Job, home: Home) -> None:
+    """By the folder that a training keeps them in; `model.json` lies there from its start."""
+    with home.entered():
+        folders = sorted(Path("checkpoints").glob("toy-student-*"))
+    folders = [folder for folder in folders if (home.folder / folder / "best.pt").exists()]
+    found = []
+    for folder in folders:
+        (run,) = home.made_by(lambda folder=folder: home.must("evaluate", "--model", str(folder)))
+        assert run.data.tags["litemkd.model"] == str(folder)
+        found.append(run.data.metrics["test/accuracy"])
+    for distilled in (True, False):
+        assert job.student(distilled).data.metrics["test/accuracy"] in found
+
+
+def test_features_of_test_clips_are_kept_and_no_others(home: Home) -> None:
+    kept = list((home.data / "embeddings").glob("*"))
+    assert kept
+    assert all(file.name.startswith("test-") and file.suffix == ".npy" for file in kept if file.name != ".lock")
+    assert len(kept) <= 9
+
+
 def test_mlflow_loads_a_student_that_names_queries(home: Home) -> None:
     with home.entered():
         loaded = mlflow.pyfunc.load_model("models:/litemkd-toy-student/1")

@@ -64,6 +64,13 @@ def test_published_macs_are_reproduced(published, model, gmacs):
     assert row["gflops_per_episode_this_code"] < row["gflops_per_episode"]
 
 
+@pytest.mark.parametrize(
+    ("model", "most"), [(("mobilenet_v3_large", 2, (2,)), 54), (("mobilenet_v3_small", 2, (2,)), 15)]
+)
+def test_the_evaluation_form_is_far_cheaper(published, model, most):
+    assert published[model]["gmacs_per_episode_this_code"] < most
+
+
 def test_exact_flops_of_published_models(published):
     assert published["resnet50", 0, (2, 3)]["gflops_per_episode"] == pytest.approx(2027.5, abs=0.05)
     assert published["mobilenet_v3_large", 2, (2,)]["gflops_per_episode"] == pytest.approx(137.3, abs=0.05)

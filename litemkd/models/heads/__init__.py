@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from litemkd.models.heads.base import FRAME, PATCH, Head, class_prototypes
+from litemkd.models.heads.base import FRAME, PATCH, Code, Folded, Head, class_prototypes
 from litemkd.models.heads.bimhm import BiMHM
 from litemkd.models.heads.otam import OTAM
 from litemkd.models.heads.prototype import Prototype
@@ -27,6 +27,8 @@ __all__ = [
     "STRM",
     "TRX",
     "BiMHM",
+    "Code",
+    "Folded",
     "Head",
     "Prototype",
     "class_prototypes",

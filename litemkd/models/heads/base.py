@@ -23,6 +23,8 @@ from litemkd.errors import EpisodeError
 
 FRAME, PATCH = "frame", "patch"  # names of parts
 
+Code = tuple[Tensor, ...]  # of videos in evaluation; leading axes are the videos'
+
 
 class Head(nn.Module, ABC):
     """Base of all heads. Subclasses implement `encode` and `match_parts`; both are batched over episodes.
@@ -77,6 +79,31 @@ class Head(nn.Module, ABC):
         """Logits (B, Q, W) from features (B, S, T[, places], D) and (B, Q, T[, places], D)."""
         return self.match(self.encode(support), labels, self.encode(query), way)
 
+    def folded(self, branch: nn.Module) -> Folded:
+        """A branch and this head behind it, in eval mode, as one; overridden where that takes less work."""
+        return Folded(branch, self)
+
+
+class Folded(nn.Module):
+    """A branch and a head for evaluation: codes are tuples of tensors, and the prediction is all it gives.
+
+    Args:
+        branch: the backbone's features (..., T[, places], C) to the head's, (..., T[, places], D).
+        head: what it equals; weights are shared with both, nothing is copied.
+    """
+
+    def __init__(self, branch: nn.Module, head: Head) -> None:
+        super().__init__()
+        self.branch, self.head = branch, head
+
+    def encode(self, features: Tensor) -> Code:
+        """(..., T[, places], C) features of the backbone -> codes of the videos."""
+        return (self.head.encode(self.branch(features)),)
+
+    def match(self, support: Code, labels: Tensor, query: Code, way: int) -> Tensor:
+        """The prediction, (B, Q, W), of codes with leading axes (B, S) and (B, Q); errors as `Head.match`."""
+        return self.head.match(support[0], labels, query[0], way)
+
 
 def support_counts(labels: Tensor, way: int) -> Tensor:
     """Supports per class, (B, W). EpisodeError if a class has none or a label lies outside 0 … way - 1."""
@@ -116,7 +143,9 @@ def group_by_class(labels: Tensor, way: int) -> tuple[Tensor, Tensor]:
 
 
 def take_supports(codes: Tensor, index: Tensor) -> Tensor:
-    """(B, S, *code) and (B, W, K) positions -> (B, W, K, *code)."""
+    """(B, S, *code) and (B, W, K) positions -> (B, W, K, *code); a view where supports are sorted by class."""
+    if index[0].numel() == codes.shape[1] and bool((index.flatten(1).diff() == 1).all()):
+        return codes.unflatten(1, index.shape[1:])
     batch = torch.arange(codes.shape[0], device=codes.device)[:, None, None]
     return codes[batch, index]
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from litemkd.models.heads.base import FRAME, Head, cosines, group_by_class, take_supports
+from litemkd.models.heads.placed import FoldedTRX, PlacedTuples
 from litemkd.models.layers import PositionEncoding, TupleProjection, check_tuple_sizes, frame_tuples
 
 
@@ -78,6 +79,12 @@ class TRX(Head):
         """Cosines of the prototypes that each query gets of the classes, (B, Q, W²); see `Head.relate`."""
         prototypes = [part.flatten(3) for part in self._prototypes(support, labels, query, way)]
         return cosines(torch.cat(prototypes, dim=-1).transpose(1, 2)).flatten(2)
+
+    def folded(self, branch: nn.Module) -> FoldedTRX:
+        """The same logits with narrower products, see `litemkd.models.heads.placed`."""
+        parts = [cast(TupleAttention, part) for part in self.transformers]
+        sizes = [PlacedTuples(part.pe, part.k_linear, part.v_linear, part.norm_k) for part in parts]
+        return FoldedTRX(branch, self, sizes)
 
     def _prototypes(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> list[Tensor]:
         """Of each tuple size: what the queries' tuples attend to in each class, (B, W, Q, P, width)."""
