@@ -20,7 +20,7 @@ from litemkd.stages.prepare import prepare
 from litemkd.tracking import attach
 from tuning.job import Final, Job, Searched
 from tuning.storage import exclusive
-from tuning.study import best_trials, waiting
+from tuning.study import best_trials, finished, waiting
 from tuning.trial import Inputs, Objective, shared_teacher
 
 QUEUE = "queue"  # the lock under which trials are taken and settled
@@ -54,7 +54,8 @@ def _work(job: Job, place: int, deadline: float | None) -> None:
     device = build_device(config)
     data = prepare(config)
     inputs = Inputs(data, shared_teacher(config, data, device, job.teacher), device)
-    study = job.open(seed=config.seed + 1000 * place + os.getpid())
+    seen = len(finished(job.open()))  # a sampler that begins again must not draw the same again
+    study = job.open(seed=config.seed + 1000 * place + seen)
     parent = attach(job.run_id, config.data.dataset)
     turn = contextlib.ExitStack()
     objective = Objective(
