@@ -9,6 +9,7 @@ uninterrupted one sees.
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -48,6 +49,9 @@ class Objective(Protocol):
     @property
     def model(self) -> nn.Module:
         """The model."""
+
+    def expect(self, numbers: Sequence[int]) -> None:
+        """Told before a step: the numbers of the one after it."""
 
     def step(self, numbers: Sequence[int]) -> Step:
         """Loss of the training episodes of these numbers."""
@@ -137,18 +141,21 @@ def fit(
         while progress.episodes < train.episodes:
             first = progress.episodes
             last = min(first + train.accumulate, train.episodes)
-            seed_torch(seed, "step", first)
             set_rate(optimizer, train, first)
             model.train()
             sums: dict[str, float] = {}
-            for start in range(first, last, train.batch):
-                numbers = range(start, min(start + train.batch, last))
+            batches = step_batches(train, first)
+            following = [*batches[1:], *step_batches(train, last)[:1]]
+            for numbers, after in itertools.zip_longest(batches, following):
+                if after is not None:
+                    objective.expect(after)
+                seed_torch(seed, "step", numbers.start)
                 share = len(numbers) / (last - first)
                 with torch.autocast(device.type, _precision(device, train), enabled=_mixed(device, train)):
                     step = objective.step(numbers)
                 if not math.isfinite(float(step.loss.detach())):
                     raise LitemkdError(
-                        f"{label}: the loss became {float(step.loss.detach())} at episode {start}; "
+                        f"{label}: the loss became {float(step.loss.detach())} at episode {numbers.start}; "
                         "a smaller lr, a warm-up or clip_norm would do"
                     )
                 scaler.scale(step.loss * share).backward()
@@ -200,6 +207,12 @@ def _validate(
         progress.best_accuracy, progress.best_ci95 = accuracy.mean, accuracy.half
         progress.best_episode = progress.episodes
         save_state(checkpoints.best, {"episodes": progress.episodes, "model": model.state_dict()})
+
+
+def step_batches(train: TrainConfig, first: int) -> list[range]:
+    """Numbers of the episodes of the step that begins at `first`, batch by batch; none after the last step."""
+    last = min(first + train.accumulate, train.episodes)
+    return [range(start, min(start + train.batch, last)) for start in range(first, last, train.batch)]
 
 
 def validation_episodes(train: TrainConfig) -> set[int]:
