@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -12,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from litemkd import distributed
 from litemkd.config import Config
 from litemkd.errors import LitemkdError, Terminated
 from litemkd.files import write_whole
-from litemkd.options import choosing_teacher, configured, flag, resumable, tracked
+from litemkd.options import choosing_teacher, configured, flag, in_processes, resumable, tracked
 
 if TYPE_CHECKING:
     from litemkd.tracking import Promotion
@@ -30,7 +32,9 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            distributed.finish()
+            return result
         except LitemkdError as error:
             click.secho(f"litemkd {ctx.invoked_subcommand}: {error}", fg="red", err=True)
             sys.exit(1)
@@ -47,7 +51,12 @@ def main() -> None:
     Without --config every command works on the toy data set, which is made on first use. Runs, models and
     comparison tables are in MLflow; the last line of each command says where to look.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    distributed.start()
+    if not distributed.group().main:  # the first process tells
+        os.environ["TQDM_DISABLE"] = "1"
+        sys.stdout = io.StringIO()
+    level = logging.INFO if distributed.group().main else logging.ERROR
+    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     before = signal.signal(signal.SIGTERM, _terminated)
@@ -122,6 +131,7 @@ def prepare(config: Config, derive: str, contact_sheet: Path | None) -> None:
 
 @main.command()
 @configured
+@in_processes
 @tracked
 @resumable
 @choosing_teacher
@@ -141,6 +151,7 @@ def teacher(config: Config, resume: bool, teacher: str) -> None:
 
 @main.command()
 @configured
+@in_processes
 @tracked
 @resumable
 @choosing_teacher
@@ -160,6 +171,7 @@ def features(config: Config, resume: bool, teacher: str) -> None:
 
 @main.command()
 @configured
+@in_processes
 @tracked
 @resumable
 def student(config: Config, resume: bool) -> None:
@@ -178,6 +190,7 @@ def student(config: Config, resume: bool) -> None:
 
 @main.command()
 @configured
+@in_processes
 @tracked
 @resumable
 @choosing_teacher
@@ -206,6 +219,7 @@ def distill(config: Config, resume: bool, teacher: str, no_baseline: bool) -> No
 
 @main.command()
 @configured
+@in_processes
 @tracked
 @click.option(
     "--model", metavar="URI", help="models:/NAME@ALIAS, models:/NAME/VERSION or a folder; the champion."

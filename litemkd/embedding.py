@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from litemkd.data.clips import ClipSource
 from litemkd.data.episodes import Episodes
+from litemkd.distributed import gather_rows, group
 from litemkd.evaluation import Classifier
 from litemkd.models.student import Student
 from litemkd.models.teacher import Teacher
@@ -26,13 +27,20 @@ def refuse_training(model: nn.Module, where: str) -> None:
 def embed(
     function: Callable[[Tensor], dict[str, Tensor]], clips: ClipSource, videos: np.ndarray | None = None
 ) -> dict[str, Tensor]:
-    """`function` of the centre crops of all (or some) videos of a split, computed in parts: name -> (V, …)."""
+    """`function` of the centre crops of all (or some) videos of a split, computed in parts: name -> (V, …).
+
+    Several processes share the work, each video is done once; all get the whole.
+    """
     rows = np.arange(len(clips.split.videos)) if videos is None else videos
+    shared = len(rows) >= group().size
+    if shared:
+        rows = rows[list(group().share(len(rows)))]
     parts: list[dict[str, Tensor]] = []
     with torch.inference_mode():
         for start in range(0, len(rows), CLIPS_AT_ONCE):
             parts.append(function(clips.centred(rows[start : start + CLIPS_AT_ONCE])))
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return {name: gather_rows(x) for name, x in whole.items()} if shared else whole
 
 
 def branch_embeddings(student: Student, clips: ClipSource) -> dict[str, Tensor]:

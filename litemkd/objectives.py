@@ -16,11 +16,12 @@ from torch.optim.swa_utils import update_bn
 from litemkd.data.clips import Ahead, Augmentation, ClipSource, Cut
 from litemkd.data.episodes import Episodes, EpisodeSampler
 from litemkd.embedding import CLIPS_AT_ONCE, fuse_all, match_rows, student_classifier, teacher_classifier
-from litemkd.evaluation import Evaluation, evaluate
+from litemkd.evaluation import Evaluation
 from litemkd.losses import D2M, Knowledge, d2m_loss, support_distances, taught_branch
 from litemkd.models.student import LABEL, Student
 from litemkd.models.teacher import Teacher
 from litemkd.seeding import numpy_generator
+from litemkd.sharing import evaluate_shared
 from litemkd.training import Step
 
 LABELS = D2M(ce=1.0, ce_distill=1.0, kd=0.0, support=0.0)  # the loss of labels alone, in every branch
@@ -185,7 +186,7 @@ class StudentObjective:
     def validate(self, model: nn.Module) -> Evaluation:
         """The model on the val episodes."""
         classify = student_classifier(cast(Student, model), self.val_clips)
-        return evaluate(classify, self.val_sampler, range(self.val_episodes))
+        return evaluate_shared(classify, self.val_sampler, range(self.val_episodes))
 
 
 class TeacherObjective:
@@ -234,4 +235,4 @@ class TeacherObjective:
         teacher = cast(Teacher, model)
         with torch.inference_mode():
             fused = fuse_all(teacher, self.val_features)
-        return evaluate(teacher_classifier(teacher, fused), self.val_sampler, range(self.val_episodes))
+        return evaluate_shared(teacher_classifier(teacher, fused), self.val_sampler, range(self.val_episodes))

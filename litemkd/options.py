@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import json
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import click
 
+from litemkd import distributed
 from litemkd.config import load_config
 from litemkd.errors import ConfigError, TrackingError
 
@@ -34,6 +36,7 @@ def configured(command: F) -> F:
         **rest: Any,
     ) -> Any:
         chosen = [*_words(overrides), *settings]
+        processes = rest.pop("processes", 1)
         # Not of every command. Empty where MLproject passes a parameter that was not given.
         own = {name: rest.pop(name, None) or None for name in ("dataset", "videos", "lists")}
         if own["dataset"] and config_file in (None, DEFAULT_CONFIG):
@@ -43,7 +46,10 @@ def configured(command: F) -> F:
             if value is not None:  # in quotes where it is text: a folder may be called 2024, or `no`
                 quoted = value if isinstance(value, int) else json.dumps(str(value), ensure_ascii=False)
                 chosen.append(f"{key}={quoted}")
-        return command(load_config(config_file or DEFAULT_CONFIG, chosen), **rest)
+        config = load_config(config_file or DEFAULT_CONFIG, chosen)
+        if processes > 1 and not distributed.launched():
+            sys.exit(distributed.launch(processes))
+        return command(config, **rest)
 
     for option in (
         click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to compute."),
@@ -95,6 +101,14 @@ def flag(name: str, help_text: str) -> Callable[[F], F]:
     )
 
 
+in_processes = click.option(
+    "--processes",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes on this host that share the work, one a GPU; as torchrun would start them.",
+)
 resumable = flag("--resume", "Go on from the checkpoints of an interrupted run.")
 
 
@@ -126,6 +140,8 @@ def tracked(command: F) -> F:
     def run(*args: Any, **kwargs: Any) -> Any:
         from litemkd.tracking import close_orphans, send_unsent
 
+        if not distributed.group().main:
+            return command(*args, **kwargs)
         for line in close_orphans():
             click.echo(line, err=True)
         try:

@@ -23,6 +23,8 @@ from tqdm import tqdm
 
 from litemkd.checkpoints import load_state, save_state
 from litemkd.config import TrainConfig
+from litemkd.distributed import average_statistics, sum_gradients, sum_values
+from litemkd.distributed import group as processes
 from litemkd.errors import CheckpointError, LitemkdError
 from litemkd.evaluation import Evaluation
 from litemkd.seeding import seed_torch
@@ -144,9 +146,9 @@ def fit(
             set_rate(optimizer, train, first)
             model.train()
             sums: dict[str, float] = {}
-            batches = step_batches(train, first)
-            following = [*batches[1:], *step_batches(train, last)[:1]]
-            for numbers, after in itertools.zip_longest(batches, following):
+            batches, following = own_batches(train, first), own_batches(train, last)
+            following = [*batches[1:], *following[:1]]
+            for numbers, after in itertools.zip_longest(batches, following[: len(batches)]):
                 if after is not None:
                     objective.expect(after)
                 seed_torch(seed, "step", numbers.start)
@@ -161,6 +163,9 @@ def fit(
                 scaler.scale(step.loss * share).backward()
                 for name, value in step.metrics.items():
                     sums[name] = sums.get(name, 0.0) + share * value
+            sum_gradients(model)
+            average_statistics(model, len(batches))
+            sums = sum_values(sums)
             if train.clip_norm is not None:
                 scaler.unscale_(optimizer)
                 nn.utils.clip_grad_norm_(model.parameters(), train.clip_norm)
@@ -209,10 +214,14 @@ def _validate(
         save_state(checkpoints.best, {"episodes": progress.episodes, "model": model.state_dict()})
 
 
-def step_batches(train: TrainConfig, first: int) -> list[range]:
-    """Numbers of the episodes of the step that begins at `first`, batch by batch; none after the last step."""
+def own_batches(train: TrainConfig, first: int) -> list[range]:
+    """Batches of the step that begins at `first` that fall to this process; none after the last step.
+
+    Batches are dealt out one by one, so they are the same however many processes there are.
+    """
     last = min(first + train.accumulate, train.episodes)
-    return [range(start, min(start + train.batch, last)) for start in range(first, last, train.batch)]
+    batches = [range(start, min(start + train.batch, last)) for start in range(first, last, train.batch)]
+    return batches[processes().rank :: processes().size]
 
 
 def validation_episodes(train: TrainConfig) -> set[int]:
