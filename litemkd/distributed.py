@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")  # what torchrun tells each process
 PATIENCE = timedelta(days=7)  # others wait while one prepares data; torchrun ends those whose peer has died
 
 
@@ -56,7 +57,7 @@ def group() -> Group:
 
 def launched() -> bool:
     """Whether torchrun, or `launch`, started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return set(_VARIABLES) <= os.environ.keys() and os.environ["WORLD_SIZE"] != "1"
 
 
 def start() -> None:
@@ -67,7 +68,7 @@ def start() -> None:
     import torch
     import torch.distributed as dist
 
-    _group = Group(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
+    _group = Group(*(int(os.environ[name]) for name in _VARIABLES))
     backend = "gloo"
     if _group.local < torch.cuda.device_count():
         torch.cuda.set_device(_group.local)
@@ -95,6 +96,7 @@ def launch(processes: int) -> int:
     cores = len(os.sched_getaffinity(0))
     os.environ.setdefault("OMP_NUM_THREADS", str(max(cores // processes, 1)))
     how = LaunchConfig(
+        run_id="litemkd",
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=processes,
