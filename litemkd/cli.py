@@ -59,7 +59,9 @@ def main() -> None:
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    before = signal.signal(signal.SIGTERM, _terminated)
+    # Only the first process has a run to close; another may wait for it in a place where no handler is called.
+    handler = _terminated if distributed.group().main else signal.SIG_DFL
+    before = signal.signal(signal.SIGTERM, handler)
     click.get_current_context().call_on_close(lambda: signal.signal(signal.SIGTERM, before))
 
 

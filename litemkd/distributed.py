@@ -6,13 +6,16 @@ models, checkpoints, features, packs. torch is imported only where there are sev
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from litemkd.errors import LitemkdError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -113,6 +116,16 @@ def launch(processes: int) -> int:
     return 0
 
 
+@contextlib.contextmanager
+def _peers() -> Iterator[None]:
+    """What is said when another process is gone: its own message is the one that tells why."""
+    try:
+        yield
+    except RuntimeError as error:
+        told = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise LitemkdError(f"another process has ended, see what it says ({told})") from error
+
+
 def barrier() -> None:
     """Wait for the others."""
     if _group.size > 1:
@@ -127,7 +140,8 @@ def broadcast(value: R) -> R:
     import torch.distributed as dist
 
     box = [value]
-    dist.broadcast_object_list(box, src=0)
+    with _peers():
+        dist.broadcast_object_list(box, src=0)
     return box[0]
 
 
@@ -138,7 +152,8 @@ def gather(value: R) -> list[R]:
     import torch.distributed as dist
 
     found: list[Any] = [None] * _group.size
-    dist.all_gather_object(found, value)
+    with _peers():
+        dist.all_gather_object(found, value)
     return found
 
 
@@ -218,7 +233,8 @@ def gather_rows(rows: Tensor) -> Tensor:
     padded = rows.new_zeros(max(counts), *rows.shape[1:])
     padded[: len(rows)] = rows
     parts = [torch.empty_like(padded) for _ in counts]
-    dist.all_gather(parts, padded)
+    with _peers():
+        dist.all_gather(parts, padded)
     return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
 
@@ -230,6 +246,7 @@ def _sum_in_place(tensors: list[Tensor]) -> None:
     for kind in dict.fromkeys((x.dtype, x.device) for x in tensors):
         alike = [x for x in tensors if (x.dtype, x.device) == kind]
         flat = torch.cat([x.reshape(-1) for x in alike])
-        dist.all_reduce(flat)
+        with _peers():
+            dist.all_reduce(flat)
         for x, part in zip(alike, flat.split([x.numel() for x in alike]), strict=True):
             x.copy_(part.view_as(x))
