@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from litemkd.distributed import barrier, group
 from litemkd.errors import CheckpointError
 from litemkd.files import write_text, write_whole
 
@@ -20,8 +21,10 @@ BEST = "best.pt"  # of a training's checkpoints: the weights that were best on v
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Save a training state (tensors and plain values) at `path`."""
-    write_whole(path, lambda beside: torch.save(dict(state), beside))
+    """Save a training state (tensors and plain values) at `path`; of several processes the first one does."""
+    if group().main:
+        write_whole(path, lambda beside: torch.save(dict(state), beside))
+    barrier()
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -39,17 +42,22 @@ def load_state(path: Path) -> dict[str, Any]:
 
 
 def save_model(directory: Path, model: nn.Module, description: Mapping[str, Any]) -> Path:
-    """Save a model's weights (safetensors) and its description (JSON) in `directory`; returns it."""
-    directory.mkdir(parents=True, exist_ok=True)
-    save_tensors(directory / WEIGHTS, model.state_dict())
+    """Save a model's weights (safetensors) and its description (JSON) in `directory`; returns it.
+
+    Of several processes the first one does, and the others wait.
+    """
+    if group().main:
+        directory.mkdir(parents=True, exist_ok=True)
+        save_tensors(directory / WEIGHTS, model.state_dict())
     save_description(directory, description)
+    barrier()
     return directory
 
 
 def save_description(directory: Path, description: Mapping[str, Any]) -> None:
     """Save the description of a model whose weights lie, or will lie, in `directory`."""
-    text = json.dumps(dict(description), indent=2, sort_keys=True) + "\n"
-    write_text(directory / DESCRIPTION, text)
+    if group().main:
+        write_text(directory / DESCRIPTION, json.dumps(dict(description), indent=2, sort_keys=True) + "\n")
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

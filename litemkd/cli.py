@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from litemkd import distributed
 from litemkd.config import Config
 from litemkd.errors import ConfigError
 from litemkd.files import write_whole
@@ -17,6 +18,7 @@ from litemkd.options import (
     choosing_teacher,
     configured,
     flag,
+    in_processes,
     plain_mistakes,
     resumable,
     set_up_process,
@@ -36,7 +38,9 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         with plain_mistakes(f"litemkd {ctx.invoked_subcommand}"):
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            distributed.finish()
+            return result
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -47,6 +51,7 @@ def main() -> None:
     Without --config every command works on the toy data set, which is made on first use. Runs, models and
     comparison tables are in MLflow; the last line of each command says where to look.
     """
+    distributed.start()
     set_up_process()
 
 
@@ -114,6 +119,7 @@ def prepare(config: Config, derive: str, contact_sheet: Path | None) -> None:
 
 @main.command()
 @configured
+@in_processes
 @tracked
 @resumable
 @choosing_teacher
@@ -133,6 +139,7 @@ def teacher(config: Config, resume: bool, teacher: str) -> None:
 
 @main.command()
 @configured
+@in_processes
 @tracked
 @resumable
 @choosing_teacher
@@ -152,6 +159,7 @@ def features(config: Config, resume: bool, teacher: str) -> None:
 
 @main.command()
 @configured
+@in_processes
 @tracked
 @resumable
 def student(config: Config, resume: bool) -> None:
@@ -170,6 +178,7 @@ def student(config: Config, resume: bool) -> None:
 
 @main.command()
 @configured
+@in_processes
 @tracked
 @resumable
 @choosing_teacher
@@ -198,6 +207,7 @@ def distill(config: Config, resume: bool, teacher: str, no_baseline: bool) -> No
 
 @main.command()
 @configured
+@in_processes
 @tracked
 @click.option(
     "--model", metavar="URI", help="models:/NAME@ALIAS, models:/NAME/VERSION or a folder; the champion."

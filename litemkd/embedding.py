@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from litemkd.checkpoints import weights_digest
 from litemkd.data.clips import ClipSource
 from litemkd.data.episodes import Episodes
+from litemkd.distributed import broadcast, gather_rows, group
 from litemkd.evaluation import Classifier
 from litemkd.models.backbones import Backbone
 from litemkd.models.folding import EvaluationForm, fold_norms, refuse_training
@@ -37,13 +38,20 @@ Codes = Mapping[str, Code]  # by branch
 def embed(
     function: Callable[[Tensor], dict[str, Tensor]], clips: ClipSource, videos: np.ndarray | None = None
 ) -> dict[str, Tensor]:
-    """`function` of the centre crops of all (or some) videos of a split, computed in parts: name -> (V, …)."""
+    """`function` of the centre crops of all (or some) videos of a split, computed in parts: name -> (V, …).
+
+    Several processes share the work, each video is done once; all get the whole.
+    """
     rows = np.arange(len(clips.split.videos)) if videos is None else videos
+    shared = len(rows) >= group().size
+    if shared:
+        rows = rows[list(group().share(len(rows)))]
     parts: list[dict[str, Tensor]] = []
     with torch.inference_mode():
         for start in range(0, len(rows), CLIPS_AT_ONCE):
             parts.append(function(clips.centred(rows[start : start + CLIPS_AT_ONCE])))
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return {name: gather_rows(x) for name, x in whole.items()} if shared else whole
 
 
 def branch_embeddings(student: Student, clips: ClipSource) -> dict[str, Tensor]:
@@ -97,18 +105,33 @@ def backbone_features(backbone: Backbone, clips: ClipSource, shelf: Shelf | None
     """
     mixed = clips.device.type == "cuda"
 
-    def fill(features: np.ndarray) -> None:
+    def fill(features: np.ndarray, first: int = 0) -> None:
         with torch.inference_mode(), torch.autocast(clips.device.type, torch.bfloat16, enabled=mixed):
             for start in range(0, len(features), CLIPS_AT_ONCE):
                 stop = min(start + CLIPS_AT_ONCE, len(features))
-                found = backbone(clips.centred(np.arange(start, stop)))
+                found = backbone(clips.centred(np.arange(first + start, first + stop)))
                 features[start:stop] = found.float().cpu().numpy()
 
-    shape = (len(clips.split.videos), clips.pack.T, *backbone.shape)
-    if shelf is None:
-        features = np.zeros(shape, np.float32)
-        fill(features)
+    def filled(rows: range) -> np.ndarray:
+        features = np.zeros((len(rows), *shape[1:]), np.float32)
+        fill(features, rows.start)
         return features
+
+    shape = (len(clips.split.videos), clips.pack.T, *backbone.shape)
+    name = f"{clips.split.name}-{_key(backbone, clips, mixed)}"
+    several = group().size > 1
+    if shelf is not None and (not several or broadcast(shelf.has(name, shape))):
+        return shelf.array(name, shape, fill)
+    if several and shape[0] >= group().size:
+        mine = torch.from_numpy(filled(group().share(shape[0])))
+        whole = gather_rows(mine.to(clips.device)).cpu().numpy()  # NCCL wants tensors on the device
+    else:
+        whole = filled(range(shape[0]))
+    return whole if shelf is None else shelf.array(name, shape, lambda features: np.copyto(features, whole))
+
+
+def _key(backbone: Backbone, clips: ClipSource, mixed: bool) -> str:
+    """A digest of all that decides the features of a split's videos."""
     about = (
         FORM,
         weights_digest(backbone),
@@ -116,8 +139,7 @@ def backbone_features(backbone: Backbone, clips: ClipSource, shelf: Shelf | None
         (backbone.pooling, backbone.motion, backbone.mean.tolist(), backbone.std.tolist()),
         (clips.pack.digest, clips.split.videos, clips.crop, mixed),
     )
-    key = hashlib.sha256(repr(about).encode()).hexdigest()[:16]
-    return shelf.array(f"{clips.split.name}-{key}", shape, fill)
+    return hashlib.sha256(repr(about).encode()).hexdigest()[:16]
 
 
 def teacher_classifier(teacher: Teacher, fused: Tensor) -> Classifier:

@@ -4,7 +4,7 @@ branch), and for the teacher. Each satisfies `litemkd.training.Objective`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -13,14 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from litemkd.data.clips import Augmentation, ClipSource
+from litemkd.data.clips import Ahead, Augmentation, ClipSource, Cut
 from litemkd.data.episodes import Episodes, EpisodeSampler
 from litemkd.embedding import CLIPS_AT_ONCE, fuse_all, match_rows, student_classifier, teacher_classifier
-from litemkd.evaluation import Evaluation, evaluate
+from litemkd.evaluation import Evaluation
 from litemkd.losses import D2M, Knowledge, d2m_loss, support_distances, taught_branch
 from litemkd.models.student import LABEL, Student
 from litemkd.models.teacher import Teacher
 from litemkd.seeding import numpy_generator
+from litemkd.sharing import evaluate_shared
 from litemkd.training import Step
 
 LABELS = D2M(ce=1.0, ce_distill=1.0, kd=0.0, support=0.0)  # the loss of labels alone, in every branch
@@ -90,6 +91,8 @@ class StudentObjective:
         augmentation, seed: of the train clips.
         val_clips, val_sampler, val_episodes: the fixed list that chooses checkpoints.
         advisor: the teacher; without it the terms that need it are left out.
+        passes: frames (V, T, 3, H, W) to the backbone's features, see `litemkd.models.passes`; one pass when
+            not given.
     """
 
     def __init__(
@@ -105,19 +108,30 @@ class StudentObjective:
         val_sampler: EpisodeSampler,
         val_episodes: int,
         advisor: Advisor | None = None,
+        passes: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self.model = model
+        self.passes = passes or model.frame_features
+        self.ahead = Ahead(self._draw)
         self.clips, self.sampler, self.loss = clips, sampler, loss
         self.augmentation, self.seed = augmentation, seed
         self.val_clips, self.val_sampler, self.val_episodes = val_clips, val_sampler, val_episodes
         self.advisor = advisor
 
-    def step(self, numbers: Sequence[int]) -> Step:
-        """Loss of these episodes; support and query go through the backbone in one pass."""
+    def expect(self, numbers: Sequence[int]) -> None:
+        """Read and crop the clips of these episodes while the device works on others."""
+        self.ahead.expect(numbers)
+
+    def _draw(self, numbers: Sequence[int]) -> tuple[Episodes, Cut]:
         episodes = self.sampler[numbers]
+        videos = episodes.compact()[0]
+        return episodes, self.clips.cut(videos, self.augmentation, self.seed, int(episodes.number[0]))
+
+    def step(self, numbers: Sequence[int]) -> Step:
+        """Loss of these episodes; support and query go through the backbone together."""
+        episodes, cut = self.ahead.take(numbers)
         at = Placed.of(episodes, self.clips.device)
-        frames = self.clips.augmented(at.videos, self.augmentation, self.seed, int(episodes.number[0]))
-        features = self.model.branch_features(self.model.frame_features(frames))
+        features = self.model.branch_features(self.passes(self.clips.finish(cut)))
         features = {name: x.float() for name, x in features.items()}
         episode = at.support, at.support_labels, at.query, episodes.way
         logits = self.model(features, *episode)
@@ -172,7 +186,7 @@ class StudentObjective:
     def validate(self, model: nn.Module) -> Evaluation:
         """The model on the val episodes."""
         classify = student_classifier(cast(Student, model), self.val_clips)
-        return evaluate(classify, self.val_sampler, range(self.val_episodes))
+        return evaluate_shared(classify, self.val_sampler, range(self.val_episodes))
 
 
 class TeacherObjective:
@@ -198,6 +212,9 @@ class TeacherObjective:
         self.features, self.sampler = features, sampler
         self.val_features, self.val_sampler, self.val_episodes = val_features, val_sampler, val_episodes
 
+    def expect(self, numbers: Sequence[int]) -> None:
+        """Nothing: features are where the model is."""
+
     def step(self, numbers: Sequence[int]) -> Step:
         """Loss of these episodes."""
         episodes = self.sampler[numbers]
@@ -218,4 +235,4 @@ class TeacherObjective:
         teacher = cast(Teacher, model)
         with torch.inference_mode():
             fused = fuse_all(teacher, self.val_features)
-        return evaluate(teacher_classifier(teacher, fused), self.val_sampler, range(self.val_episodes))
+        return evaluate_shared(teacher_classifier(teacher, fused), self.val_sampler, range(self.val_episodes))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import logging
+import os
 import shlex
 import signal
 import sys
@@ -16,6 +18,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from litemkd import distributed
 from litemkd.config import Config, load_config
 from litemkd.errors import ConfigError, LitemkdError, Terminated, TrackingError
 
@@ -41,8 +44,11 @@ def configured(command: F) -> F:
     """Give a command the common options, and pass it the configuration they name as its first argument."""
 
     @functools.wraps(command)
-    def run(source: Source, **rest: Any) -> Any:
-        return command(source.load(), **rest)
+    def run(source: Source, *, processes: int = 1, **rest: Any) -> Any:
+        config = source.load()
+        if processes > 1 and not distributed.launched():
+            sys.exit(distributed.launch(processes))
+        return command(config, **rest)
 
     return configurable(cast(F, run))
 
@@ -122,6 +128,14 @@ def flag(name: str, help_text: str) -> Callable[[F], F]:
     )
 
 
+in_processes = click.option(
+    "--processes",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes on this host that share the work, one a GPU; as torchrun would start them.",
+)
 resumable = flag("--resume", "Go on from the checkpoints of an interrupted run.")
 
 
@@ -153,6 +167,8 @@ def tracked(command: F) -> F:
     def run(*args: Any, **kwargs: Any) -> Any:
         from litemkd.tracking import close_orphans, send_unsent
 
+        if not distributed.group().main:
+            return command(*args, **kwargs)
         for line in close_orphans():
             click.echo(line, err=True)
         try:
@@ -179,11 +195,17 @@ def plain_mistakes(name: str | None) -> Iterator[None]:
 
 
 def set_up_process() -> None:
-    """Logging, and an orderly end on SIGTERM, for the time of the command."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    """Logging, and an orderly end on SIGTERM, for the time of the command; the first process tells."""
+    main = distributed.group().main
+    if not main:
+        os.environ["TQDM_DISABLE"] = "1"
+        sys.stdout = io.StringIO()
+    level = logging.INFO if main else logging.ERROR
+    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    before = signal.signal(signal.SIGTERM, _terminated)
+    # Only the first process has a run to close; another may wait for it in a place where no handler is called.
+    before = signal.signal(signal.SIGTERM, _terminated if main else signal.SIG_DFL)
     click.get_current_context().call_on_close(lambda: signal.signal(signal.SIGTERM, before))
 
 

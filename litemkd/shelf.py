@@ -64,6 +64,10 @@ class Shelf:
         fill(found)
         return found
 
+    def has(self, name: str, shape: tuple[int, ...]) -> bool:
+        """Whether the array of this name and shape is there."""
+        return _read(self.folder / f"{name}.npy", shape) is not None
+
     def _tidy(self) -> None:
         """Make room for one more array, and take away what killed processes left."""
         with locked(self.folder / ".lock"):

@@ -9,6 +9,7 @@ uninterrupted one sees.
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -22,6 +23,8 @@ from tqdm import tqdm
 
 from litemkd.checkpoints import load_state, save_state
 from litemkd.config import TrainConfig
+from litemkd.distributed import average_statistics, sum_gradients, sum_values
+from litemkd.distributed import group as processes
 from litemkd.errors import CheckpointError, LitemkdError
 from litemkd.evaluation import Evaluation
 from litemkd.seeding import seed_torch
@@ -52,6 +55,9 @@ class Objective(Protocol):
     @property
     def model(self) -> nn.Module:
         """The model."""
+
+    def expect(self, numbers: Sequence[int]) -> None:
+        """Told before a step: the numbers of the one after it."""
 
     def step(self, numbers: Sequence[int]) -> Step:
         """Loss of the training episodes of these numbers."""
@@ -143,23 +149,29 @@ def fit(
         while progress.episodes < train.episodes:
             first = progress.episodes
             last = min(first + train.accumulate, train.episodes)
-            seed_torch(seed, "step", first)
             set_rate(optimizer, train, first)
             model.train()
             sums: dict[str, float] = {}
-            for start in range(first, last, train.batch):
-                numbers = range(start, min(start + train.batch, last))
+            batches, following = own_batches(train, first), own_batches(train, last)
+            following = [*batches[1:], *following[:1]]
+            for numbers, after in itertools.zip_longest(batches, following[: len(batches)]):
+                if after is not None:
+                    objective.expect(after)
+                seed_torch(seed, "step", numbers.start)
                 share = len(numbers) / (last - first)
                 with torch.autocast(device.type, _precision(device, train), enabled=_mixed(device, train)):
                     step = objective.step(numbers)
                 if not math.isfinite(float(step.loss.detach())):
                     raise LitemkdError(
-                        f"{label}: the loss became {float(step.loss.detach())} at episode {start}; "
+                        f"{label}: the loss became {float(step.loss.detach())} at episode {numbers.start}; "
                         "a smaller lr, a warm-up or clip_norm would do"
                     )
                 scaler.scale(step.loss * share).backward()
                 for name, value in step.metrics.items():
                     sums[name] = sums.get(name, 0.0) + share * value
+            sum_gradients(model)
+            average_statistics(model, len(batches))
+            sums = sum_values(sums)
             if train.clip_norm is not None:
                 scaler.unscale_(optimizer)
                 nn.utils.clip_grad_norm_(model.parameters(), train.clip_norm)
@@ -210,6 +222,16 @@ def _validate(
         progress.best_episode = progress.episodes
         save_state(checkpoints.best, {"episodes": progress.episodes, "model": model.state_dict()})
     return evaluation
+
+
+def own_batches(train: TrainConfig, first: int) -> list[range]:
+    """Batches of the step that begins at `first` that fall to this process; none after the last step.
+
+    Batches are dealt out one by one, so they are the same however many processes there are.
+    """
+    last = min(first + train.accumulate, train.episodes)
+    batches = [range(start, min(start + train.batch, last)) for start in range(first, last, train.batch)]
+    return batches[processes().rank :: processes().size]
 
 
 def validation_episodes(train: TrainConfig) -> set[int]:

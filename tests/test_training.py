@@ -50,12 +50,16 @@ class Regression:
         self.model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Dropout(dropout), nn.Linear(8, 1)).double()
         self.scores, self.nan_at = scores, nan_at
         self.numbers, self.validated, self.recalibrated = [], [], []
+        self.expected = []
 
     def loss(self, model, numbers):
         draws = np.stack([numpy_generator(0, "point", number).standard_normal(4) for number in numbers])
         points = torch.from_numpy(draws)
         loss = (model(points[:, :3]) - points[:, :3].prod(1, keepdim=True) - 0.1 * points[:, 3:]).pow(2).mean()
         return loss * math.nan if self.nan_at in numbers else loss
+
+    def expect(self, numbers):
+        self.expected.append(list(numbers))
 
     def step(self, numbers):
         assert self.model.training
@@ -445,3 +449,29 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(CheckpointError, match="damaged"):
         run(Regression(), train_of(), tmp_path, resume=True)
+
+
+# Batches
+
+
+def test_dropout_of_a_batch_depends_on_its_first_episode_alone(tmp_path):
+    """However many batches a step has, and whoever works on the others."""
+    seen = []
+    for accumulate in (2, 4):
+        objective, draws = Regression(scores=[1, 2, 3]), {}
+        loss = objective.loss
+        objective.loss = lambda model, numbers, loss=loss, draws=draws: (
+            draws.setdefault(numbers[0], float(torch.rand(()))),
+            loss(model, numbers),
+        )[1]
+        run(objective, train_of(accumulate=accumulate, batch=2, validations=1), tmp_path / str(accumulate))
+        seen.append({first: value for first, value in draws.items() if first < 10_000})
+    assert seen[0] == seen[1]
+    assert len(set(seen[0].values())) == 12
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_what_comes_next_is_told_before(tmp_path, batch):
+    objective = Regression()
+    run(objective, train_of(episodes=10, batch=batch, validations=2), tmp_path)
+    assert objective.expected == objective.numbers[1:]

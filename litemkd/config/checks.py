@@ -51,6 +51,12 @@ def impossible(config: Config) -> list[str]:
             problems.append(
                 f"{key}.weights: 'imagenet' given; {backbone.name} has none, `none` or a file would do"
             )
+    for key, train in (("student.train", config.student.train), ("teacher.expert.train", teacher.expert.train)):
+        if train.compile and train.checkpoint_activations:
+            problems.append(
+                f"{key}.compile: true given beside checkpoint_activations; one of them would do: a compiled "
+                "backbone chooses by itself what it keeps"
+            )
     low, high = data.crop_scale
     if low > high:
         problems.append(f"data.crop_scale: [{low}, {high}] given; the smaller number must come first")

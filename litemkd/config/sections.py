@@ -142,6 +142,9 @@ class TrainConfig(Section):
     validations: PositiveInt = 20  # times val is read during the run
     recalibrate: Annotated[int, Field(ge=0)] = 0  # train clips to re-estimate batch norm on before val
     amp: bool = True  # mixed precision on a GPU
+    clips_at_once: PositiveInt | None = None  # through the backbone in one pass; all of a batch when not given
+    checkpoint_activations: bool = False  # compute the backbone's activations again instead of keeping them
+    compile: bool = False  # the backbone by torch.compile
 
 
 # Other defaults make a class of its own: setting one of its keys must not reset the others.

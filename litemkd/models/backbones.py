@@ -96,23 +96,25 @@ class Backbone(nn.Module):
         """Axes of the features of one frame: (C,), or (16, C) where places are left as they are."""
         return (PLACES, self.channels) if self.pooling == "places" else (self.channels,)
 
-    def maps(self, frames: Tensor) -> Tensor:
-        """(N, 3, H, W) frames -> (N, C, h, w), the last map."""
-        x = (frames - self.mean) / self.std
-        return self.features(x.contiguous(memory_format=torch.channels_last))
+    def maps(self, frames: Tensor, through: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """(N, 3, H, W) frames -> (N, C, h, w), the last map; `through` runs the layers another way."""
+        x = ((frames - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        return self.features(x) if through is None else through(x)
 
     def patches(self, frames: Tensor) -> Tensor:
         """(N, 3, H, W) frames -> (N, C, 4, 4) pooled map."""
         return self.pool(self.maps(frames))
 
-    def forward(self, frames: Tensor) -> Tensor:
+    def forward(self, frames: Tensor, through: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """(..., T, 3, H, W) frames in [0, 1] -> (..., T, C) features; (..., T, 16 C) or (..., T, 16, C), see
-        `pooling`.
+        `pooling`. `through` is what runs `features`, for `litemkd.models.passes`.
         """
         if self.motion:
             frames = frames - frames.mean(-4, keepdim=True)
         images = frames.flatten(0, -4)
-        places = self.maps(images) if self.pooling == "average" else self.patches(images)
+        places = self.maps(images, through)
+        if self.pooling != "average":
+            places = self.pool(places)
         if self.pooling == "places":
             features = places.flatten(2).transpose(1, 2)
         else:

@@ -16,6 +16,7 @@ from litemkd.checkpoints import load_weights, read_description, read_weights
 from litemkd.config import BackboneConfig, Config, ExpertConfig, HeadConfig, StudentConfig, TeacherConfig
 from litemkd.data.clips import Augmentation
 from litemkd.data.estimating import Estimator
+from litemkd.distributed import group
 from litemkd.errors import CheckpointError, ConfigError
 from litemkd.losses import D2M
 from litemkd.memory import keep_freed_memory
@@ -36,10 +37,19 @@ def build_device(config: Config) -> torch.device:
     keep_freed_memory()
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    found = torch.cuda.is_available()
+    found, place = torch.cuda.is_available(), group().local
     if config.device == "cuda" and not found:
         raise ConfigError(["device: 'cuda' given; this machine shows no CUDA device, `auto` or `cpu` would do"])
-    return torch.device("cuda" if found and config.device != "cpu" else "cpu")
+    if not found or config.device == "cpu":
+        return torch.device("cpu")
+    if place >= torch.cuda.device_count():
+        raise ConfigError(
+            [
+                f"processes: {place + 1} or more on a host with {torch.cuda.device_count()} CUDA devices; "
+                "one a device, or device=cpu, would do"
+            ]
+        )
+    return torch.device("cuda", place) if group().size > 1 else torch.device("cuda")
 
 
 def build_workers(config: Config) -> int:

@@ -12,8 +12,9 @@ import torch
 
 from litemkd.config import Config, digest_of, flatten
 from litemkd.data.clips import ClipSource
-from litemkd.evaluation import Classifier, Evaluation, Interval, evaluate
+from litemkd.evaluation import Classifier, Evaluation, Interval
 from litemkd.report.plots import confusion_matrix, learning_curves
+from litemkd.sharing import evaluate_shared
 from litemkd.shelf import Shelf
 from litemkd.stages.prepare import Prepared
 from litemkd.tracking import Run, model_name, register, stage_run
@@ -141,7 +142,7 @@ def evaluate_split(
     """Evaluate a classifier on the fixed episodes of a split, for each number of shots."""
     e = config.evaluation
     return {
-        shot: evaluate(
+        shot: evaluate_shared(
             classify,
             data.sampler(config, split, shot, e.queries, e.seed),
             range(episodes),

@@ -13,12 +13,14 @@ from torch import nn
 from litemkd.config import BackboneConfig, Config, HeadConfig, StudentConfig
 from litemkd.cost import GIGA, Cost, EpisodeSize, measure, measure_teacher
 from litemkd.counting import Count
+from litemkd.distributed import from_main
 from litemkd.models.student import DISTILL, LABEL, Student
 from litemkd.stages.build import build_device, build_expert, build_head, build_student, build_teacher
 
 NOT_COUNTED = "making flow, depth and skeletons from RGB, and decoding of videos"
 
 
+@from_main  # others would make it wait, and the latency wrong
 def student_cost(config: Config, shot: int | None = None, latency: bool = True) -> dict[str, float]:
     """Metrics `cost/…` of the configured student, to be logged as they are.
 
@@ -30,6 +32,7 @@ def student_cost(config: Config, shot: int | None = None, latency: bool = True) 
     return metrics(measure_student(config, shot, latency))
 
 
+@from_main
 def teacher_cost(
     config: Config, shot: int | None = None, latency: bool = False, width: int | None = None
 ) -> dict[str, float]:

@@ -23,6 +23,7 @@ from litemkd.data.features import (
     write_features,
 )
 from litemkd.data.splits import Split
+from litemkd.distributed import barrier, group
 from litemkd.embedding import branch_embeddings, fuse_all
 from litemkd.errors import DataError
 from litemkd.models.student import LABEL, Student
@@ -125,8 +126,11 @@ def _read(config: Config, data: Prepared, folder: Path, device: torch.device) ->
 
 
 def _write(folder: Path, data: Prepared, made: SplitFeatures, origin: Mapping[str, str]) -> None:
+    barrier()  # nobody is still looking at what was there
     named: dict[str, np.ndarray] = {}
     for name, values in made.items():
         split: Split = data.splits[name]
         named |= dict(zip(split.videos, values.cpu().numpy(), strict=True))
-    write_features(folder, named, {**origin, "data": data.digest})
+    if group().main:
+        write_features(folder, named, {**origin, "data": data.digest})
+    barrier()

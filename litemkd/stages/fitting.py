@@ -6,6 +6,7 @@ import torch
 
 from litemkd.config import Config, TrainConfig
 from litemkd.losses import D2M
+from litemkd.models.passes import Passes
 from litemkd.models.student import Student
 from litemkd.objectives import Advisor, StudentObjective
 from litemkd.stages.build import build_augmentation
@@ -62,6 +63,12 @@ def fit_on_clips(
         val_sampler=data.sampler(config, "val", e.shots[0], e.queries, e.seed),
         val_episodes=e.val_episodes,
         advisor=advisor,
+        passes=Passes(
+            model.backbone,
+            at_once=train.clips_at_once,
+            recompute=train.checkpoint_activations,
+            backend="inductor" if train.compile else None,
+        ),
     )
     recorder = Recorder(run)
     progress = fit(

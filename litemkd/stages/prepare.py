@@ -19,6 +19,7 @@ from litemkd.data.preparing import PrepareReport, choose_method, prepare_modalit
 from litemkd.data.splits import Split, class_of
 from litemkd.data.toy import make_toy
 from litemkd.data.zips import find_zip, unpack_frames
+from litemkd.distributed import main_first
 from litemkd.errors import ConfigError, DataError, some
 from litemkd.files import write_text
 from litemkd.modalities.methods import NETWORKS, NetworkName, parse_derive
@@ -135,6 +136,7 @@ def with_derived(config: Config, words: str) -> tuple[Config, tuple[str, ...]]:
     return config.model_copy(update={"data": data}), tuple(chosen)
 
 
+@main_first
 def prepare(config: Config, also: Sequence[str] = ()) -> Prepared:
     """Make what is missing of the data set and open it.
 

@@ -19,6 +19,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
+from litemkd.distributed import from_main, main_first
 from litemkd.errors import TrackingError
 from litemkd.tracking import store
 from litemkd.tracking.promotion import MARGIN, Candidate, choose
@@ -70,6 +71,7 @@ def model_name(dataset: str, kind: Literal["teacher", "student"]) -> str:
     return f"litemkd-{dataset}-{kind}"
 
 
+@from_main
 def register(model_id: str, registered_name: str, tags: Mapping[str, Any], description: str = "") -> int:
     """Make a logged model the next version of `registered_name`, which is made if missing.
 
@@ -118,6 +120,7 @@ def _purpose(name: str) -> str:
     )
 
 
+@from_main
 def tag_version(registered_name: str, number: int, tags: Mapping[str, Any]) -> None:
     """Set further tags of a version, such as its test accuracy once it is known."""
     client = store.connect()
@@ -130,6 +133,7 @@ def list_versions(registered_name: str) -> list[Version]:
     return _search(f"name = '{registered_name}'")
 
 
+@from_main
 def find_version(registered_name: str, tags: Mapping[str, Any]) -> Version | None:
     """The newest version with all these tags, such as `{"litemkd.fingerprint": …}`; None if there is none."""
     conditions = [f"name = '{registered_name}'"]
@@ -170,6 +174,7 @@ def find_address(address: str) -> Version:
     return get_version(parts["name"], parts["alias"] or parts["number"])
 
 
+@main_first
 def download(registered_name: str, version: int | str | None = None) -> Path:
     """The folder of a version's `weights.safetensors` and `model.json` on this machine.
 
@@ -192,6 +197,7 @@ def download(registered_name: str, version: int | str | None = None) -> Path:
     return folder
 
 
+@from_main
 def promote(registered_name: str) -> Promotion:
     """Move the aliases to where `choose` says they belong. With no val accuracy anywhere nothing is touched.
 

@@ -17,10 +17,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as StoredRun
 from mlflow.tracking.context.registry import resolve_tags
 
+from litemkd.distributed import broadcast, group
 from litemkd.errors import LitemkdError, Terminated, TrackingError
 from litemkd.tracking import launcher, store
 from litemkd.tracking.monitor import start_monitor
 from litemkd.tracking.runs import Run, run_tags
+from litemkd.tracking.silent import SilentRun
 
 _current: ContextVar[Run | None] = ContextVar("litemkd_run", default=None)
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -53,6 +55,8 @@ def stage_run(
     Inside another `stage_run` it is a child of that run. Under `mlflow run` the first one is the run that
     `mlflow run` made, where that is in this experiment, and else a run of its own that the other one points to.
 
+    Of several processes the first one has the run; the others get one that writes nothing.
+
     The run ends FINISHED; FAILED after an exception, with the reason in the tag `litemkd.error` and the
     traceback as the artifact `traceback.txt`; KILLED after Ctrl-C, SIGTERM or SIGHUP. The exception goes on.
 
@@ -76,6 +80,10 @@ def stage_run(
         TrackingError: the store cannot be opened.
     """
     parent = _current.get()
+    if not group().main:
+        with _named_run(dataset) as named_run:
+            yield named_run
+        return
     run: Run | None = None
     watch = None
     with _signals_end_the_block() if parent is None else contextlib.nullcontext():
@@ -83,6 +91,8 @@ def stage_run(
         try:
             experiment = store.experiment_id(client, dataset)
             all_tags = {"stage": stage, "dataset": dataset, "device": device or None, **tags}
+            if group().size > 1:
+                all_tags["processes"] = group().size
             named = run_tags(all_tags) | ({store.NOTE: description} if description else {})
             above = parent.run_id if parent is not None else parent_run_id
             launched = launcher.launching_run(client) if parent is None else None
@@ -107,6 +117,7 @@ def stage_run(
             raise TrackingError(f"the run {name} cannot be opened in the tracking store: {error}") from error
         token = _current.set(run)
         try:
+            broadcast((run.run_id, run.experiment_id, run.name))
             if system_metrics if system_metrics is not None else parent is None:
                 watch = start_monitor(run.run_id, resume=joined is not None)
             try:
@@ -121,6 +132,17 @@ def stage_run(
             run.close(None if leave_open() else "FINISHED")
         finally:
             _current.reset(token)
+
+
+@contextlib.contextmanager
+def _named_run(dataset: str) -> Iterator[Run]:
+    """The run that the first process opens, as the others have it."""
+    run = SilentRun(*broadcast(("", "", "")), dataset)
+    token = _current.set(run)
+    try:
+        yield run
+    finally:
+        _current.reset(token)
 
 
 def _create(
