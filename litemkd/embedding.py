@@ -87,10 +87,11 @@ def student_classifier(
     refuse_training(student, "student_classifier")
     form = EvaluationForm(student)
     features = backbone_features(form.backbone, clips, shelf)
+    precision = next(student.branches.parameters()).dtype
 
     def encode(videos: np.ndarray) -> dict[str, Code]:
         with torch.inference_mode():
-            return form.encode(torch.from_numpy(features[videos]).to(clips.device))
+            return form.encode(torch.from_numpy(features[videos]).to(clips.device, precision))
 
     return _look_up(encode, form.match, len(features), in_memory, clips.device)
 
@@ -118,7 +119,7 @@ def backbone_features(backbone: Backbone, clips: ClipSource, shelf: Shelf | None
         return features
 
     shape = (len(clips.split.videos), clips.pack.T, *backbone.shape)
-    name = f"{clips.split.name}-{_key(backbone, clips, mixed)}"
+    name = "" if shelf is None else f"{clips.split.name}-{_key(backbone, clips, mixed)}"
     several = group().size > 1
     if shelf is not None and (not several or broadcast(shelf.has(name, shape))):
         return shelf.array(name, shape, fill)

@@ -32,25 +32,17 @@ SETTINGS = {
 }
 
 
-class Frozen(nn.Module):
+class Frozen(Backbone):
     """Batch norm that stays as it is in training, so that one process and two agree to the last digits."""
-
-    def __init__(self, backbone: Backbone) -> None:
-        super().__init__()
-        self.inner, self.channels = backbone, backbone.channels
 
     def train(self, mode: bool = True) -> Frozen:
         super().train(False)
         return self
 
-    def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        return self.inner(frames)
-
 
 def student_of(*, frozen: bool) -> Student:
     torch.manual_seed(0)
-    backbone: Any = Backbone("conv4", normalise="centred")
-    backbone = Frozen(backbone) if frozen else backbone
+    backbone = (Frozen if frozen else Backbone)("conv4", normalise="centred")
     head = TRX(12, width=8, frames=FRAMES, dropout=0.2)
     student = Student(backbone, head, width=12, branches=(DISTILL, LABEL), dropout=0.2)
     student.unused = nn.Linear(3, 3)
