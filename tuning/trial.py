@@ -24,6 +24,7 @@ from litemkd.stages.student import student_tags, train_student
 from litemkd.stages.teacher import ReadyTeacher, registered_teacher
 from litemkd.tracking import Run, find_address
 from litemkd.training import validation_episodes
+from tuning.interrupts import Interrupts
 from tuning.owners import this_process
 from tuning.study import FIRST, INTERRUPTED, OWNER, RETRY_OF, best_trials
 from tuning.tables import REASON
@@ -79,6 +80,7 @@ class Objective:
         parent: MLflow's run of the study, and the study's name for tags.
         folder: where trials keep checkpoints, one folder each.
         keep: so many of the best trials keep theirs.
+        interrupts: of this process; training may be interrupted, what else a trial does may not.
     """
 
     def __init__(
@@ -92,10 +94,11 @@ class Objective:
         parent: Run,
         folder: Path,
         keep: int,
+        interrupts: Interrupts,
     ) -> None:
         self.inputs, self.recipe = inputs, recipe
         self.objectives, self.pruner, self.turn = objectives, pruner, turn
-        self.parent, self.folder, self.keep = parent, folder, keep
+        self.parent, self.folder, self.keep, self.interrupts = parent, folder, keep, interrupts
 
     def __call__(self, trial: optuna.Trial) -> float | tuple[float, ...]:
         """The trial's objectives. What goes wrong is noted on the trial and raised."""
@@ -150,9 +153,22 @@ class Objective:
             trial.set_user_attr(OF, config.student.train.episodes)
             try:
                 watch = Watch(trial, config.student.train, config.evaluation.val_episodes, self.pruner)
-                _, progress, _ = train_student(
-                    config, data, device, run, teacher=teacher, resume=True, watch=watch, picture=False
-                )
+
+                def undisturbed(evaluation: Evaluation, episodes: int) -> None:
+                    with self.interrupts.taken(at_once=False):
+                        watch(evaluation, episodes)
+
+                with self.interrupts.taken(at_once=True):
+                    _, progress, _ = train_student(
+                        config,
+                        data,
+                        device,
+                        run,
+                        teacher=teacher,
+                        resume=True,
+                        watch=undisturbed,
+                        picture=False,
+                    )
                 cost = student_cost(config, latency=False)
                 run.log_metrics(cost, 0)
             except BaseException as error:

@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from multiprocessing import parent_process
-from types import FrameType
 
 import optuna
 import torch
@@ -18,6 +17,7 @@ import torch
 from litemkd.stages.build import build_device
 from litemkd.stages.prepare import prepare
 from litemkd.tracking import attach
+from tuning.interrupts import Interrupts
 from tuning.job import Final, Job, Searched
 from tuning.storage import exclusive
 from tuning.study import best_trials, finished, waiting
@@ -40,14 +40,13 @@ def work(job: Job, place: int, deadline: float | None) -> None:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, _interrupt_once)
+        interrupts = Interrupts()
         threading.Thread(target=_end_with_parent, daemon=True).start()
         with contextlib.suppress(KeyboardInterrupt):
-            _work(job, place, deadline)
+            _work(job, place, deadline, interrupts)
 
 
-def _work(job: Job, place: int, deadline: float | None) -> None:
+def _work(job: Job, place: int, deadline: float | None, interrupts: Interrupts) -> None:
     if torch.cuda.device_count() > 1:
         torch.cuda.set_device(place % torch.cuda.device_count())
     config = job.config()
@@ -67,6 +66,7 @@ def _work(job: Job, place: int, deadline: float | None) -> None:
         parent=parent,
         folder=job.folder(),
         keep=job.keep,
+        interrupts=interrupts,
     )
 
     def log_best(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
@@ -75,7 +75,7 @@ def _work(job: Job, place: int, deadline: float | None) -> None:
             parent.flush()
 
     try:
-        while deadline is None or time.time() < deadline:
+        while not interrupts.pending and (deadline is None or time.time() < deadline):
             with turn:  # left by the objective, as soon as the trial has an owner
                 turn.enter_context(exclusive(job.storage, QUEUE))
                 if not waiting(study):
@@ -83,13 +83,6 @@ def _work(job: Job, place: int, deadline: float | None) -> None:
                 study.optimize(objective, n_trials=1, catch=(Exception,), callbacks=[log_best])
     finally:
         parent.close(None)
-
-
-def _interrupt_once(signum: int, frame: FrameType | None) -> None:
-    """The first signal interrupts the trial; what follows must not interrupt its orderly end."""
-    for again in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(again, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 def _end_with_parent() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import optuna
 from mlflow.entities import Run
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from tests.job import ROOT, SMOKE, Home
@@ -33,6 +34,7 @@ class Place:
 
     home: Home
     storage: str
+    opened: BaseStorage | None = None
     before: tuple[str, ...] = ()  # words before the command, to start it as another machine would
 
     @classmethod
@@ -93,10 +95,18 @@ class Place:
         """The study, None as long as there is none."""
         if "://" not in self.storage and not Path(self.storage).exists():
             return None
+        if self.opened is None:
+            self.opened = open_storage(self.storage)
         try:
-            return optuna.load_study(study_name=name, storage=open_storage(self.storage))
+            return optuna.load_study(study_name=name, storage=self.opened)
         except KeyError:
             return None
+
+    def close(self) -> None:
+        """Close the connections to a server."""
+        if isinstance(self.opened, RDBStorage):
+            self.opened.remove_session()
+            self.opened.engine.dispose()
 
     def trials(self, name: str = "s") -> list[FrozenTrial]:
         study = self.study(name)

