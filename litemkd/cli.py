@@ -37,7 +37,7 @@ class _Commands(click.Group):
     """Prints a user's mistake as one message without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        with plain_mistakes(f"litemkd {ctx.invoked_subcommand}"):
+        with plain_mistakes(lambda: f"litemkd {ctx.invoked_subcommand}"):
             result = super().invoke(ctx)
             distributed.finish()
             return result

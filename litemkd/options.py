@@ -182,15 +182,15 @@ def tracked(command: F) -> F:
 
 
 @contextmanager
-def plain_mistakes(name: str | None) -> Iterator[None]:
-    """Print a user's mistake, or Ctrl-C, as one message without a traceback, and exit."""
+def plain_mistakes(name: Callable[[], str]) -> Iterator[None]:
+    """Print a user's mistake, or Ctrl-C, as one message of `name()` without a traceback; exit."""
     try:
         yield
     except LitemkdError as error:
-        click.secho(f"{name}: {error}", fg="red", err=True)
+        click.secho(f"{name()}: {error}", fg="red", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
-        click.secho(f"{name}: interrupted", fg="red", err=True)
+        click.secho(f"{name()}: interrupted", fg="red", err=True)
         sys.exit(130)
 
 

@@ -43,7 +43,7 @@ class _Command(click.Command):
     """Prints a user's mistake as one message without a traceback."""
 
     def invoke(self, ctx: click.Context) -> object:
-        with plain_mistakes("search"):
+        with plain_mistakes(lambda: "search"):
             return super().invoke(ctx)
 
 
