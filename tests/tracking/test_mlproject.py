@@ -153,7 +153,11 @@ def test_the_entry_points(name: str) -> None:
     entry = load_project(str(ROOT)).get_entry_point(name)
     wanted = COMMON | ({"resume"} if name in RESUMED else set())
     wanted |= {"dataset", "videos", "lists", "derive"} if name == "prepare" else set()
-    wanted |= {"teacher"} if name in {"teacher", "features", "distill", "main"} else set()
+    wanted |= {"teacher"} if name in {"teacher", "features", "distill", "main", "search"} else set()
+    wanted |= (
+        {"processes"} if name in {"teacher", "features", "student", "distill", "main", "evaluate"} else set()
+    )
+    wanted |= {"space", "trials"} if name == "search" else set()
     needed = NEEDED.get(name, {})
     assert set(entry.parameters) == wanted | set(needed)
     assert all(isinstance(entry.parameters[one].default, str) for one in wanted)
@@ -162,7 +166,8 @@ def test_the_entry_points(name: str) -> None:
     command = entry.compute_command({"overrides": "a=1 b='x y'", **needed}, None)
     for value in needed.values():
         assert shlex.quote(value) in shlex.split(command, posix=False)
-    assert command.startswith(f"python -m litemkd {'distill' if name == 'main' else name} --config ")
+    started = "tuning/search.py" if name == "search" else f"-m litemkd {'distill' if name == 'main' else name}"
+    assert command.startswith(f"python {started} --config ")
     for parameter in wanted:
         assert f" --{parameter.replace('_', '-')} " in command
     assert "{" not in command
