@@ -41,7 +41,7 @@ from benchmarks.sizes import FULL, TINY
 def main(names: tuple[str, ...], listing: bool, threads: int, device: str, out: Path, tiny: bool) -> None:
     """Time litemkd against the published way of doing the same work, in one run on this machine.
 
-    NAME is a work (see --list); all are run when none is given, about ten minutes on two cores. Each side has
+    NAME is a work (see --list); all are run when none is given; `test` takes by far the longest. Each side has
     a process of its own; both must give the same answer before they are timed, in turns. Data is made up, in a
     temporary folder. The table is printed; a work that does not show what is asked for says so there,
     and the exit code stays 0, since other machines have other ratios.
