@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from litemkd.checkpoints import load_state, save_state
+from litemkd.checkpoints import BEST, load_state, save_state
 from litemkd.config import TrainConfig
 from litemkd.distributed import average_statistics, sum_gradients, sum_values
 from litemkd.distributed import group as processes
@@ -84,7 +84,7 @@ class CheckpointFolder:
     """`last.pt`, all that resuming needs, and `best.pt`, the weights that were best on val."""
 
     def __init__(self, folder: Path, identity: Mapping[str, str]) -> None:
-        self.last, self.best = folder / "last.pt", folder / "best.pt"
+        self.last, self.best = folder / "last.pt", folder / BEST
         self.identity = dict(identity)
 
     def save(self, state: Mapping[str, object]) -> None:

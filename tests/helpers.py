@@ -16,6 +16,24 @@ def split_of(counts: list[int], name: str = "train") -> Split:
     return make_split(name, [videos[i] for i in order])
 
 
+class MemoryPack:
+    """A pack of RGB frames (V, T, H, W, 3) that lie in memory."""
+
+    modality, signed_dx = "rgb", False
+
+    def __init__(self, names: tuple[str, ...], frames: np.ndarray) -> None:
+        self.names, self.frames, self.T = names, frames, frames.shape[1]
+
+    def rows(self, names: tuple[str, ...]) -> np.ndarray:
+        return np.array([self.names.index(name) for name in names], np.int64)
+
+    def clip(self, row: int) -> np.ndarray:
+        return self.frames[row]
+
+    def size(self, row: int) -> tuple[int, ...]:
+        return self.frames.shape[2:4]
+
+
 def telling_logits(episodes: Episodes, codes: torch.Tensor) -> torch.Tensor:
     """Logits (B, Q, W) that say of each query how often its code (V,) stands among a class's supports."""
     support, query = codes[episodes.support], codes[episodes.query]

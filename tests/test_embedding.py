@@ -17,7 +17,7 @@ from litemkd.models.heads import HEADS, TRX
 from litemkd.models.student import Student
 from litemkd.models.teacher import Fusion, Teacher
 from litemkd.shelf import Shelf
-from tests.helpers import split_of
+from tests.helpers import MemoryPack, split_of
 
 CPU = torch.device("cpu")
 FRAMES, DIM, WAY = 4, 20, 3
@@ -25,30 +25,20 @@ SPLIT = split_of([6, 7, 6, 5], "test")
 SETTINGS = {"trx": {"width": 6, "tuple_sizes": (2, 3)}, "strm": {"width": 6}}
 
 
-class MemoryPack:
+class ColouredPack(MemoryPack):
     """Clips in memory: a class has colours of its own, and noise."""
 
-    T, modality, signed_dx, digest = FRAMES, "rgb", False, "of these clips"
+    digest = "of these clips"
 
     def __init__(self, split):
-        self.names = split.videos
         rng = np.random.default_rng(0)
         plain = rng.integers(0, 256, (len(split.classes), FRAMES, 4, 4, 3))[split.labels]
-        noise = rng.integers(-90, 90, (len(self.names), FRAMES, 4, 4, 3))
+        noise = rng.integers(-90, 90, (len(split.videos), FRAMES, 4, 4, 3))
         coarse = (plain + noise).clip(0, 255).astype(np.uint8)
-        self.frames = coarse.repeat(16, 2).repeat(16, 3)
-
-    def rows(self, names):
-        return np.array([self.names.index(name) for name in names], np.int64)
-
-    def clip(self, row):
-        return self.frames[row]
-
-    def size(self, row):
-        return self.frames.shape[2:4]
+        super().__init__(split.videos, coarse.repeat(16, 2).repeat(16, 3))
 
 
-PACK = MemoryPack(SPLIT)
+PACK = ColouredPack(SPLIT)
 CLIPS = ClipSource(PACK, SPLIT, crop=64, device=CPU)
 SAMPLER = EpisodeSampler(SPLIT, way=WAY, shot=2, queries=2, seed=0)
 

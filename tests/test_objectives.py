@@ -24,34 +24,23 @@ from litemkd.models.student import DISTILL, LABEL, Student
 from litemkd.models.teacher import Fusion, Teacher
 from litemkd.objectives import Advisor, Placed, StudentObjective, TeacherObjective
 from litemkd.training import CheckpointFolder, fit
-from tests.helpers import split_of
+from tests.helpers import MemoryPack, split_of
 
 CPU = torch.device("cpu")
 FRAMES, SIDE, WIDTH = 2, 32, 12
 NAMES = ("rgb", "flow", "depth")
 
 
-class FakePack:
+class FakePack(MemoryPack):
     """Frames in memory, in another order than the split's; a class has a colour of its own."""
 
-    T, modality, signed_dx = FRAMES, "rgb", False
-
     def __init__(self, split):
-        self.names = tuple(sorted(split.videos))
+        names = tuple(sorted(split.videos))
         rng = np.random.default_rng(0)
         colours = {name: rng.integers(0, 256, 3) for name in split.classes}
-        noise = rng.integers(-40, 40, (len(self.names), FRAMES, 36, 40, 3))
-        plain = np.stack([colours[name.partition("/")[0]] for name in self.names])[:, None, None, None]
-        self.frames = (plain + noise).clip(0, 255).astype(np.uint8)
-
-    def rows(self, names):
-        return np.array([self.names.index(name) for name in names], np.int64)
-
-    def clip(self, row):
-        return self.frames[row]
-
-    def size(self, row):
-        return self.frames.shape[2:4]
+        noise = rng.integers(-40, 40, (len(names), FRAMES, 36, 40, 3))
+        plain = np.stack([colours[name.partition("/")[0]] for name in names])[:, None, None, None]
+        super().__init__(names, (plain + noise).clip(0, 255).astype(np.uint8))
 
 
 TRAIN, VAL = split_of([6, 7, 6, 8], "train"), split_of([5, 6, 5], "val")

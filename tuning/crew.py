@@ -17,9 +17,9 @@ from tqdm import tqdm
 from litemkd.errors import LitemkdError
 from tuning.job import Job
 from tuning.storage import exclusive
-from tuning.study import best_trials, finished, running, settle, waiting
+from tuning.study import QUEUE, best_trials, finished, running, settle, waiting
 from tuning.tables import REASON
-from tuning.worker import QUEUE, work
+from tuning.worker import work
 
 POLL = 1.0  # seconds between two looks at the study
 SETTLE = 10.0  # seconds between two searches for trials whose worker is gone

@@ -69,10 +69,10 @@ class Verdict:
 
     @property
     def gains(self) -> dict[int, Interval]:
-        """The winner above the configuration as given, by shots, paired by episode; nothing if they are one."""
-        given = self.tests[GIVEN]
-        if self.winner.title == GIVEN:
+        """The winner above the configuration as given, paired by episode; none if it won, or failed."""
+        if self.winner.title == GIVEN or GIVEN not in self.tests:
             return {}
+        given = self.tests[GIVEN]
         return {shot: paired_difference(self.tests["winner"][shot], given[shot]) for shot in given}
 
 
@@ -80,7 +80,7 @@ def choose_finalists(job: Job, study: optuna.Study, count: int, seeds: int) -> F
     """The configuration as given and the best `count` trials that differ from it, with fresh seeds."""
     space, given = job.space(), job.config()
     titles, values = [GIVEN], [Parameters()]
-    for trial in best_trials(study, 10**9):
+    for trial in best_trials(study):
         found = space.values_of(trial.params)
         differs = job.config(tuple(space.overrides(found))) != given
         if len(titles) <= count and differs and found not in values:

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from litemkd.report.tables import markdown_table
 from litemkd.tracking import Run, close_dead, metric_points, read_runs
 from tuning.pictures import study_pictures, study_tables
-from tuning.study import best_trials, finished
+from tuning.study import BEST, best_trials, finished
 from tuning.trial import EPISODES, OF
 
 STATES = {
@@ -19,7 +19,6 @@ STATES = {
     TrialState.FAIL: ("FAILED", "KILLED"),
     TrialState.RUNNING: ("RUNNING",),
 }
-BEST = "search/best_accuracy"
 NAMES = {"accuracy": "val accuracy, per cent", "gmacs": "GMACs per episode"}
 
 

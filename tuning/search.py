@@ -22,7 +22,7 @@ from litemkd.evaluation import Interval
 from litemkd.options import Source, choosing_teacher, configurable, plain_mistakes, set_up_process, tracked
 from litemkd.report.tables import text_table
 from litemkd.stages.build import build_device
-from litemkd.stages.common import run_of
+from litemkd.stages.common import accuracy_metrics, gain_metrics, run_of
 from litemkd.stages.prepare import prepare
 from litemkd.stages.teacher import teacher_stage, with_teacher
 from litemkd.tracking import Run, ui_command, without_password
@@ -32,9 +32,8 @@ from tuning.job import Job, in_words
 from tuning.record import description, reconcile, record_study, saved
 from tuning.space import SPACES
 from tuning.storage import HEARTBEAT, default_storage, exclusive
-from tuning.study import PRUNERS, SAMPLERS, agree, best_trials, finished, running, settle, top_up
+from tuning.study import PRUNERS, QUEUE, SAMPLERS, agree, best_trials, finished, running, settle, top_up
 from tuning.trial import Inputs, shared_teacher
-from tuning.worker import QUEUE
 
 OBJECTIVES = ("accuracy", "accuracy,gmacs")
 
@@ -285,13 +284,8 @@ def _conclude(
     run.log_table([dict(zip(header, row, strict=True)) for row in rows], "result.json")
     run.log_dict({"winner": verdict.winner.title, "settings": verdict.winner.values}, "winner.yaml")
     metrics = {"val/accuracy": verdict.winner.mean}
-    for place, (shot, accuracies) in enumerate(verdict.tests["winner"].items()):
-        interval = Interval.of(accuracies)
-        for suffix in (f"_{shot}shot", *([""] if place == 0 else [])):
-            metrics |= {f"test/accuracy{suffix}": interval.mean, f"test/accuracy_ci95{suffix}": interval.half}
-    for shot, gain in verdict.gains.items():
-        metrics[f"gain/accuracy_{shot}shot"] = gain.mean
-        metrics[f"gain/accuracy_ci95_{shot}shot"] = gain.half
+    metrics |= accuracy_metrics({shot: Interval.of(found) for shot, found in verdict.tests["winner"].items()})
+    metrics |= gain_metrics(verdict.gains)
     run.log_metrics(metrics, 0)
     run.set_tags({"mlflow.note.content": description(study, header, rows), "litemkd.winner": verdict.version})
     moved = [change for promotion in verdict.promotions for change in promotion.changes]

@@ -24,6 +24,8 @@ SAMPLERS = ("tpe", "gp", "random", "nsga2")
 PRUNERS = ("wilcoxon", "hyperband", "none")
 OWNER, FIRST, RETRY_OF = "owner", "first", "retry_of"  # what a trial notes of itself
 INTERRUPTED = "interrupted"
+QUEUE = "queue"  # the lock under which trials are taken and settled
+BEST = "search/best_accuracy"  # of a study's run in MLflow, by number of the trial
 TRIES = 3  # times a trial is tried again after its worker died
 _RETRIED = "retry_history"  # as Optuna's own callback calls it
 _AT_LEAST = 5  # trials drawn at random before a sampler trusts what it saw
@@ -199,8 +201,8 @@ def running(study: optuna.Study) -> int:
     return len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
 
 
-def best_trials(study: optuna.Study, count: int) -> list[FrozenTrial]:
-    """The complete trials of highest accuracy, of the Pareto front where there are two objectives."""
+def best_trials(study: optuna.Study, count: int | None = None) -> list[FrozenTrial]:
+    """Complete trials, the most accurate first, at most `count`; with two objectives those of the front."""
     if len(study.directions) > 1:
         complete = study.best_trials
     else:

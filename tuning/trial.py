@@ -185,7 +185,7 @@ class Objective:
 
     def _make_room(self, trial: optuna.Trial, first: int, accuracy: float) -> None:
         """Remove the checkpoints of all complete trials but the best few, this one among them."""
-        others = best_trials(trial.study, 10**9)
+        others = best_trials(trial.study)
         ranked = [(-other.values[0], other.user_attrs.get(FIRST, other.number)) for other in others]
         for _, number in sorted([*ranked, (-accuracy, first)])[self.keep :]:
             self._drop(number)

@@ -20,10 +20,8 @@ from litemkd.tracking import attach
 from tuning.interrupts import Interrupts
 from tuning.job import Final, Job, Searched
 from tuning.storage import exclusive
-from tuning.study import best_trials, finished, waiting
+from tuning.study import BEST, QUEUE, best_trials, finished, waiting
 from tuning.trial import Inputs, Objective, shared_teacher
-
-QUEUE = "queue"  # the lock under which trials are taken and settled
 
 
 def work(job: Job, place: int, deadline: float | None) -> None:
@@ -71,7 +69,7 @@ def _work(job: Job, place: int, deadline: float | None, interrupts: Interrupts) 
 
     def log_best(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
         if job.finalists is None and (best := best_trials(study, 1)):
-            parent.log_metrics({"search/best_accuracy": best[0].values[0]}, trial.number)
+            parent.log_metrics({BEST: best[0].values[0]}, trial.number)
             parent.flush()
 
     try:

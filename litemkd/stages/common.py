@@ -152,14 +152,27 @@ def evaluate_split(
     }
 
 
+def accuracy_metrics(tests: Mapping[int, Interval]) -> dict[str, float]:
+    """Metrics `test/…` of accuracies by number of shots; the first one has the plain names too."""
+    metrics: dict[str, float] = {}
+    for place, (shot, accuracy) in enumerate(tests.items()):
+        for suffix in (f"_{shot}shot", *([""] if place == 0 else [])):
+            metrics |= {f"test/accuracy{suffix}": accuracy.mean, f"test/accuracy_ci95{suffix}": accuracy.half}
+    return metrics
+
+
+def gain_metrics(gains: Mapping[int, Interval]) -> dict[str, float]:
+    """Metrics `gain/…` of paired differences by number of shots."""
+    metrics: dict[str, float] = {}
+    for shot, gain in gains.items():
+        metrics |= {f"gain/accuracy_{shot}shot": gain.mean, f"gain/accuracy_ci95_{shot}shot": gain.half}
+    return metrics
+
+
 def log_test(run: Run, evaluations: Mapping[int, Evaluation], label: str) -> None:
     """Log test results: metrics by number of shots (the first is the main one), tables, figures, raw values."""
-    metrics: dict[str, float] = {}
-    for place, (shot, evaluation) in enumerate(evaluations.items()):
-        names = [f"test/accuracy_{shot}shot"] + (["test/accuracy"] if place == 0 else [])
-        for name in names:
-            ci = name.replace("accuracy", "accuracy_ci95", 1)
-            metrics |= {name: evaluation.accuracy.mean, ci: evaluation.accuracy.half}
+    metrics = accuracy_metrics({shot: evaluation.accuracy for shot, evaluation in evaluations.items()})
+    for shot, evaluation in evaluations.items():
         run.log_table(
             [
                 {"class": name, "accuracy": round(value, 3), "queries": int(asked)}

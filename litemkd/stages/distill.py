@@ -11,7 +11,7 @@ import torch
 from litemkd.config import Config
 from litemkd.evaluation import Interval, paired_difference
 from litemkd.report.tables import markdown_table, text_table
-from litemkd.stages.common import run_of
+from litemkd.stages.common import accuracy_metrics, gain_metrics, run_of
 from litemkd.stages.prepare import Prepared
 from litemkd.stages.student import TrainedStudent, student_stage
 from litemkd.stages.teacher import ReadyTeacher, teacher_stage
@@ -116,12 +116,7 @@ def _log(config: Config, run: Run, outcome: Outcome) -> None:
     metrics = {"val/accuracy": outcome.distilled.progress.best_accuracy}
     metrics["val/accuracy_ci95"] = outcome.distilled.progress.best_ci95
     metrics |= outcome.distilled.cost
-    for place, (shot, test) in enumerate(outcome.distilled.tests.items()):
-        for suffix in (f"_{shot}shot", *([""] if place == 0 else [])):
-            metrics[f"test/accuracy{suffix}"] = test.accuracy.mean
-            metrics[f"test/accuracy_ci95{suffix}"] = test.accuracy.half
-    for shot, gain in outcome.gains.items():
-        metrics[f"gain/accuracy_{shot}shot"] = gain.mean
-        metrics[f"gain/accuracy_ci95_{shot}shot"] = gain.half
+    metrics |= accuracy_metrics({shot: test.accuracy for shot, test in outcome.distilled.tests.items()})
+    metrics |= gain_metrics(outcome.gains)
     run.log_metrics(metrics, 0)
     run.set_tags({"mlflow.note.content": f"{config.data.dataset}:\n\n{markdown_table(header, rows)}"})
