@@ -1,0 +1,39 @@
+"""`litemkd cost`: what a student costs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from litemkd.config import Config
+from litemkd.options import configured
+
+
+@click.command()
+@configured
+@click.option(
+    "--preset", type=click.Choice(["published"]), help="The published models beside the published figures."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+def cost(config: Config, preset: str | None, as_json: bool) -> None:
+    """What a student costs: thop MACs and exact FLOPs of an episode, parameters, latency."""
+    from litemkd.report.tables import text_table
+    from litemkd.stages.cost import published_table, student_cost
+
+    rows: list[dict[str, Any]] = published_table() if preset else [dict(student_cost(config))]
+    if as_json:
+        click.echo(json.dumps(rows if preset else rows[0], indent=2))
+        return
+    columns = list(rows[0])
+    if preset:
+        click.echo(text_table(columns, [[_cell(row.get(column)) for column in columns] for row in rows]))
+    else:
+        click.echo(text_table(["what", "figure"], [[name, _cell(value)] for name, value in rows[0].items()]))
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

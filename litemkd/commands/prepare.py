@@ -1,0 +1,61 @@
+"""`litemkd prepare`: raw videos to what training reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from litemkd.config import Config
+from litemkd.files import write_whole
+from litemkd.options import configured, tracked
+
+
+@click.command()
+@configured
+@tracked
+@click.option(
+    "--lists", metavar="DIR", help="Folder of published lists; they are checked and copied to splits/."
+)
+@click.option("--videos", metavar="DIR", help="Folder of videos as it came out of the data set's archive.")
+@click.option(
+    "--dataset", metavar="NAME", help="Data set; without --config its own experiment file is started from."
+)
+@click.option(
+    "--derive",
+    default="",
+    metavar="M[=METHOD],…",
+    help="Make these modalities too, for instance flow=raft,depth,skeleton; see docs/modalities.md.",
+)
+@click.option(
+    "--contact-sheet",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write a picture of some clips in all modalities here (.png), too.",
+)
+def prepare(config: Config, derive: str, contact_sheet: Path | None) -> None:
+    """Read raw videos and make what training reads: frames of every modality, and packs of them."""
+    from litemkd.report.card import card_markdown
+    from litemkd.stages.build import build_device
+    from litemkd.stages.common import run_of
+    from litemkd.stages.prepare import prepare as prepare_data
+    from litemkd.stages.prepare import with_derived
+
+    config, also = with_derived(config, derive)
+    data = prepare_data(config, also)
+    for line in data.told:
+        click.echo(line)
+    sheet = data.contact_sheet()
+    with run_of(config, data, "prepare", "prepare", build_device(config)) as run:
+        card = data.card()
+        run.log_dict(card, "data_card.json")
+        run.log_text(card_markdown(card), "data_card.md")
+        run.log_picture(sheet, "contact_sheet.png")
+    if contact_sheet is not None:
+        write_whole(contact_sheet, lambda beside: sheet.save(beside, "PNG"))
+        click.echo(f"contact sheet: {contact_sheet}")
+    click.echo(data.summary())
+    counts = ", ".join(f"{name} {len(split.videos)}" for name, split in data.splits.items())
+    click.echo(
+        f"prepared {config.dataset_dir}: videos {counts}; modalities {', '.join(data.packs)}; {data.digest}"
+    )

@@ -1,0 +1,97 @@
+"""`litemkd teacher`, `features`, `student`, `distill`: what trains, or reads what was trained."""
+
+from __future__ import annotations
+
+import click
+
+from litemkd.commands.closing import close, tell_changes
+from litemkd.config import Config
+from litemkd.options import choosing_teacher, configured, flag, in_processes, resumable, tracked
+
+
+@click.command()
+@configured
+@in_processes
+@tracked
+@resumable
+@choosing_teacher
+def teacher(config: Config, resume: bool, teacher: str) -> None:
+    """Train the multi-modal teacher: one expert a modality, then the fusion; write its features."""
+    from litemkd.stages.build import build_device
+    from litemkd.stages.prepare import prepare as prepare_data
+    from litemkd.stages.teacher import teacher_stage, with_teacher
+
+    device = build_device(config)
+    config = with_teacher(config, teacher)
+    ready = teacher_stage(config, prepare_data(config), device, choice=teacher, resume=resume)
+    for shot, test in ready.tests.items():
+        click.echo(f"teacher, {shot}-shot: {test.accuracy} % on the test classes")
+    close(ready.name, ready.version)
+
+
+@click.command()
+@configured
+@in_processes
+@tracked
+@resumable
+@choosing_teacher
+def features(config: Config, resume: bool, teacher: str) -> None:
+    """Write the features of every modality and the teacher's fused ones, in the released layout."""
+    from litemkd.data.features import FUSED, feature_folder
+    from litemkd.stages.build import build_device
+    from litemkd.stages.prepare import prepare as prepare_data
+    from litemkd.stages.teacher import teacher_stage, with_teacher
+
+    config = with_teacher(config, teacher)
+    data = prepare_data(config)
+    ready = teacher_stage(config, data, build_device(config), choice=teacher, resume=resume)
+    videos, (frames, width) = sum(map(len, ready.fused.values())), next(iter(ready.fused.values())).shape[1:]
+    click.echo(f"features of {videos} videos, {frames} x {width}: {feature_folder(config.dataset_dir, FUSED)}")
+
+
+@click.command()
+@configured
+@in_processes
+@tracked
+@resumable
+def student(config: Config, resume: bool) -> None:
+    """Train the student on labels alone: what distillation is compared with."""
+    from litemkd.stages.build import build_device
+    from litemkd.stages.prepare import prepare as prepare_data
+    from litemkd.stages.student import student_stage
+    from litemkd.tracking import promote
+
+    trained = student_stage(config, prepare_data(config), build_device(config), resume=resume)
+    for shot, test in trained.tests.items():
+        click.echo(f"student, labels only, {shot}-shot: {test.accuracy} % on the test classes")
+    tell_changes(promote(trained.name))
+    close(trained.name, trained.version)
+
+
+@click.command()
+@configured
+@in_processes
+@tracked
+@resumable
+@choosing_teacher
+@flag("--no-baseline", "Leave out the labels-only student that the distilled one is laid beside.")
+def distill(config: Config, resume: bool, teacher: str, no_baseline: bool) -> None:
+    """The main job: teacher, labels-only student, distilled student, tested on the same episodes."""
+    from litemkd.stages.build import build_device
+    from litemkd.stages.distill import distill_stage, outcome_words
+    from litemkd.stages.prepare import prepare as prepare_data
+    from litemkd.stages.teacher import with_teacher
+
+    device = build_device(config)
+    config = with_teacher(config, teacher)
+    outcome = distill_stage(
+        config,
+        prepare_data(config),
+        device,
+        choice=teacher,
+        baseline=not no_baseline,
+        resume=resume,
+    )
+    click.echo(f"\n{outcome_words(outcome)}\n")
+    tell_changes(*outcome.promotions)
+    close(outcome.distilled.name, outcome.distilled.version)
