@@ -103,9 +103,10 @@ def _explicit_attention() -> Iterator[None]:
 
 
 def _projection(module: TupleProjection, inputs: tuple[Tensor], output: Tensor) -> None:
-    """A `TupleProjection`: P maps of n D, or T maps of n D (one of D for each place in the tuple)."""
-    rows = (output if module.plain else inputs[0]).shape[:-1].numel()
-    _add(module, rows * module.in_features * module.out_features)
+    """A `TupleProjection`: P maps of n D, or R maps of D, a placed frame each."""
+    tuples, placed = module.sums.shape
+    each = tuples * module.in_features if module.plain else placed * module.dim
+    _add(module, output.shape[:-2].numel() * each * module.out_features)
 
 
 def _attention(

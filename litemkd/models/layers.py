@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
-from itertools import combinations
 
 import torch
 from torch import Tensor, nn
@@ -39,31 +40,34 @@ class PositionEncoding(nn.Module):
 
 def frame_tuples(frames: int, size: int) -> Tensor:
     """All tuples t1 < … < t_size of `frames` frames, (P, size), in lexicographic order."""
-    return torch.tensor(list(combinations(range(frames), size)), dtype=torch.long)
+    return torch.tensor(list(itertools.combinations(range(frames), size)), dtype=torch.long)
 
 
 class TupleProjection(nn.Linear):
     """A linear map of the concatenated features of each frame tuple: (..., T, D) -> (..., P, width).
 
-    W [x_t1; …; x_tn] = W_1 x_t1 + … + W_n x_tn, so each frame is projected once for each place in the tuple and
-    the parts are added up, instead of projecting every tuple: n T maps of D instead of P maps of n D, with the
-    same result. Weights keep the shape of the plain layer, (width, n D), so released weights load as they are.
+    W [x_t1; …; x_tn] = W_1 x_t1 + … + W_n x_tn, so each frame is projected once for each place in a tuple that
+    it can have and the parts are added up, instead of projecting every tuple: n (T - n + 1) maps of D in place
+    of P maps of n D, with the same result. Weights keep the shape of the plain layer, (width, n D), so released
+    weights load as they are.
 
     Args:
         dim: D, width of a frame's features.
         width: width of the projection.
-        tuples: (P, n) frame indices.
+        tuples: (P, n) frame indices, all of T frames.
 
     `plain` set to True computes the concatenated form; cost accounting and parity tests use it.
     """
 
     tuples: Tensor
+    sums: Tensor
 
     def __init__(self, dim: int, width: int, tuples: Tensor) -> None:
         super().__init__(dim * tuples.shape[1], width)
         self.dim = dim
         self.plain = False
         self.register_buffer("tuples", tuples, persistent=False)
+        self.register_buffer("sums", placed_rows(tuples).to(self.weight), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., T, D) -> (..., P, width)."""
@@ -71,12 +75,28 @@ class TupleProjection(nn.Linear):
         if self.plain:
             stacked = x[..., self.tuples, :].flatten(-2)  # (..., P, n D)
             return nn.functional.linear(stacked, self.weight, self.bias)
-        parts = self.weight.view(-1, size, self.dim).flatten(0, 1)  # (width n, D)
-        placed = nn.functional.linear(x, parts).unflatten(-1, (-1, size))  # (..., T, width, n)
-        total = self.bias + placed[..., self.tuples[:, 0], :, 0]
-        for place in range(1, size):
-            total = total + placed[..., self.tuples[:, place], :, place]
-        return total
+        span = self.sums.shape[1] // size
+        parts = self.weight.split(self.dim, dim=1)
+        placed = [
+            nn.functional.linear(x[..., place : place + span, :], part) for place, part in enumerate(parts)
+        ]
+        return torch.matmul(self.sums, torch.cat(placed, dim=-2)) + self.bias
+
+
+def placed_rows(tuples: Tensor) -> Tensor:
+    """Which placed frames each tuple is made of, (P, R) of 0 and 1.
+
+    A *placed frame* is frame t at place p of a tuple. There are R = n (T - n + 1), place after place, p with
+    frames p … T - n + p.
+
+    Args:
+        tuples: (P, n) frame indices, all ordered tuples of T frames.
+    """
+    size = tuples.shape[1]
+    frames = next(t for t in itertools.count(size) if math.comb(t, size) == len(tuples))
+    span = frames - size + 1
+    rows = tuples + torch.arange(size) * (span - 1)
+    return nn.functional.one_hot(rows, size * span).sum(1)
 
 
 def check_tuple_sizes(sizes: Sequence[int], frames: int) -> tuple[int, ...]:

@@ -77,7 +77,9 @@ class Head(nn.Module, ABC):
 
     def forward(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> Tensor:
         """Logits (B, Q, W) from features (B, S, T[, places], D) and (B, Q, T[, places], D)."""
-        return self.match(self.encode(support), labels, self.encode(query), way)
+        supports = support.shape[1]
+        codes = self.encode(torch.cat([support, query], dim=1))
+        return self.match(codes[:, :supports], labels, codes[:, supports:], way)
 
     def folded(self, branch: nn.Module) -> Folded:
         """A branch and this head behind it, in eval mode, as one; overridden where that takes less work."""

@@ -1,7 +1,7 @@
 """TRX for evaluation: frames are matched where they stand in a tuple, and tuples are put together last.
 
-A key or value of TRX is W [x_t1; …; x_tn] + b = Σ_p W_p x_tp + b, a sum of *placed frames*: frame t at place p
-of the tuple. Of these there are R = n (T - n + 1), 14 for the 28 pairs of 8 frames. Products of two tuples are
+A key or value of TRX is W [x_t1; …; x_tn] + b = Σ_p W_p x_tp + b, a sum of R = n (T - n + 1) placed frames (see
+`layers.placed_rows`), 14 for the 28 pairs of 8 frames. Products of two tuples are
 sums of products of placed frames, and a mean of tuples is one of placed frames: the wide products are made of R
 rows a video instead of P, with the same result.
 
@@ -20,11 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from litemkd.models.heads.base import Code, Folded, Head, group_by_class, take_supports
-from litemkd.models.layers import PositionEncoding, TupleProjection, frame_tuples
+from litemkd.models.layers import PositionEncoding, TupleProjection
 
 
 class PlacedTuples(nn.Module):
-    """One tuple size of TRX by placed frames, whose rows are place after place, p with frames p … T - n + p.
+    """One tuple size of TRX by placed frames.
 
     Args:
         pe: the position encoding before the projections.
@@ -40,10 +40,8 @@ class PlacedTuples(nn.Module):
         super().__init__()
         self.pe, self.keys, self.values, self.norm = pe, keys, values, norm
         self.size, self.width = keys.tuples.shape[1], keys.out_features
-        self.span = len(pe.pe) - self.size + 1  # T - n + 1
-        rows = frame_tuples(len(pe.pe), self.size) + torch.arange(self.size) * (self.span - 1)
-        sums = nn.functional.one_hot(rows, self.size * self.span).sum(1)  # (P, R): the rows of a tuple
-        self.register_buffer("sums", sums.to(keys.weight), persistent=False)
+        self.register_buffer("sums", keys.sums, persistent=False)  # (P, R): the rows of a tuple
+        self.span = self.sums.shape[1] // self.size  # T - n + 1
 
     def linear(self) -> tuple[Tensor, Tensor]:
         """Weight (2 n width, D) and offset (T, 2 n width) from a frame to its keys and values at each place.
