@@ -77,10 +77,11 @@ class TupleProjection(nn.Linear):
             return nn.functional.linear(stacked, self.weight, self.bias)
         span = self.sums.shape[1] // size
         parts = self.weight.split(self.dim, dim=1)
-        placed = [
-            nn.functional.linear(x[..., place : place + span, :], part) for place, part in enumerate(parts)
+        placed = [  # a tuple has one frame at each place, so its bias stands with the first
+            nn.functional.linear(x[..., place : place + span, :], part, self.bias if place == 0 else None)
+            for place, part in enumerate(parts)
         ]
-        return torch.matmul(self.sums, torch.cat(placed, dim=-2)) + self.bias
+        return self.sums @ torch.cat(placed, dim=-2)
 
 
 def placed_rows(tuples: Tensor) -> Tensor:

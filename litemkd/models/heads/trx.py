@@ -70,7 +70,7 @@ class TRX(Head):
         prototypes = self._prototypes(support, labels, query, way)
         values = [part[..., self.width :] for part in query.split(self.counts, dim=-2)]
         logits = [
-            (own[:, None] - prototype).pow(2).sum((-2, -1)) / -places  # (B, W, Q)
+            torch.linalg.vector_norm(own[:, None] - prototype, dim=(-2, -1)).square() / -places  # (B, W, Q)
             for own, prototype, places in zip(values, prototypes, self.counts, strict=True)
         ]
         return {FRAME: torch.stack(logits).mean(0).transpose(1, 2)}
