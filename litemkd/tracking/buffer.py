@@ -17,7 +17,7 @@ from mlflow.entities import Metric
 _log = logging.getLogger("litemkd.tracking")
 BATCH = 1000  # metrics in one request, the store's limit
 FULL = 500  # buffered metrics that are sent at once
-INTERVAL = 2.0  # seconds between batches
+INTERVAL = 5.0  # seconds between batches
 MAX_WAIT = 60.0  # seconds until the next try when the store is away
 
 

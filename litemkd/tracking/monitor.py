@@ -1,56 +1,81 @@
 """System metrics of a run (CPU, memory, disk, network, GPU): often at first, rarely in a long run.
 
 A run of seconds gets a few samples and a run of days some thousands, so neither the chart nor the store
-suffers.
+suffers. They go the way of all metrics of the run: in batches, and kept while the store is away.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-from typing import Any
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 _log = logging.getLogger("litemkd.tracking")
 FIRST = 1.0  # seconds to the first sample
-GROWTH = 1.3  # of the interval, from one sample to the next
+GROWTH = 2  # of the interval, from one sample to the next
 LONGEST = 30.0  # seconds between samples
 
 
-class Monitor(SystemMetricsMonitor):
-    """MLflow's monitor with an interval that grows, unless the user fixed it, and a sample at the end."""
+class _Run(Protocol):
+    run_id: str
 
-    def __init__(self, run_id: str, *, resume: bool) -> None:
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None: ...
+
+
+class Monitor(SystemMetricsMonitor):
+    """MLflow's collectors, with an interval that grows unless the user fixed it, and a sample at the end.
+
+    Args:
+        run: takes the metrics; the step is the time in seconds since it began.
+        began: when that was, seconds since 1970.
+    """
+
+    def __init__(self, run: _Run, began: float) -> None:
+        self._run, self._began = run, began
         self._grows = "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL" not in os.environ
-        super().__init__(run_id, sampling_interval=FIRST, resume_logging=resume)
+        super().__init__(run.run_id, sampling_interval=FIRST)
+
+    def monitor(self) -> None:
+        """The thread's work."""
+        while not self._shutdown_event.wait(self.sampling_interval):
+            self._sample()
+            if self._grows:
+                self.sampling_interval = min(self.sampling_interval * GROWTH, LONGEST)
 
     def publish_metrics(self, metrics: dict[str, Any]) -> None:
-        """Send a sample and lengthen the interval."""
-        super().publish_metrics(metrics)
-        if self._grows:
-            self.sampling_interval = min(self.sampling_interval * GROWTH, LONGEST)
+        """Pass a sample on to the run."""
+        prefix = self._metrics_prefix + (f"{self.node_id}/" if self.node_id else "")
+        named = {f"{prefix}{name}": value for name, value in metrics.items()}
+        self._run.log_metrics(named, int(time.time() - self._began))
+        for each in self.monitors:
+            each.clear_metrics()
 
     def finish(self) -> None:
-        """Stop the thread and send one last sample."""
-        if self._process is None or not self._process.is_alive():  # it has given up: the store is away
-            self._process = None
-            return
+        """Stop the thread and take one last sample."""
         self._shutdown_event.set()
-        self._process.join()
-        with contextlib.suppress(Exception):  # never the reason for a run to fail
+        if self._process is not None:
+            self._process.join()
+            self._process = None
+            self._sample()
+
+    def _sample(self) -> None:
+        try:
             self.collect_metrics()
             self.publish_metrics(self.aggregate_metrics())
-        super().finish()
+        except Exception as error:  # never the reason for a run to fail
+            _log.debug("no system metrics this time: %s", error)
 
 
-def start_monitor(run_id: str, *, resume: bool) -> Monitor | None:
+def start_monitor(run: _Run, began: float) -> Monitor | None:
     """A started monitor of a run, None where the system cannot be watched or the user switched it off."""
     if os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true").lower() in {"false", "0"}:
         return None
     try:
-        monitor = Monitor(run_id, resume=resume)
+        monitor = Monitor(run, began)
         monitor.start()
     except Exception as error:
         _log.warning("no system metrics: %s", error)

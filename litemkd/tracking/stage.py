@@ -103,6 +103,7 @@ def stage_run(
                 joined = launched if launched and launched.info.experiment_id == experiment else None
             if joined is not None:
                 run = _join(client, joined, name, dataset, named, above)
+                stored = joined
             else:
                 stored = _create(client, experiment, name, named, above)
                 run = Run(client, stored.info.run_id, experiment, name, dataset)
@@ -119,7 +120,7 @@ def stage_run(
         try:
             broadcast((run.run_id, run.experiment_id, run.name))
             if system_metrics if system_metrics is not None else parent is None:
-                watch = start_monitor(run.run_id, resume=joined is not None)
+                watch = start_monitor(run, stored.info.start_time / 1000)
             try:
                 yield run
             finally:
