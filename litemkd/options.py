@@ -136,7 +136,13 @@ in_processes = click.option(
     metavar="N",
     help="Processes on this host that share the work, one a GPU; as torchrun would start them.",
 )
-resumable = flag("--resume", "Go on from the checkpoints of an interrupted run.")
+
+
+def resumable(command: F) -> F:
+    """Give a command the options to go on after an interruption, `resume` and `allow_changes`."""
+    changed = flag("--allow-changes", "With --resume: also where settings differ from the interrupted run's.")
+    again = flag("--resume", "Go on with the interrupted run of the same command, from its checkpoints.")
+    return again(changed(command))
 
 
 def _teacher_choice(context: click.Context, option: click.Parameter, value: str) -> str:

@@ -22,7 +22,7 @@ from litemkd.evaluation import Interval
 from litemkd.options import Source, choosing_teacher, configurable, plain_mistakes, set_up_process, tracked
 from litemkd.report.tables import text_table
 from litemkd.stages.build import build_device
-from litemkd.stages.common import accuracy_metrics, gain_metrics, run_of
+from litemkd.stages.common import Going, accuracy_metrics, gain_metrics, run_of
 from litemkd.stages.prepare import prepare
 from litemkd.stages.teacher import teacher_stage, with_teacher
 from litemkd.tracking import Run, ui_command, without_password
@@ -217,7 +217,7 @@ def _search(
             )
             study.set_user_attr("run", run.run_id)
             if "teacher" not in study.user_attrs:
-                ready = teacher_stage(config, data, device, choice=teacher)
+                ready = teacher_stage(config, data, device, choice=teacher, going=Going(on=True))
                 study.set_user_attr("teacher", f"models:/{ready.name}/{ready.version}")
         job = replace(job, run_id=run.run_id, teacher=study.user_attrs["teacher"])
         with exclusive(job.storage, QUEUE):
