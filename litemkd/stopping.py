@@ -18,8 +18,8 @@ class Stop:
     """The signals of a block of `held_back`.
 
     Attributes:
-        told: a signal has come. What it does (raise `KeyboardInterrupt`, `Terminated`, …) is done by `take`,
-            or at once if it comes a second time.
+        told: a signal has come. What it does (raise `KeyboardInterrupt`, `Terminated`, …) is done by `take`.
+            Others after it do nothing (schedulers repeat themselves), but Ctrl-C is taken at once.
     """
 
     def __init__(self) -> None:
@@ -46,6 +46,8 @@ class Stop:
 
     def _come(self, signum: int, frame: FrameType | None) -> None:
         again, self.told = self.told, True
+        if again and signum != signal.SIGINT:
+            return
         self._waiting = signum, frame
         if again or self._at_once:
             self.take()

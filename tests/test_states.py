@@ -58,9 +58,7 @@ def test_of_a_damaged_newest_one_the_one_before_is_used(saved, damage, caplog):
 def test_none_that_is_whole_is_an_error_and_none_at_all_is_not(saved, tmp_path):
     for path in saved.states:
         path.write_bytes(b"")
-    with pytest.raises(
-        CheckpointError, match=r"run: damaged, none of its 2 states is whole; leave out"
-    ):
+    with pytest.raises(CheckpointError, match=r"run: damaged, none of its 2 states is whole; leave out"):
         CheckpointFolder(saved.folder, IDENTITY).load()
     assert CheckpointFolder(tmp_path / "nothing", IDENTITY).load() is None
 
