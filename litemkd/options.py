@@ -121,10 +121,17 @@ def _words(overrides: str) -> list[str]:
         raise ConfigError([f"--overrides {overrides!r}: {error}; quotes must be closed"]) from None
 
 
-def flag(name: str, help_text: str) -> Callable[[F], F]:
+def flag(name: str, help_text: str, **more: Any) -> Callable[[F], F]:
     """A switch that also takes true or false, as MLproject parameters do."""
     return click.option(
-        name, type=bool, is_flag=False, flag_value=True, default=False, metavar="[true|false]", help=help_text
+        name,
+        type=bool,
+        is_flag=False,
+        flag_value=True,
+        default=False,
+        metavar="[true|false]",
+        help=help_text,
+        **more,
     )
 
 

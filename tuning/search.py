@@ -19,7 +19,15 @@ import torch
 from litemkd.config import Config, digest_of, flatten
 from litemkd.errors import ConfigError, LitemkdError
 from litemkd.evaluation import Interval
-from litemkd.options import Source, choosing_teacher, configurable, plain_mistakes, set_up_process, tracked
+from litemkd.options import (
+    Source,
+    choosing_teacher,
+    configurable,
+    flag,
+    plain_mistakes,
+    set_up_process,
+    tracked,
+)
 from litemkd.report.tables import text_table
 from litemkd.stages.build import build_device
 from litemkd.stages.common import Going, accuracy_metrics, gain_metrics, run_of
@@ -68,6 +76,7 @@ class _Command(click.Command):
     show_default=True,
     help="Best trials that are trained again with fresh seeds, beside the untuned settings; 0: no end.",
 )
+@flag("--resume", "Taken, not needed: the same command always goes on with its study.", expose_value=False)
 @click.option(
     "--keep", type=click.IntRange(1), default=3, show_default=True, help="Trials that keep checkpoints."
 )
