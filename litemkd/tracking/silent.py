@@ -16,11 +16,8 @@ class SilentRun(Run):
         run_id, experiment_id, name: of the run that the first process writes.
     """
 
-    def __init__(
-        self, run_id: str, experiment_id: str, name: str, former: Mapping[str, str] | None, dataset: str
-    ) -> None:
+    def __init__(self, run_id: str, experiment_id: str, name: str, dataset: str) -> None:
         self.run_id, self.experiment_id, self.name, self.dataset = run_id, experiment_id, name, dataset
-        self.former = former
         self._tables: list[dict[str, str]] = []
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:

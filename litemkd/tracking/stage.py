@@ -156,7 +156,9 @@ def stage_run(
 @contextlib.contextmanager
 def _named_run(dataset: str) -> Iterator[Run]:
     """The run that the first process opens, as the others have it."""
-    run = SilentRun(*broadcast(("", "", "", None)), dataset)
+    *names, tags = broadcast(("", "", "", None))
+    run = SilentRun(*names, dataset)
+    run.former = tags
     token = _current.set(run)
     try:
         yield run
