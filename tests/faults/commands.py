@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,10 +63,16 @@ class Place:
         found = self.home.folder.glob(f"checkpoints/toy-{stage}-*/state-*.pt")
         return sorted(found, key=lambda path: path.name, reverse=True)
 
-    def changed(self) -> float:
-        """When the store was last written to."""
-        files = [path for path in self.home.folder.glob("mlflow.db*") if path.suffix != ".lock"]
-        return max((path.stat().st_mtime for path in files if path.exists()), default=0.0)
+    def changes(self, count: int) -> Iterator[bool]:
+        """Whether the store and the checkpoints have changed so often since the first look."""
+        before = None
+        while True:
+            files = [*self.home.folder.glob("mlflow.db"), *self.home.folder.glob("checkpoints/*/*.pt")]
+            with contextlib.suppress(FileNotFoundError):  # a state that is renamed or replaced just now
+                seen = {path: path.stat().st_mtime_ns for path in files}
+                count -= before is not None and seen != before
+                before = seen
+            yield count <= 0
 
     def run(self, stage: str) -> Run:
         (run,) = [run for run in self.home.runs() if run.data.tags.get("litemkd.stage") == stage]

@@ -17,7 +17,7 @@ from tests.job import Home, Job
 
 KILLS = int(os.environ.get("LITEMKD_KILLS", "3"))
 SEED = int(os.environ.get("LITEMKD_KILLS_SEED", "0"))
-SPAN = 6.0  # seconds after the first sign of work in which a kill falls
+MOST = 60  # changes of what is on disk that are waited for before a kill: a moment on machines of any speed
 LONG = [f"{part}.train.episodes=24" for part in ("student", "teacher.expert")]  # for the long form
 EVERY = ("--set", "save_minutes=0")
 
@@ -59,16 +59,14 @@ def test_killed_at_random_moments_the_main_job_ends_the_same(job: Job, tmp_path:
     place = Place.beside(job.home, tmp_path / "parts")
     dice = random.Random(SEED)
     for number in range(KILLS):
-        before = place.changed()
+        changes = place.changes(dice.randint(1, MOST))
         process = place.start("distill", *words, *EVERY, "--resume")
-        wait_for(lambda before=before: place.changed() > before, process)
-        time.sleep(dice.uniform(0, SPAN))
+        wait_for(lambda changes=changes: next(changes), process)
+        time.sleep(dice.uniform(0, 0.2))
         code = kill(process)
         assert code in (0, -signal.SIGKILL), (number, place.printed)
     last = place.start("distill", *words, *EVERY, "--resume")
     assert last.wait(1800) == 0, place.printed
-    assert "--resume: no run" not in place.printed
-
     if words:
         whole = uninterrupted(job, tmp_path / "whole", words)
         expected, weights = told(whole), registered(whole)

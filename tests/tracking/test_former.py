@@ -35,10 +35,17 @@ def opened(identity: str = "a", *, params: dict[str, Any] = PARAMS, **more: Any)
 
 def killed(work: Callable[[Run], object], block: Any = None) -> str:
     """A run that is interrupted after some work; its id."""
-    with pytest.raises(KeyboardInterrupt), block or opened() as run:
-        work(run)
-        raise KeyboardInterrupt
-    return run.run_id
+    numbers = []
+
+    def interrupted() -> None:
+        with block or opened() as run:
+            numbers.append(run.run_id)
+            work(run)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    return numbers[0]
 
 
 def points(client: MlflowClient, run_id: str, *names: str) -> dict[str, list[tuple[int, float]]]:
