@@ -101,8 +101,11 @@ class CheckpointFolder:
         barrier()
 
     def adopt(self, former: CheckpointFolder) -> None:
-        """Go on from the state of another folder: its newest one replaces those here, its best weights too."""
-        if group().main:
+        """Go on from the newest state of another folder, in place of those here, and its best weights.
+
+        A folder of the same name is of the same training: what is here then is as good.
+        """
+        if group().main and not (former.folder.name == self.folder.name and self.states):
             state = next((state for path in former.states if (state := former._read(path)) is not None), None)
             for path in self.states:
                 path.unlink(missing_ok=True)

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from litemkd.checkpoints import load_state, load_weights, save_state
 from litemkd.config import TrainConfig
-from litemkd.distributed import average_statistics, sum_gradients, sum_values
+from litemkd.distributed import average_statistics, barrier, sum_gradients, sum_values
 from litemkd.distributed import group as processes
 from litemkd.errors import LitemkdError
 from litemkd.evaluation import Evaluation
@@ -125,6 +125,7 @@ def fit(
     log.info("%s: checkpoints take up to %.0f MB in %s", label, training.megabytes, checkpoints.folder)
     if resume and (state := checkpoints.load()) is not None:
         training.restore(state)
+        barrier()  # none is replaced before all have read it
         log.info("%s: goes on after %d of %d episodes", label, training.progress.episodes, train.episodes)
     else:
         checkpoints.clear()

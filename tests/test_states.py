@@ -84,6 +84,10 @@ def test_a_state_is_taken_over_from_another_folder(saved, tmp_path):
     assert len(other.states) == 1
     assert other.best.read_bytes() == saved.best.read_bytes()
     assert newest.exists()  # what was there is left as it was
+    same = CheckpointFolder(tmp_path / "elsewhere" / "run", IDENTITY)
+    same.save({"number": 7})
+    same.adopt(CheckpointFolder(saved.folder, {}))
+    assert same.load()["number"] == 7
 
 
 def test_when_the_next_one_is_due(tmp_path, monkeypatch):

@@ -87,8 +87,7 @@ def checkpoint_folder(config: Config, stage: str, *identity: object) -> Checkpoi
 def taken_over(run: Run, checkpoints: CheckpointFolder) -> CheckpointFolder:
     """The checkpoints of a run, with the state that it had elsewhere: changed settings give another folder."""
     before = Path((run.former or {}).get(CHECKPOINTS, checkpoints.folder))
-    moved = before != checkpoints.folder and not (before.name == checkpoints.folder.name and checkpoints.states)
-    if moved and before.is_dir():
+    if before != checkpoints.folder:
         checkpoints.adopt(CheckpointFolder(before, {}))
     run.set_tags({CHECKPOINTS: checkpoints.folder})
     return checkpoints
