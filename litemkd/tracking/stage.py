@@ -111,12 +111,11 @@ def stage_run(
                 joined = interrupted
             else:
                 joined = launched if launched and launched.info.experiment_id == experiment else None
-            if parent is None:
-                named |= {former.OWNER: this_process()}
             if resume is not None:
                 known = {key: value for key, value in params.items() if key not in resume.ignored}
                 command = former.settled(interrupted, known, resume.command)
                 named |= {former.IDENTITY: resume.identity, former.COMMAND: json.dumps(command)}
+                named |= {former.OWNER: this_process()}
             if joined is not None:
                 run = _join(client, joined, name, dataset, named, above)
                 run.former = None if run_id is None else dict(joined.data.tags)
@@ -156,9 +155,9 @@ def stage_run(
 @contextlib.contextmanager
 def _named_run(dataset: str) -> Iterator[Run]:
     """The run that the first process opens, as the others have it."""
-    *names, tags = broadcast(("", "", "", None))
-    run = SilentRun(*names, dataset)
-    run.former = tags
+    run_id, experiment_id, name, former_tags = broadcast(("", "", "", None))
+    run = SilentRun(run_id, experiment_id, name, dataset)
+    run.former = former_tags
     token = _current.set(run)
     try:
         yield run
