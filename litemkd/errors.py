@@ -36,6 +36,10 @@ class CheckpointError(LitemkdError):
     """A checkpoint that is missing, damaged, or of another architecture."""
 
 
+class ResumeError(LitemkdError):
+    """An interrupted run that this command cannot go on with."""
+
+
 class EpisodeError(LitemkdError):
     """An episode that cannot be made or cannot be classified."""
 

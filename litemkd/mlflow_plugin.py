@@ -6,11 +6,13 @@ nothing unless the process is `mlflow run <folder>` with an MLproject named lite
 * puts the run in the experiment `litemkd/<dataset>` of the configuration, unless the user named one;
 * stops, before a run is made, when the environment manager the run needs is not installed;
 * settles the run it saw being made when the launcher ends: MLflow would leave one whose environment cannot be
-  built RUNNING for ever.
+  built RUNNING for ever;
+* hands SIGTERM on to the command, and ends with 143, or 130 after Ctrl-C, where the command was told to stop.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _FLAGS = {"--build-image", "--help"}  # the options of `mlflow run` that take no value
+PATIENCE = 60.0  # seconds that a command which was told to stop has for it
+EXIT_CODES = {"Ctrl-C": 130, "SIGTERM": 143, "SIGHUP": 129}
 _SHORT = {
     "-e": "--entry-point",
     "-v": "--version",
@@ -147,6 +151,8 @@ class Launch:
     def watch_run(self) -> None:
         """Note the run that `mlflow run` makes, and close it at exit if it never started."""
         import atexit
+        import signal
+        import threading
 
         from mlflow.tracking.client import MlflowClient
 
@@ -161,17 +167,43 @@ class Launch:
             return run
 
         MlflowClient.create_run = seen  # type: ignore[method-assign, assignment]
-        atexit.register(settle, made)
+        atexit.register(leave, made)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, hand_on)
 
 
-def settle(made: list[str]) -> None:
+def hand_on(signum: int, frame: object) -> None:
+    """Tell the command to stop and wait for it, then go the way of Ctrl-C."""
+    import psutil
+
+    children = psutil.Process().children(recursive=True)
+    for child in children:
+        with contextlib.suppress(psutil.Error):
+            child.send_signal(signum)
+    psutil.wait_procs(children, timeout=PATIENCE)
+    raise KeyboardInterrupt
+
+
+def leave(made: list[str]) -> None:
+    """Settle the launcher's run, and end with the exit code of a command that was told to stop."""
+    code = settle(made)
+    if code:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # this is called at exit, where no other way is left
+
+
+def settle(made: list[str]) -> int:
     """Give the launcher's run its right status when the launcher ends.
 
     A run that nothing started or ended is closed. One that the stage closed as KILLED after Ctrl-C is so again:
     the launcher gets the Ctrl-C too, and may have written FAILED over it.
+
+    Returns:
+        The exit code of the command if it was told to stop, else 0.
     """
     if not made:
-        return
+        return 0
     from litemkd.tracking import store
     from litemkd.tracking.launcher import close_unstarted
 
@@ -182,10 +214,14 @@ def settle(made: list[str]) -> None:
             close_unstarted(
                 client, made[0], "its environment could not be made, or the launcher was interrupted"
             )
-        elif run.info.status == "FAILED" and "litemkd.stopped" in run.data.tags:
+        worked = run.data.tags.get("litemkd.run_id")  # a run that was gone on with, or in another experiment
+        word = (client.get_run(worked) if worked else run).data.tags.get("litemkd.stopped")
+        if run.info.status in ("FAILED", "KILLED") and word is not None:
             client.set_terminated(made[0], "KILLED")
+            return EXIT_CODES.get(word, 0)
     except Exception as error:
         print(f"litemkd: the run {made[0]} could not be closed: {error}", file=sys.stderr)
+    return 0
 
 
 def run_arguments(original: Sequence[str], current: Sequence[str]) -> list[str] | None:

@@ -121,10 +121,17 @@ def _words(overrides: str) -> list[str]:
         raise ConfigError([f"--overrides {overrides!r}: {error}; quotes must be closed"]) from None
 
 
-def flag(name: str, help_text: str) -> Callable[[F], F]:
+def flag(name: str, help_text: str, **more: Any) -> Callable[[F], F]:
     """A switch that also takes true or false, as MLproject parameters do."""
     return click.option(
-        name, type=bool, is_flag=False, flag_value=True, default=False, metavar="[true|false]", help=help_text
+        name,
+        type=bool,
+        is_flag=False,
+        flag_value=True,
+        default=False,
+        metavar="[true|false]",
+        help=help_text,
+        **more,
     )
 
 
@@ -136,7 +143,13 @@ in_processes = click.option(
     metavar="N",
     help="Processes on this host that share the work, one a GPU; as torchrun would start them.",
 )
-resumable = flag("--resume", "Go on from the checkpoints of an interrupted run.")
+
+
+def resumable(command: F) -> F:
+    """Give a command the options to go on after an interruption, `resume` and `allow_changes`."""
+    changed = flag("--allow-changes", "With --resume: also where settings differ from the interrupted run's.")
+    again = flag("--resume", "Go on with the interrupted run of the same command, from its checkpoints.")
+    return again(changed(command))
 
 
 def _teacher_choice(context: click.Context, option: click.Parameter, value: str) -> str:

@@ -10,24 +10,28 @@ from __future__ import annotations
 
 import copy
 import itertools
+import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from litemkd.checkpoints import BEST, load_state, save_state
+from litemkd.checkpoints import load_state, load_weights, save_state
 from litemkd.config import TrainConfig
-from litemkd.distributed import average_statistics, sum_gradients, sum_values
+from litemkd.distributed import average_statistics, barrier, sum_gradients, sum_values
 from litemkd.distributed import group as processes
-from litemkd.errors import CheckpointError, LitemkdError
+from litemkd.errors import LitemkdError
 from litemkd.evaluation import Evaluation
 from litemkd.seeding import seed_torch
+from litemkd.states import CheckpointFolder
+from litemkd.stopping import Stop, held_back
+
+log = logging.getLogger(__name__)
 
 
 class Tracker(Protocol):
@@ -79,29 +83,10 @@ class Progress:
     best_episode: int = 0
     history: list[dict[str, float]] = field(default_factory=list)  # one record a validation
 
-
-class CheckpointFolder:
-    """`last.pt`, all that resuming needs, and `best.pt`, the weights that were best on val."""
-
-    def __init__(self, folder: Path, identity: Mapping[str, str]) -> None:
-        self.last, self.best = folder / "last.pt", folder / BEST
-        self.identity = dict(identity)
-
-    def save(self, state: Mapping[str, object]) -> None:
-        """Save the training state."""
-        save_state(self.last, {"identity": self.identity, **state})
-
-    def load(self) -> dict[str, object] | None:
-        """The training state, or None if there is none. CheckpointError if it is of another run."""
-        if not self.last.exists():
-            return None
-        state = load_state(self.last)
-        if state.get("identity") != self.identity:
-            raise CheckpointError(
-                f"{self.last}: of another configuration ({state.get('identity')}, wanted {self.identity}); "
-                "leave out --resume to start anew"
-            )
-        return state
+    @property
+    def validated(self) -> float:
+        """Episodes at the last validation."""
+        return self.history[-1]["episodes"] if self.history else 0
 
 
 def fit(
@@ -118,110 +103,227 @@ def fit(
 ) -> Progress:
     """Train `objective.model` and leave it in eval mode with the weights that were best on val.
 
+    Being told to stop (SIGINT, SIGTERM, SIGHUP) is held back until the state is saved: until the batch of
+    episodes is done, or the step where that was its last one; not in a validation, which is then begun anew.
+
     Args:
         objective: model, loss and validation.
         train: optimiser, schedule and length.
         seed: of dropout.
         device: where the model is.
-        tracker: takes the metrics.
-        checkpoints: where the state goes at each validation.
+        tracker: takes the metrics. A training that goes on tells it once more what it told before.
+        checkpoints: where the state goes at each validation, and between them when its time has come.
         resume: go on from `checkpoints` if there is a state.
         label: of the progress bar.
         watch: told of every validation once the state is on disk; what it raises ends the training.
 
     Raises:
+        CheckpointError: the state does not fit the model, or none is whole.
         LitemkdError: the loss is not finite.
     """
-    model = objective.model
-    optimizer = make_optimizer(model, train)
-    scaler = torch.amp.GradScaler(device.type, enabled=_precision(device, train) is torch.float16)
-    averaged = (
-        AveragedModel(model, multi_avg_fn=_averaging(train.average), use_buffers=True)
-        if train.average
-        else None
-    )
-    progress = Progress()
+    training = _Training(objective, train, seed, device, tracker, checkpoints, label)
+    log.info("%s: checkpoints take up to %.0f MB in %s", label, training.megabytes, checkpoints.folder)
     if resume and (state := checkpoints.load()) is not None:
-        progress = _restore(state, model, optimizer, scaler, averaged)
-    due = validation_episodes(train)
-
-    with tqdm(total=train.episodes, initial=progress.episodes, desc=label, unit="episode") as bar:
-        while progress.episodes < train.episodes:
-            first = progress.episodes
-            last = min(first + train.accumulate, train.episodes)
-            set_rate(optimizer, train, first)
-            model.train()
-            sums: dict[str, float] = {}
-            batches, following = own_batches(train, first), own_batches(train, last)
-            following = [*batches[1:], *following[:1]]
-            for numbers, after in itertools.zip_longest(batches, following[: len(batches)]):
-                if after is not None:
-                    objective.expect(after)
-                seed_torch(seed, "step", numbers.start)
-                share = len(numbers) / (last - first)
-                with torch.autocast(device.type, _precision(device, train), enabled=_mixed(device, train)):
-                    step = objective.step(numbers)
-                if not math.isfinite(float(step.loss.detach())):
-                    raise LitemkdError(
-                        f"{label}: the loss became {float(step.loss.detach())} at episode {numbers.start}; "
-                        "a smaller lr, a warm-up or clip_norm would do"
-                    )
-                scaler.scale(step.loss * share).backward()
-                for name, value in step.metrics.items():
-                    sums[name] = sums.get(name, 0.0) + share * value
-            sum_gradients(model)
-            average_statistics(model, len(batches))
-            sums = sum_values(sums)
-            if train.clip_norm is not None:
-                scaler.unscale_(optimizer)
-                nn.utils.clip_grad_norm_(model.parameters(), train.clip_norm)
-            scaler.step(optimizer)
-            scaler.update()
-            optimizer.zero_grad(set_to_none=True)
-            if averaged is not None:
-                averaged.update_parameters(model)
-            progress.episodes = last
-            tracker.log_metrics(sums | {"train/lr": optimizer.param_groups[0]["lr"]}, last)
-            bar.update(last - first)
-            bar.set_postfix(loss=f"{sums['train/loss']:.3f}", accuracy=f"{sums['train/accuracy']:.0f}%")
-            if last in due:
-                evaluation = _validate(objective, train, averaged, progress, tracker, checkpoints)
+        training.restore(state)
+        barrier()  # none is replaced before all have read it
+        log.info("%s: goes on after %d of %d episodes", label, training.progress.episodes, train.episodes)
+    else:
+        checkpoints.clear()
+    progress, due = training.progress, validation_episodes(train)
+    with (
+        held_back() as stop,
+        tqdm(total=train.episodes, initial=progress.episodes, desc=label, unit="episode") as bar,
+    ):
+        while True:
+            if progress.episodes in due and progress.validated < progress.episodes:
+                evaluation = training.validate(stop)
                 bar.write(
-                    f"{label}: {last} episodes, val {progress.history[-1]['accuracy']:.2f} "
+                    f"{label}: {progress.episodes} episodes, val {progress.history[-1]['accuracy']:.2f} "
                     f"± {progress.history[-1]['ci95']:.2f} %, best {progress.best_accuracy:.2f} % "
                     f"at {progress.best_episode}"
                 )
-                checkpoints.save(_state(progress, model, optimizer, scaler, averaged))
+                training.save()
                 if watch is not None:
-                    watch(evaluation, last)
+                    watch(evaluation, progress.episodes)
+            elif checkpoints.due() or stop.told:
+                training.save()
+            stop.take()
+            if progress.episodes >= train.episodes:
+                break
+            before = progress.episodes
+            sums = training.step(stop)
+            bar.update(progress.episodes - before)
+            bar.set_postfix(loss=f"{sums['train/loss']:.3f}", accuracy=f"{sums['train/accuracy']:.0f}%")
     best = load_state(checkpoints.best)
-    model.load_state_dict(best["model"])
-    model.eval()
+    objective.model.load_state_dict(best["model"])
+    objective.model.eval()
     return progress
 
 
-def _validate(
-    objective: Objective,
-    train: TrainConfig,
-    averaged: AveragedModel | None,
-    progress: Progress,
-    tracker: Tracker,
-    checkpoints: CheckpointFolder,
-) -> Evaluation:
-    model = objective.model if averaged is None else averaged.module
-    if train.recalibrate:
-        model = copy.deepcopy(model)
-        objective.recalibrate(model, train.recalibrate)
-    model.eval()
-    evaluation = objective.validate(model)
-    accuracy = evaluation.accuracy
-    tracker.log_metrics({"val/accuracy": accuracy.mean, "val/accuracy_ci95": accuracy.half}, progress.episodes)
-    progress.history.append({"episodes": progress.episodes, "accuracy": accuracy.mean, "ci95": accuracy.half})
-    if accuracy.mean > progress.best_accuracy:
-        progress.best_accuracy, progress.best_ci95 = accuracy.mean, accuracy.half
-        progress.best_episode = progress.episodes
-        save_state(checkpoints.best, {"episodes": progress.episodes, "model": model.state_dict()})
-    return evaluation
+class _Training:
+    """What changes while a model is trained, and how: by steps and validations."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        train: TrainConfig,
+        seed: int,
+        device: torch.device,
+        tracker: Tracker,
+        checkpoints: CheckpointFolder,
+        label: str,
+    ) -> None:
+        self.objective, self.model, self.train = objective, objective.model, train
+        self.seed, self.device, self.label = seed, device, label
+        self.tracker, self.checkpoints = tracker, checkpoints
+        self.optimizer = make_optimizer(self.model, train)
+        half = _precision(device, train) is torch.float16
+        self.scaler = torch.amp.GradScaler(device.type, enabled=half)
+        self.averaged = (
+            AveragedModel(self.model, multi_avg_fn=_averaging(train.average), use_buffers=True)
+            if train.average
+            else None
+        )
+        self.progress = Progress()
+        self.told: list[tuple[int, dict[str, float]]] = []  # everything that the tracker was told
+
+    @property
+    def megabytes(self) -> float:
+        """The most that the checkpoints take on disk: the states, the next one, and the best weights."""
+        weights = _bytes(self.model.state_dict().values())
+        trained = _bytes(weight for weight in self.model.parameters() if weight.requires_grad)
+        copies = {"sgd": int(self.train.momentum > 0)}.get(self.train.optimizer, 2)
+        state = weights * (1 + bool(self.train.average)) + trained * copies
+        return (state * (self.checkpoints.keep + 1) + 2 * weights) / 1e6
+
+    def tell(self, metrics: Mapping[str, float]) -> None:
+        """Tell the tracker of metrics after so many episodes."""
+        self.told.append((self.progress.episodes, dict(metrics)))
+        self.tracker.log_metrics(metrics, self.progress.episodes)
+
+    def save(self) -> None:
+        """Save the state."""
+        self.checkpoints.save(
+            {
+                "progress": asdict(self.progress),
+                "told": self.told,
+                "model": self.model.state_dict(),
+                "kind": self.train.optimizer,
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "averaged": None if self.averaged is None else self.averaged.state_dict(),
+            }
+        )
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state; settings of the training may have changed since, the model may not.
+
+        Raises:
+            CheckpointError: it is of another model.
+        """
+        load_weights(self.model, state["model"], self.checkpoints.folder)
+        if state["kind"] == self.train.optimizer:
+            settings = [{**group, "params": []} for group in self.optimizer.param_groups]
+            self.optimizer.load_state_dict(state["optimizer"])
+            for group, own in zip(self.optimizer.param_groups, settings, strict=True):
+                group.update({key: value for key, value in own.items() if key != "params"})
+        if state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+        if self.averaged is not None and state["averaged"] is not None:
+            self.averaged.load_state_dict(state["averaged"])
+        self.progress = Progress(**state["progress"])
+        for step, metrics in state["told"]:
+            self.told.append((step, metrics))
+            self.tracker.log_metrics(metrics, step)
+
+    def step(self, stop: Stop) -> dict[str, float]:
+        """One step of the optimiser, on the next episodes; what it reports."""
+        train, model = self.train, self.model
+        first = self.progress.episodes
+        last = min(first + train.accumulate, train.episodes)
+        set_rate(self.optimizer, train, first)
+        model.train()
+        sums: dict[str, float] = {}
+        batches, following = own_batches(train, first), own_batches(train, last)
+        following = [*batches[1:], *following[:1]]
+        buffers = [buffer.clone() for buffer in model.buffers()] if len(batches) > 1 else []
+        for numbers, after in itertools.zip_longest(batches, following[: len(batches)]):
+            if after is not None:
+                self.objective.expect(after)
+            share = len(numbers) / (last - first)
+            step = self._forward(numbers)
+            self.scaler.scale(step.loss * share).backward()
+            for name, value in step.metrics.items():
+                sums[name] = sums.get(name, 0.0) + share * value
+            if stop.told and numbers is not batches[-1]:
+                self._leave(buffers, stop)
+        sum_gradients(model)
+        average_statistics(model, len(batches))
+        sums = sum_values(sums)
+        if train.clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(model.parameters(), train.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.averaged is not None:
+            self.averaged.update_parameters(model)
+        self.progress.episodes = last
+        self.tell(sums | {"train/lr": self.optimizer.param_groups[0]["lr"]})
+        return sums
+
+    def _forward(self, numbers: range) -> Step:
+        seed_torch(self.seed, "step", numbers.start)
+        mixed = _mixed(self.device, self.train)
+        with torch.autocast(self.device.type, _precision(self.device, self.train), enabled=mixed):
+            step = self.objective.step(numbers)
+        if not math.isfinite(float(step.loss.detach())):
+            raise LitemkdError(
+                f"{self.label}: the loss became {float(step.loss.detach())} at episode {numbers.start}; "
+                "a smaller lr, a warm-up or clip_norm would do"
+            )
+        return step
+
+    def _leave(self, buffers: Sequence[Tensor], stop: Stop) -> None:
+        """Stop in the middle of a step, with the state from before it: weights have not changed yet."""
+        now = [buffer.clone() for buffer in self.model.buffers()]
+        self._set(buffers)
+        self.save()
+        self._set(now)
+        stop.take()
+
+    def _set(self, buffers: Sequence[Tensor]) -> None:
+        with torch.no_grad():
+            for buffer, value in zip(self.model.buffers(), buffers, strict=True):
+                buffer.copy_(value)
+
+    def validate(self, stop: Stop) -> Evaluation:
+        """Read val, and keep the weights if they are the best so far."""
+        model = self.model if self.averaged is None else self.averaged.module
+        try:
+            with stop.at_once():
+                if self.train.recalibrate:
+                    model = copy.deepcopy(model)
+                    self.objective.recalibrate(model, self.train.recalibrate)
+                model.eval()
+                evaluation = self.objective.validate(model)
+        except BaseException:
+            if stop.told:
+                self.save()
+            raise
+        accuracy, progress = evaluation.accuracy, self.progress
+        self.tell({"val/accuracy": accuracy.mean, "val/accuracy_ci95": accuracy.half})
+        record = {"episodes": progress.episodes, "accuracy": accuracy.mean, "ci95": accuracy.half}
+        progress.history.append(record)
+        if accuracy.mean > progress.best_accuracy:
+            progress.best_accuracy, progress.best_ci95 = accuracy.mean, accuracy.half
+            progress.best_episode = progress.episodes
+            save_state(self.checkpoints.best, {"episodes": progress.episodes, "model": model.state_dict()})
+        return evaluation
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def own_batches(train: TrainConfig, first: int) -> list[range]:
@@ -292,34 +394,3 @@ def _precision(device: torch.device, train: TrainConfig) -> torch.dtype:
 
 def _mixed(device: torch.device, train: TrainConfig) -> bool:
     return train.amp and device.type == "cuda"
-
-
-def _state(
-    progress: Progress,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    averaged: AveragedModel | None,
-) -> dict[str, object]:
-    return {
-        "progress": asdict(progress),
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "scaler": scaler.state_dict(),
-        "averaged": None if averaged is None else averaged.state_dict(),
-    }
-
-
-def _restore(
-    state: Mapping[str, object],
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    averaged: AveragedModel | None,
-) -> Progress:
-    model.load_state_dict(state["model"])  # type: ignore[arg-type]
-    optimizer.load_state_dict(state["optimizer"])  # type: ignore[arg-type]
-    scaler.load_state_dict(state["scaler"])  # type: ignore[arg-type]
-    if averaged is not None:
-        averaged.load_state_dict(state["averaged"])  # type: ignore[arg-type]
-    return Progress(**state["progress"])  # type: ignore[arg-type]

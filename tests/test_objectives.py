@@ -23,7 +23,8 @@ from litemkd.models.heads import FRAME, TRX
 from litemkd.models.student import DISTILL, LABEL, Student
 from litemkd.models.teacher import Fusion, Teacher
 from litemkd.objectives import Advisor, Placed, StudentObjective, TeacherObjective
-from litemkd.training import CheckpointFolder, fit
+from litemkd.states import CheckpointFolder
+from litemkd.training import fit
 from tests.helpers import MemoryPack, split_of
 
 CPU = torch.device("cpu")

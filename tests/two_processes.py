@@ -19,7 +19,8 @@ from litemkd.models.heads import TRX
 from litemkd.models.student import DISTILL, LABEL, Student
 from litemkd.objectives import StudentObjective
 from litemkd.sharing import evaluate_shared
-from litemkd.training import CheckpointFolder, fit
+from litemkd.states import CheckpointFolder
+from litemkd.training import fit
 from tests.test_objectives import FRAMES, TRAIN, TRAIN_CLIPS, VAL, VAL_CLIPS, advisor_of, sampler_of
 from tests.test_training import Recorder
 

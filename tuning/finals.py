@@ -17,6 +17,7 @@ from litemkd.config import digest_of
 from litemkd.evaluation import Evaluation, Interval, paired_difference
 from litemkd.models.student import Student
 from litemkd.stages.build import load_model
+from litemkd.stages.common import Going
 from litemkd.stages.student import student_checkpoints, student_stage, test_student
 from litemkd.tracking import Promotion, promote
 from tuning.job import Final, Finalists, Job, in_words
@@ -137,7 +138,7 @@ def conclude(job: Job, inputs: Inputs, trained: list[Trained]) -> Verdict:
             config = config.model_copy(update={"output": job.folder() / f"trial-{one.numbers[seed]}"})
             if label == "winner" and seed == best_seed:
                 registered = student_stage(
-                    config, inputs.data, inputs.device, teacher=inputs.teacher, resume=True
+                    config, inputs.data, inputs.device, teacher=inputs.teacher, going=Going(on=True)
                 )
                 version, name = registered.version, registered.name
                 by_seed.append(registered.tests)

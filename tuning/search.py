@@ -19,10 +19,18 @@ import torch
 from litemkd.config import Config, digest_of, flatten
 from litemkd.errors import ConfigError, LitemkdError
 from litemkd.evaluation import Interval
-from litemkd.options import Source, choosing_teacher, configurable, plain_mistakes, set_up_process, tracked
+from litemkd.options import (
+    Source,
+    choosing_teacher,
+    configurable,
+    flag,
+    plain_mistakes,
+    set_up_process,
+    tracked,
+)
 from litemkd.report.tables import text_table
 from litemkd.stages.build import build_device
-from litemkd.stages.common import accuracy_metrics, gain_metrics, run_of
+from litemkd.stages.common import Going, accuracy_metrics, gain_metrics, run_of
 from litemkd.stages.prepare import prepare
 from litemkd.stages.teacher import teacher_stage, with_teacher
 from litemkd.tracking import Run, ui_command, without_password
@@ -68,6 +76,7 @@ class _Command(click.Command):
     show_default=True,
     help="Best trials that are trained again with fresh seeds, beside the untuned settings; 0: no end.",
 )
+@flag("--resume", "Taken, not needed: the same command always goes on with its study.", expose_value=False)
 @click.option(
     "--keep", type=click.IntRange(1), default=3, show_default=True, help="Trials that keep checkpoints."
 )
@@ -217,7 +226,7 @@ def _search(
             )
             study.set_user_attr("run", run.run_id)
             if "teacher" not in study.user_attrs:
-                ready = teacher_stage(config, data, device, choice=teacher)
+                ready = teacher_stage(config, data, device, choice=teacher, going=Going(on=True))
                 study.set_user_attr("teacher", f"models:/{ready.name}/{ready.version}")
         job = replace(job, run_id=run.run_id, teacher=study.user_attrs["teacher"])
         with exclusive(job.storage, QUEUE):

@@ -16,6 +16,7 @@ import torch
 from litemkd.config import Config, TrainConfig, digest_of
 from litemkd.errors import LitemkdError
 from litemkd.evaluation import Evaluation
+from litemkd.owners import this_process
 from litemkd.seeding import numpy_generator
 from litemkd.stages.common import run_of
 from litemkd.stages.cost import student_cost
@@ -25,7 +26,6 @@ from litemkd.stages.teacher import ReadyTeacher, registered_teacher
 from litemkd.tracking import Run, find_address
 from litemkd.training import validation_episodes
 from tuning.interrupts import Interrupts
-from tuning.owners import this_process
 from tuning.study import FIRST, INTERRUPTED, OWNER, RETRY_OF, best_trials
 from tuning.tables import REASON
 

@@ -8,12 +8,13 @@ import click
 
 from litemkd.config import Config
 from litemkd.files import write_whole
-from litemkd.options import configured, tracked
+from litemkd.options import configured, resumable, tracked
 
 
 @click.command()
 @configured
 @tracked
+@resumable
 @click.option(
     "--lists", metavar="DIR", help="Folder of published lists; they are checked and copied to splits/."
 )
@@ -33,11 +34,11 @@ from litemkd.options import configured, tracked
     metavar="FILE",
     help="Write a picture of some clips in all modalities here (.png), too.",
 )
-def prepare(config: Config, derive: str, contact_sheet: Path | None) -> None:
+def prepare(config: Config, resume: bool, allow_changes: bool, derive: str, contact_sheet: Path | None) -> None:
     """Read raw videos and make what training reads: frames of every modality, and packs of them."""
     from litemkd.report.card import card_markdown
     from litemkd.stages.build import build_device
-    from litemkd.stages.common import run_of
+    from litemkd.stages.common import Going, run_of
     from litemkd.stages.prepare import prepare as prepare_data
     from litemkd.stages.prepare import with_derived
 
@@ -46,7 +47,8 @@ def prepare(config: Config, derive: str, contact_sheet: Path | None) -> None:
     for line in data.told:
         click.echo(line)
     sheet = data.contact_sheet()
-    with run_of(config, data, "prepare", "prepare", build_device(config)) as run:
+    going = Going(resume, allow_changes, {"--derive": derive})
+    with run_of(config, data, "prepare", "prepare", build_device(config), going=going) as run:
         card = data.card()
         run.log_dict(card, "data_card.json")
         run.log_text(card_markdown(card), "data_card.md")

@@ -15,15 +15,18 @@ from litemkd.options import choosing_teacher, configured, flag, in_processes, re
 @tracked
 @resumable
 @choosing_teacher
-def teacher(config: Config, resume: bool, teacher: str) -> None:
+def teacher(config: Config, resume: bool, allow_changes: bool, teacher: str) -> None:
     """Train the multi-modal teacher: one expert a modality, then the fusion; write its features."""
     from litemkd.stages.build import build_device
+    from litemkd.stages.common import Going
     from litemkd.stages.prepare import prepare as prepare_data
     from litemkd.stages.teacher import teacher_stage, with_teacher
 
     device = build_device(config)
     config = with_teacher(config, teacher)
-    ready = teacher_stage(config, prepare_data(config), device, choice=teacher, resume=resume)
+    ready = teacher_stage(
+        config, prepare_data(config), device, choice=teacher, going=Going(resume, allow_changes)
+    )
     for shot, test in ready.tests.items():
         click.echo(f"teacher, {shot}-shot: {test.accuracy} % on the test classes")
     close(ready.name, ready.version)
@@ -35,16 +38,19 @@ def teacher(config: Config, resume: bool, teacher: str) -> None:
 @tracked
 @resumable
 @choosing_teacher
-def features(config: Config, resume: bool, teacher: str) -> None:
+def features(config: Config, resume: bool, allow_changes: bool, teacher: str) -> None:
     """Write the features of every modality and the teacher's fused ones, in the released layout."""
     from litemkd.data.features import FUSED, feature_folder
     from litemkd.stages.build import build_device
+    from litemkd.stages.common import Going
     from litemkd.stages.prepare import prepare as prepare_data
     from litemkd.stages.teacher import teacher_stage, with_teacher
 
     config = with_teacher(config, teacher)
     data = prepare_data(config)
-    ready = teacher_stage(config, data, build_device(config), choice=teacher, resume=resume)
+    ready = teacher_stage(
+        config, data, build_device(config), choice=teacher, going=Going(resume, allow_changes)
+    )
     videos, (frames, width) = sum(map(len, ready.fused.values())), next(iter(ready.fused.values())).shape[1:]
     click.echo(f"features of {videos} videos, {frames} x {width}: {feature_folder(config.dataset_dir, FUSED)}")
 
@@ -54,14 +60,17 @@ def features(config: Config, resume: bool, teacher: str) -> None:
 @in_processes
 @tracked
 @resumable
-def student(config: Config, resume: bool) -> None:
+def student(config: Config, resume: bool, allow_changes: bool) -> None:
     """Train the student on labels alone: what distillation is compared with."""
     from litemkd.stages.build import build_device
+    from litemkd.stages.common import Going
     from litemkd.stages.prepare import prepare as prepare_data
     from litemkd.stages.student import student_stage
     from litemkd.tracking import promote
 
-    trained = student_stage(config, prepare_data(config), build_device(config), resume=resume)
+    trained = student_stage(
+        config, prepare_data(config), build_device(config), going=Going(resume, allow_changes)
+    )
     for shot, test in trained.tests.items():
         click.echo(f"student, labels only, {shot}-shot: {test.accuracy} % on the test classes")
     tell_changes(promote(trained.name))
@@ -75,9 +84,10 @@ def student(config: Config, resume: bool) -> None:
 @resumable
 @choosing_teacher
 @flag("--no-baseline", "Leave out the labels-only student that the distilled one is laid beside.")
-def distill(config: Config, resume: bool, teacher: str, no_baseline: bool) -> None:
+def distill(config: Config, resume: bool, allow_changes: bool, teacher: str, no_baseline: bool) -> None:
     """The main job: teacher, labels-only student, distilled student, tested on the same episodes."""
     from litemkd.stages.build import build_device
+    from litemkd.stages.common import Going
     from litemkd.stages.distill import distill_stage, outcome_words
     from litemkd.stages.prepare import prepare as prepare_data
     from litemkd.stages.teacher import with_teacher
@@ -90,7 +100,7 @@ def distill(config: Config, resume: bool, teacher: str, no_baseline: bool) -> No
         device,
         choice=teacher,
         baseline=not no_baseline,
-        resume=resume,
+        going=Going(resume, allow_changes),
     )
     click.echo(f"\n{outcome_words(outcome)}\n")
     tell_changes(*outcome.promotions)

@@ -246,6 +246,8 @@ class Config(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: PositiveInt | None = None  # of torch on the CPU; all cores when not given
     output: Path = Path("checkpoints")  # where training checkpoints go
+    save_minutes: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0  # between two states of a training
+    keep_states: PositiveInt = 2  # newest states of a training that are kept
     data: DataConfig = DataConfig()
     episode: EpisodeConfig = EpisodeConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,8 +18,14 @@ from litemkd.report.plots import confusion_matrix, learning_curves
 from litemkd.sharing import evaluate_shared
 from litemkd.shelf import Shelf
 from litemkd.stages.prepare import Prepared
-from litemkd.tracking import Run, model_name, register, stage_run
-from litemkd.training import CheckpointFolder, Progress
+from litemkd.states import CheckpointFolder
+from litemkd.tracking import Resume, Run, find_version, former_run, model_name, register, stage_run
+from litemkd.training import Progress
+
+CHECKPOINTS = "litemkd.checkpoints"  # tag of a run: the folder of its training's checkpoints
+# Settings that say where and how often, not what; and the seed, since runs of other seeds are other runs.
+INCIDENTAL = frozenset({"output", "save_minutes", "keep_states", "device", "threads", "seed"})
+INCIDENTAL |= {"data.root", "data.workers"}
 
 
 class Recorder:
@@ -47,8 +54,11 @@ class Recorder:
         accuracy, half = progress.best_accuracy, progress.best_ci95
         best = {"val/best_accuracy": accuracy, "val/best_accuracy_ci95": half}
         self.run.log_metrics(best, progress.best_episode)
-        if progress.best_episode != progress.episodes:
-            self.run.log_metrics({"val/accuracy": accuracy, "val/accuracy_ci95": half}, progress.episodes)
+        last = progress.history[-1]
+        pairs = (("val/accuracy", last["accuracy"], accuracy), ("val/accuracy_ci95", last["ci95"], half))
+        changed = {name: best for name, read, best in pairs if repr(read) != repr(best)}
+        if changed:
+            self.run.log_metrics(changed, progress.episodes)
         self.run.set_tags({"best_episode": progress.best_episode})
 
 
@@ -67,8 +77,20 @@ def checkpoint_folder(config: Config, stage: str, *identity: object) -> Checkpoi
     """Where a stage keeps its training state: one folder for each thing it could be training."""
     digest = digest_of(stage, *[str(part) for part in identity])
     return CheckpointFolder(
-        config.output / f"{config.data.dataset}-{stage}-{digest}", {"stage": stage, "digest": digest}
+        config.output / f"{config.data.dataset}-{stage}-{digest}",
+        {"stage": stage, "digest": digest},
+        keep=config.keep_states,
+        seconds=60 * config.save_minutes,
     )
+
+
+def taken_over(run: Run, checkpoints: CheckpointFolder) -> CheckpointFolder:
+    """The checkpoints of a run, with the state that it had elsewhere: changed settings give another folder."""
+    before = Path((run.former or {}).get(CHECKPOINTS, checkpoints.folder))
+    if before != checkpoints.folder:
+        checkpoints.adopt(CheckpointFolder(before, {}))
+    run.set_tags({CHECKPOINTS: checkpoints.folder})
+    return checkpoints
 
 
 def clip_source(config: Config, data: Prepared, modality: str, split: str, device: torch.device) -> ClipSource:
@@ -92,6 +114,45 @@ def training_settings(config: Config) -> dict[str, object]:
     }
 
 
+@dataclass(frozen=True)
+class Going:
+    """How a command is to go on.
+
+    Attributes:
+        on: with the run of the same command that was interrupted, if there is one.
+        changed: also where its settings were others.
+        asked: what was asked for beside settings, by option; it is a part of what the command is.
+    """
+
+    on: bool = False
+    changed: bool = False
+    asked: Mapping[str, str] = field(default_factory=dict)
+
+
+ANEW = Going()
+
+
+def former_of(config: Config, data: Prepared, stage: str, name: str, going: Going) -> tuple[str, str] | None:
+    """Id and status of the run that `run_of` would go on with, None where it would begin a new one."""
+    resume = resume_of(config, data, stage, name, going)
+    return former_run(config.data.dataset, stage, _named(config, name), resume)
+
+
+def _named(config: Config, name: str) -> str:
+    return f"{name}, seed {config.seed}"
+
+
+def resume_of(config: Config, data: Prepared | None, stage: str, name: str, going: Going) -> Resume:
+    """What a stage says of itself, so that it can be gone on with."""
+    settings = {key: value for key, value in flatten(config).items() if key not in INCIDENTAL}
+    command = {**going.asked, "seed": str(config.seed)}
+    if data is not None:
+        command["the data"] = data.digest
+    return Resume(
+        digest_of(stage, name, settings, command), command, going.on, going.changed, ignored=INCIDENTAL
+    )
+
+
 @contextmanager
 def run_of(
     config: Config,
@@ -100,10 +161,13 @@ def run_of(
     name: str,
     device: torch.device,
     tags: Mapping[str, str] | None = None,
+    *,
+    going: Going | None = None,
     **opening: Any,
 ) -> Iterator[Run]:
     """A run of a stage, with its data set (if it has one), configuration and environment logged.
 
+    `going`: whether to go on with an interrupted one; for outermost runs, inner ones follow these.
     `opening`: further arguments of `litemkd.tracking.stage_run`.
     """
     about = f"{name} on {config.data.dataset}"
@@ -111,11 +175,12 @@ def run_of(
     with stage_run(
         stage,
         dataset=config.data.dataset,
-        name=f"{name}, seed {config.seed}",
+        name=_named(config, name),
         description=f"{about}." if data is None else f"{about}, {protocol(config, data, kind)}.",
         tags=tags or {},
         params=flatten(config),
         device=device_name(device),
+        resume=None if going is None else resume_of(config, data, stage, name, going),
         **opening,
     ) as run:
         log_data(run, config, data, stage)
@@ -204,7 +269,13 @@ def log_and_register(
     tags: Mapping[str, str],
     title: str,
 ) -> int:
-    """Log a saved model with what it reached, and make it the next registered version; returns its number."""
+    """Log a saved model with what it reached, and make it the next registered version; returns its number.
+
+    That of a run that has registered its model before it was interrupted is the one of then.
+    """
+    registered = model_name(config.data.dataset, kind)
+    if run.former is not None and (made := find_version(registered, {"litemkd.run": run.run_id})) is not None:
+        return made.version
     model_id = run.log_model(
         folder,
         name=kind,
@@ -214,7 +285,7 @@ def log_and_register(
     )
     shared = protocol(config, data, kind)
     description = f"{title}: {test} % on the test classes of {config.data.dataset}, {shared}."
-    return register(model_id, model_name(config.data.dataset, kind), tags, description)
+    return register(model_id, registered, tags, description)
 
 
 def log_data(run: Run, config: Config, data: Prepared | None, context: str) -> None:

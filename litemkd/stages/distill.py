@@ -4,14 +4,14 @@ registered and laid side by side.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from litemkd.config import Config
 from litemkd.evaluation import Interval, paired_difference
 from litemkd.report.tables import markdown_table, text_table
-from litemkd.stages.common import accuracy_metrics, gain_metrics, run_of
+from litemkd.stages.common import ANEW, Going, accuracy_metrics, gain_metrics, run_of
 from litemkd.stages.prepare import Prepared
 from litemkd.stages.student import TrainedStudent, student_stage
 from litemkd.stages.teacher import ReadyTeacher, teacher_stage
@@ -42,21 +42,23 @@ def distill_stage(
     *,
     choice: str = "auto",
     baseline: bool = True,
-    resume: bool = False,
+    going: Going = ANEW,
 ) -> Outcome:
     """Run the whole job; see `Outcome`. `choice` is of the teacher, see `teacher_stage`."""
     backbone, head = config.student.backbone.name, config.student.head.name
     tags = {"litemkd.backbone": backbone, "litemkd.head": head, "litemkd.distilled": "true"}
-    with run_of(config, data, "distill", f"distill into {backbone} + {head}", device, tags) as run:
-        teacher = teacher_stage(config, data, device, choice=choice, resume=resume)
+    asked = {"--teacher": choice, "--no-baseline": str(not baseline).lower()}
+    going = replace(going, asked=asked)
+    with run_of(config, data, "distill", f"distill into {backbone} + {head}", device, tags, going=going) as run:
+        teacher = teacher_stage(config, data, device, choice=choice, going=going)
         run.set_tags(
             {
                 "litemkd.teacher": f"{teacher.name} version {teacher.version}",
                 "litemkd.teacher_reused": str(teacher.reused).lower(),
             }
         )
-        labels = student_stage(config, data, device, resume=resume) if baseline else None
-        distilled = student_stage(config, data, device, teacher=teacher, resume=resume)
+        labels = student_stage(config, data, device, going=going) if baseline else None
+        distilled = student_stage(config, data, device, teacher=teacher, going=going)
         gains = (
             {}
             if labels is None

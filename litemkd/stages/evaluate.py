@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from litemkd.checkpoints import read_description
+from litemkd.checkpoints import read_description, weights_digest
 from litemkd.config import Config
 from litemkd.embedding import student_classifier
 from litemkd.errors import CheckpointError
 from litemkd.evaluation import Evaluation
 from litemkd.models.student import Student
 from litemkd.stages.build import load_model
-from litemkd.stages.common import clip_source, evaluate_split, features_shelf, log_test, run_of
+from litemkd.stages.common import ANEW, Going, clip_source, evaluate_split, features_shelf, log_test, run_of
 from litemkd.stages.prepare import Prepared
 from litemkd.tracking import download, model_name
 
 
 def evaluate_stage(
-    config: Config, data: Prepared, device: torch.device, *, model: str | None = None
+    config: Config, data: Prepared, device: torch.device, *, model: str | None = None, going: Going = ANEW
 ) -> tuple[str, dict[int, Evaluation]]:
     """Read the test classes once.
 
@@ -29,6 +30,7 @@ def evaluate_stage(
         device: where to compute.
         model: `models:/name@alias`, `models:/name/version`, the folder of a saved model or of a training's
             checkpoints; the data set's champion when None.
+        going: whether to go on with an interrupted run of the same weights.
 
     Returns:
         What was evaluated, and its results by number of shots.
@@ -55,7 +57,8 @@ def evaluate_stage(
         "litemkd.backbone": described["student"]["backbone"]["name"],
         "litemkd.head": described["student"]["head"]["name"],
     }
-    with run_of(config, data, "evaluate", f"evaluate {source}", device, tags) as run:
+    going = replace(going, asked={"--model": source, "the weights": weights_digest(student)})
+    with run_of(config, data, "evaluate", f"evaluate {source}", device, tags, going=going) as run:
         clips = clip_source(config, data, "rgb", "test", device)
         classify = student_classifier(student, clips, shelf=features_shelf(config))
         e = config.evaluation

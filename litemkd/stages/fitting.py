@@ -10,10 +10,11 @@ from litemkd.models.passes import Passes
 from litemkd.models.student import Student
 from litemkd.objectives import Advisor, StudentObjective
 from litemkd.stages.build import build_augmentation
-from litemkd.stages.common import Recorder, clip_source
+from litemkd.stages.common import Recorder, clip_source, taken_over
 from litemkd.stages.prepare import Prepared
+from litemkd.states import CheckpointFolder
 from litemkd.tracking import Run
-from litemkd.training import CheckpointFolder, Progress, Watch, fit
+from litemkd.training import Progress, Watch, fit
 
 
 def fit_on_clips(
@@ -77,7 +78,7 @@ def fit_on_clips(
         seed=config.seed,
         device=device,
         tracker=recorder,
-        checkpoints=checkpoints,
+        checkpoints=taken_over(run, checkpoints),
         resume=resume,
         label=label,
         watch=watch,

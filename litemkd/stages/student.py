@@ -19,6 +19,8 @@ from litemkd.stages.build import (
     describe_student,
 )
 from litemkd.stages.common import (
+    ANEW,
+    Going,
     checkpoint_folder,
     clip_source,
     evaluate_split,
@@ -34,8 +36,9 @@ from litemkd.stages.cost import student_cost
 from litemkd.stages.fitting import fit_on_clips
 from litemkd.stages.prepare import Prepared
 from litemkd.stages.teacher import ReadyTeacher
+from litemkd.states import CheckpointFolder
 from litemkd.tracking import Run, model_name
-from litemkd.training import CheckpointFolder, Progress, Watch
+from litemkd.training import Progress, Watch
 
 
 @dataclass(frozen=True)
@@ -65,14 +68,14 @@ def student_stage(
     device: torch.device,
     *,
     teacher: ReadyTeacher | None = None,
-    resume: bool = False,
+    going: Going = ANEW,
 ) -> TrainedStudent:
     """Train, test and register a student: distilled from `teacher`, or on labels alone without one."""
     what = student_title(config, distilled=teacher is not None)
     tags = student_tags(config, data, teacher)
-    with run_of(config, data, "student", what, device, tags) as run:
+    with run_of(config, data, "student", what, device, tags, going=going) as run:
         student, progress, checkpoints = train_student(
-            config, data, device, run, teacher=teacher, resume=resume
+            config, data, device, run, teacher=teacher, resume=going.on
         )
         folder = model_folder(checkpoints)
         cost = student_cost(config)

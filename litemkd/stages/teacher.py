@@ -24,14 +24,18 @@ from litemkd.stages.build import (
     load_model,
 )
 from litemkd.stages.common import (
+    ANEW,
+    Going,
     Recorder,
     checkpoint_folder,
     evaluate_split,
+    former_of,
     log_and_register,
     log_test,
     model_folder,
     protocol,
     run_of,
+    taken_over,
     training_settings,
 )
 from litemkd.stages.cost import teacher_cost
@@ -110,7 +114,7 @@ def with_teacher(config: Config, choice: str) -> Config:
 
 
 def teacher_stage(
-    config: Config, data: Prepared, device: torch.device, *, choice: str = "auto", resume: bool = False
+    config: Config, data: Prepared, device: torch.device, *, choice: str = "auto", going: Going = ANEW
 ) -> ReadyTeacher:
     """Find or train the teacher and have its features ready.
 
@@ -120,7 +124,7 @@ def teacher_stage(
         device: where to compute.
         choice: `auto`: the registered teacher of this configuration and data, or a new one; `new`: a new one
             whatever is registered; or the address of a registered teacher.
-        resume: go on from the checkpoints of an interrupted run.
+        going: whether to go on with an interrupted run.
 
     Raises:
         DataError: features on disk that are missing or broken, or the user's own where others would be written.
@@ -128,19 +132,27 @@ def teacher_stage(
     refuse_foreign(config)
     fingerprint = teacher_fingerprint(config, data)
     name = model_name(config.data.dataset, "teacher")
-    if choice in CHOICES:
-        found = None if choice == "new" else find_version(name, {"litemkd.fingerprint": fingerprint})
-    else:
+    modalities = "+".join(config.teacher.modalities)
+    title = f"teacher {modalities}"
+    going = replace(going, asked={"--teacher": choice})
+    former = former_of(config, data, "teacher", title, going)
+    if choice not in CHOICES:
         found = find_address(choice)
         fingerprint = digest_of("teacher", f"{found.name} {found.version}")
+    elif former is not None and former[1] != "FINISHED":
+        found = None  # the run is to be ended, even if it has registered its teacher
+    elif former is not None:
+        found = find_version(name, {"litemkd.run": former[0]})
+    else:
+        found = None if choice == "new" else find_version(name, {"litemkd.fingerprint": fingerprint})
     if found is not None:
         log.info("teacher: using %s version %s, made before", found.name, found.version)
-        ready = registered_teacher(config, data, device, found, fingerprint)
+        own = former is not None and found.run_id == former[0]
+        ready = registered_teacher(config, data, device, found, fingerprint, reused=not own)
         cost = teacher_cost(config, width=ready.fused["train"].shape[-1])
         return replace(ready, tests=_test(config, data, ready), cost=cost)
-    modalities = "+".join(config.teacher.modalities)
-    with run_of(config, data, "teacher", f"teacher {modalities}", device) as run:
-        bundle, progress = _train(config, data, fingerprint, device, run, resume)
+    with run_of(config, data, "teacher", title, device, going=going) as run:
+        bundle, progress = _train(config, data, fingerprint, device, run, going.on)
         ready = _ready(config, data, bundle, fingerprint, name, 0, device, reused=False)
         width = ready.fused["train"].shape[-1]
         cost = teacher_cost(config, width=width)
@@ -148,7 +160,7 @@ def teacher_stage(
         folder = model_folder(checkpoint_folder(config, "teacher", fingerprint))
         save_model(folder, bundle, describe_teacher(config, width))
         tests = _test(config, data, ready)
-        log_test(run, tests, f"teacher {modalities}")
+        log_test(run, tests, title)
         test = next(iter(tests.values())).accuracy
         tags = {
             "litemkd.fingerprint": fingerprint,
@@ -168,7 +180,13 @@ def teacher_stage(
 
 
 def registered_teacher(
-    config: Config, data: Prepared, device: torch.device, version: Version, fingerprint: str
+    config: Config,
+    data: Prepared,
+    device: torch.device,
+    version: Version,
+    fingerprint: str,
+    *,
+    reused: bool = True,
 ) -> ReadyTeacher:
     """The teacher of a registered version and its features, which are read where they lie on disk; not tested.
 
@@ -178,7 +196,7 @@ def registered_teacher(
     bundle = load_model(download(version.name, version.version))
     if not isinstance(bundle, TeacherBundle):
         raise CheckpointError(f"{version.name} version {version.version} holds a student, not a teacher")
-    return _ready(config, data, bundle, fingerprint, version.name, version.version, device, reused=True)
+    return _ready(config, data, bundle, fingerprint, version.name, version.version, device, reused=reused)
 
 
 def _test(config: Config, data: Prepared, ready: ReadyTeacher) -> dict[int, Evaluation]:
@@ -222,7 +240,7 @@ def _train(
         seed=config.seed,
         device=device,
         tracker=recorder,
-        checkpoints=checkpoint_folder(config, "teacher", fingerprint),
+        checkpoints=taken_over(run, checkpoint_folder(config, "teacher", fingerprint)),
         resume=resume,
         label="teacher",
     )

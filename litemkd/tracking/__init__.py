@@ -24,11 +24,12 @@ from litemkd.tracking.registry import (
 )
 from litemkd.tracking.runs import Run
 from litemkd.tracking.spool import send_unsent
-from litemkd.tracking.stage import current_run, stage_run
+from litemkd.tracking.stage import Resume, current_run, former_run, stage_run
 from litemkd.tracking.store import store_file, store_uri, ui_command, use_store, without_password
 
 __all__ = [
     "Promotion",
+    "Resume",
     "Run",
     "RunRecord",
     "Version",
@@ -39,6 +40,7 @@ __all__ = [
     "download",
     "find_address",
     "find_version",
+    "former_run",
     "get_version",
     "is_registered",
     "list_versions",

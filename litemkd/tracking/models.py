@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModelOutput, Metric
+from mlflow.entities import LoggedModel, LoggedModelOutput, Metric
 from mlflow.models import Model
 
 import litemkd
@@ -24,6 +24,7 @@ from litemkd.tracking.environment import requirements
 from litemkd.tracking.store import patiently
 
 LOADER = "litemkd.pyfunc"  # named, not imported: it is above this package
+STEP = "litemkd.step"  # tag of a model: episodes seen
 _NEEDED = ("mlflow", "torch", "torchvision", "numpy", "safetensors", "pydantic", "pyyaml")
 
 
@@ -43,11 +44,13 @@ def write_model(
     timestamp: Callable[[str, float, int], int | None],
     loader_module: str = LOADER,
     with_code: bool = False,
+    again: bool = False,
 ) -> str:
     """Log `directory` as a model of a run: the arguments of `Run.log_model`, with what the run knows.
 
-    `timestamp` givesthe time (ms) at which the run itself logged this metric, value and step, if it did: the
-    model's metric then is the same point of the run's curve, not a second one.
+    `timestamp` gives the time (ms) at which the run itself logged this metric, value and step, if it did: the
+    model's metric then is the same point of the run's curve, not a second one. With `again` the run may have
+    begun to log this model before, which then is completed.
 
     Raises:
         TrackingError: the folder is missing, or the store refused.
@@ -56,7 +59,8 @@ def write_model(
         raise TrackingError(
             f"{directory}: no such folder; a model is a folder of weights.safetensors and model.json"
         )
-    created = patiently(
+    begun = _begun(client, experiment_id, run_id, name, tags) if again else None
+    created = begun or patiently(
         lambda: client.create_logged_model(
             experiment_id,
             name=name,
@@ -85,7 +89,8 @@ def write_model(
             )
             client.log_model_artifacts(model_id, os.fspath(folder))
         patiently(lambda: client.finalize_logged_model(model_id, "READY"))
-        patiently(lambda: client.log_outputs(run_id, [LoggedModelOutput(model_id, step=step)]))
+        if not again or model_id not in _outputs(client, run_id):
+            patiently(lambda: client.log_outputs(run_id, [LoggedModelOutput(model_id, step=step)]))
         points = _points(metrics, step, model_id, run_id, dataset, dataset_digest, timestamp)
         if points:
             patiently(lambda: client.log_batch(run_id, metrics=points))
@@ -94,6 +99,20 @@ def write_model(
             f"the model {name} (step {step}) could not be logged from {directory}: {error}"
         ) from error
     return model_id
+
+
+def _begun(
+    client: MlflowClient, experiment_id: str, run_id: str, name: str, tags: Mapping[str, str]
+) -> LoggedModel | None:
+    """The model of this name and step that the run has, whole or not."""
+    condition = f"source_run_id = '{run_id}' and name = '{name}'"
+    found = patiently(lambda: client.search_logged_models([experiment_id], condition))
+    return next((one for one in found if one.tags.get(STEP) == tags.get(STEP)), None)
+
+
+def _outputs(client: MlflowClient, run_id: str) -> list[str]:
+    found = patiently(lambda: client.get_run(run_id)).outputs
+    return [] if found is None else [one.model_id for one in found.model_outputs]
 
 
 def _pyfunc() -> ModuleType:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from mlflow import MlflowClient
@@ -23,6 +23,9 @@ from litemkd.tracking import models, store
 from litemkd.tracking.buffer import MetricBuffer, allowed_name
 from litemkd.tracking.environment import describe
 from litemkd.tracking.spool import Spool
+
+if TYPE_CHECKING:
+    from litemkd.tracking.former import Known
 
 _log = logging.getLogger("litemkd.tracking")
 AT_ONCE = 100  # parameters or tags in one request, the store's limit
@@ -59,7 +62,12 @@ class Run:
         run_id: MLflow's id.
         experiment_id: of the experiment `litemkd/<dataset>`.
         name: as shown in the user interface.
+        former: the tags of a run that is gone on with, as they were; None for a new one.
+        known: its points, which are not recorded once more.
     """
+
+    former: Mapping[str, str] | None = None
+    known: Known | None = None
 
     def __init__(self, client: MlflowClient, run_id: str, experiment_id: str, name: str, dataset: str) -> None:
         self._client = client
@@ -85,7 +93,7 @@ class Run:
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Record metrics at a step (for training: episodes seen); returns at once, keeps NaN and infinity."""
-        self._buffer.add(metrics, step)
+        self._buffer.add(metrics if self.known is None else self.known.without(metrics, step), step)
 
     def flush(self) -> None:
         """Send the metrics that wait."""
@@ -94,7 +102,7 @@ class Run:
     def log_params(self, params: Mapping[str, Any], *, existing: Mapping[str, str] | None = None) -> None:
         """Record parameters; those the run has already (`existing`) keep their value, whatever it is."""
         known = {**(existing or {}), **self._params}
-        new = {allowed_name(key): _short(_words(value)) for key, value in params.items()}
+        new = {allowed_name(key): stored_value(value) for key, value in params.items()}
         new = {key: value for key, value in new.items() if key not in known}
         for part in _chunks([Param(key, value) for key, value in new.items()]):
             store.patiently(functools.partial(self._client.log_batch, self.run_id, params=part))
@@ -222,11 +230,12 @@ class Run:
             name=name,
             step=step,
             metrics=metrics,
-            tags={**run_tags(tags or {}), "litemkd.step": str(step)},
+            tags={**run_tags(tags or {}), models.STEP: str(step)},
             params=self._params,
             dataset=dataset,
             dataset_digest=dataset_digest,
             timestamp=self._time_of,
+            again=self.known is not None,
             loader_module=loader_module,
             with_code=with_code,
         )
@@ -236,8 +245,9 @@ class Run:
 
     def _time_of(self, key: str, value: float, step: int) -> int | None:
         found: Metric | None = self._buffer.last(key)
-        same = found is not None and found.step == step and found.value == value
-        return found.timestamp if found is not None and same else None
+        if found is not None and found.step == step and found.value == value:
+            return found.timestamp
+        return None if self.known is None else self.known.time(key, value, step)
 
     def close(self, status: str | None) -> None:
         """Send what waits and set the final status, None for none. Called by `stage_run`."""
@@ -276,8 +286,10 @@ class Run:
             self._told = True
 
 
-def _short(value: str) -> str:
-    return value if len(value) <= LONGEST_PARAM else value[: LONGEST_PARAM - 1] + "…"
+def stored_value(value: Any) -> str:
+    """A parameter's value as it is stored."""
+    words = _words(value)
+    return words if len(words) <= LONGEST_PARAM else words[: LONGEST_PARAM - 1] + "…"
 
 
 def _cell(value: Any) -> Any:

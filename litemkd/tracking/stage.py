@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass
 from types import FrameType, MappingProxyType
 from typing import Any
 
@@ -17,16 +19,16 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as StoredRun
 from mlflow.tracking.context.registry import resolve_tags
 
-from litemkd.distributed import broadcast, group
+from litemkd.distributed import broadcast, from_main, group
 from litemkd.errors import LitemkdError, Terminated, TrackingError
-from litemkd.tracking import launcher, store
+from litemkd.owners import this_process
+from litemkd.tracking import former, launcher, store
 from litemkd.tracking.monitor import start_monitor
 from litemkd.tracking.runs import Run, run_tags
 from litemkd.tracking.silent import SilentRun
 
 _current: ContextVar[Run | None] = ContextVar("litemkd_run", default=None)
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
-_PARENT = "mlflow.parentRunId"
 
 
 def current_run() -> Run | None:
@@ -46,6 +48,7 @@ def stage_run(
     device: str = "",
     parent_run_id: str | None = None,
     run_id: str | None = None,
+    resume: Resume | None = None,
     leave_open: Callable[[], bool] = lambda: False,
     system_metrics: bool | None = None,
     stopped_by: tuple[type[BaseException], ...] = (),
@@ -56,6 +59,8 @@ def stage_run(
     `mlflow run` made, where that is in this experiment, and else a run of its own that the other one points to.
 
     Of several processes the first one has the run; the others get one that writes nothing.
+
+    Where the outer run is one that is gone on with, so is the newest run of the same stage and name inside it.
 
     The run ends FINISHED; FAILED after an exception, with the reason in the tag `litemkd.error` and the
     traceback as the artifact `traceback.txt`; KILLED after Ctrl-C, SIGTERM or SIGHUP. The exception goes on.
@@ -71,12 +76,14 @@ def stage_run(
         device: the tag `litemkd.device`.
         parent_run_id: make it a child of this run, which another process opened.
         run_id: go on with this run, whatever its status, in place of a new one.
+        resume: go on with the run of these settings that was interrupted, if there is one.
         leave_open: asked at the end: whether the run stays RUNNING, because other processes write on it.
         system_metrics: whether to watch the machine; by default for the outermost run of the process.
         stopped_by: exceptions that are no failure (a pruned trial): the run ends KILLED, with the tag
             `litemkd.stopped`.
 
     Raises:
+        ResumeError: the interrupted run has other settings, or goes on.
         TrackingError: the store cannot be opened.
     """
     parent = _current.get()
@@ -97,13 +104,24 @@ def stage_run(
             above = parent.run_id if parent is not None else parent_run_id
             launched = launcher.launching_run(client) if parent is None else None
             joined: StoredRun | None
+            interrupted, changes = _former(client, experiment, stage, name, parent, resume, params)
             if run_id is not None:
                 joined = store.patiently(functools.partial(client.get_run, run_id))
+            elif interrupted is not None:
+                joined = interrupted
             else:
                 joined = launched if launched and launched.info.experiment_id == experiment else None
+            if resume is not None:
+                known = {key: value for key, value in params.items() if key not in resume.ignored}
+                command = former.settled(interrupted, known, resume.command)
+                named |= {former.IDENTITY: resume.identity, former.COMMAND: json.dumps(command)}
+                named |= {former.OWNER: this_process()}
             if joined is not None:
                 run = _join(client, joined, name, dataset, named, above)
                 stored = joined
+                run.former = None if run_id is None else dict(joined.data.tags)
+                if interrupted is not None:
+                    former.reopen(client, run, interrupted, changes)
             else:
                 stored = _create(client, experiment, name, named, above)
                 run = Run(client, stored.info.run_id, experiment, name, dataset)
@@ -118,7 +136,7 @@ def stage_run(
             raise TrackingError(f"the run {name} cannot be opened in the tracking store: {error}") from error
         token = _current.set(run)
         try:
-            broadcast((run.run_id, run.experiment_id, run.name))
+            broadcast((run.run_id, run.experiment_id, run.name, run.former))
             if system_metrics if system_metrics is not None else parent is None:
                 watch = start_monitor(run, stored.info.start_time / 1000)
             try:
@@ -138,7 +156,9 @@ def stage_run(
 @contextlib.contextmanager
 def _named_run(dataset: str) -> Iterator[Run]:
     """The run that the first process opens, as the others have it."""
-    run = SilentRun(*broadcast(("", "", "")), dataset)
+    run_id, experiment_id, name, former_tags = broadcast(("", "", "", None))
+    run = SilentRun(run_id, experiment_id, name, dataset)
+    run.former = former_tags
     token = _current.set(run)
     try:
         yield run
@@ -146,10 +166,72 @@ def _named_run(dataset: str) -> Iterator[Run]:
         _current.reset(token)
 
 
+@dataclass(frozen=True)
+class Resume:
+    """What a command says of itself, so that it can be gone on with.
+
+    Attributes:
+        identity: a digest of all that it depends on.
+        command: what it depends on beside its parameters, its `seed` among it.
+        wanted: whether to go on with an interrupted run.
+        allow_changes: also where its settings differ.
+        ignored: parameters that it does not depend on.
+    """
+
+    identity: str
+    command: Mapping[str, str]
+    wanted: bool = False
+    allow_changes: bool = False
+    ignored: Collection[str] = ()
+
+
+def _former(
+    client: MlflowClient,
+    experiment: str,
+    stage: str,
+    name: str,
+    parent: Run | None,
+    resume: Resume | None,
+    params: Mapping[str, Any],
+) -> tuple[StoredRun | None, Mapping[str, str]]:
+    """The run to go on with, and what has changed since."""
+    if parent is not None:
+        if parent.former is None:
+            return None, {}
+        identity = None if resume is None or resume.allow_changes else resume.identity
+        return former.find_child(client, experiment, parent.run_id, stage, name, identity), {}
+    if resume is None or not resume.wanted:
+        return None, {}
+    return former.choose_former(
+        client,
+        experiment,
+        stage,
+        resume.identity,
+        {key: value for key, value in params.items() if key not in resume.ignored},
+        resume.command,
+        allow_changes=resume.allow_changes,
+    )
+
+
+@from_main
+def former_run(dataset: str, stage: str, name: str, resume: Resume) -> tuple[str, str] | None:
+    """Id and status of the run that `stage_run` would go on with; None where it would begin a new one.
+
+    A run of other settings does not count, changes allowed or not.
+    """
+    client, parent = store.connect(), _current.get()
+    experiment = store.experiment_id(client, dataset)
+    if parent is not None:
+        found, _ = _former(client, experiment, stage, name, parent, resume, {})
+    else:
+        found = former.find_same(client, experiment, resume.identity) if resume.wanted else None
+    return None if found is None else (found.info.run_id, found.info.status)
+
+
 def _create(
     client: MlflowClient, experiment: str, name: str, tags: dict[str, str], above: str | None
 ) -> StoredRun:
-    tags = resolve_tags(tags | ({_PARENT: above} if above else {}))  # adds user, source and commit
+    tags = resolve_tags(tags | ({former.PARENT: above} if above else {}))  # adds user, source and commit
     return store.patiently(lambda: client.create_run(experiment, tags=tags, run_name=name))
 
 
@@ -160,7 +242,7 @@ def _join(
     kept = name if launcher.is_made_up(launched.info.run_name) else launched.info.run_name
     run = Run(client, run_id, launched.info.experiment_id, kept, dataset)
     store.patiently(lambda: client.update_run(run_id, status="RUNNING", name=kept))
-    run.set_tags(tags | ({_PARENT: above} if above else {}))
+    run.set_tags(tags | ({former.PARENT: above} if above else {}))
     return run
 
 

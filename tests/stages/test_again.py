@@ -16,6 +16,7 @@ from mlflow.exceptions import MlflowException
 from litemkd.data.packs import FramePack
 from litemkd.errors import CheckpointError, EpisodeError
 from litemkd.stages.common import Recorder
+from litemkd.states import CheckpointFolder
 from litemkd.tracking import download, get_version
 from litemkd.tracking.spool import Spool
 from tests.job import Home, Job
@@ -95,16 +96,20 @@ def test_an_interrupted_training_goes_on_where_it_was(
     assert newest(home) == before
     monkeypatch.undo()
 
-    made = home.made_by(lambda: home.must(*words, "--resume"))
-    went_on, whole = home.history(made[0]), home.history(job.student(False))
-    assert [step for step, _ in went_on["train/loss"]] == [3, 4]
-    for name, points in whole.items():
-        later = [point for point in points if point[0] > 2] if name.startswith("train/") else None
-        if later is not None:
-            assert went_on[name] == later, name
-        elif name.startswith(("test/", "val/best")):
-            assert went_on[name] == points, name
+    # The third step was ended and told of, and its state is there.
+    assert [step for step, _ in home.history(killed)["train/loss"]] == [1, 2, 3]
+    (folder,) = tmp_path.glob("toy-student-*")
+    assert CheckpointFolder(folder, {}).states
+
+    (evaluation,) = home.made_by(lambda: home.must(*words, "--resume"))
+    assert evaluation.data.tags["litemkd.stage"] == "evaluate"
+    run = home.client.get_run(killed.info.run_id)
+    assert run.info.status == "FINISHED"
+    assert home.history(run) == home.history(job.student(False))
     assert weights(home, newest(home)) == weights(home, 1)
+    assert newest(home) == before + 1
+    assert not home.made_by(lambda: home.must(*words, "--resume"))
+    assert newest(home) == before + 1
 
 
 def test_evaluation_gives_the_accuracy_of_the_training(job: Job, home: Home) -> None:

@@ -6,8 +6,10 @@ import contextlib
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -293,17 +295,65 @@ def test_other_processes_are_left_alone() -> None:
 
 def test_a_stopped_run_stays_killed(client: MlflowClient) -> None:
     stopped, failed = orphan(client, "litemkd/toy", litemkd__stopped="Ctrl-C"), orphan(client, "litemkd/toy")
-    for number in (stopped, failed):
+    launcher_of = orphan(client, "Default", litemkd__run_id=stopped)
+    for number, code in ((stopped, 130), (failed, 0), (launcher_of, 130)):
         client.set_terminated(number, "FAILED")
-        mlflow_plugin.settle([number])
-    assert client.get_run(stopped).info.status == "KILLED"
+        assert mlflow_plugin.settle([number]) == code
+    assert client.get_run(stopped).info.status == client.get_run(launcher_of).info.status == "KILLED"
     assert client.get_run(failed).info.status == "FAILED"
-    mlflow_plugin.settle([])
+    assert mlflow_plugin.settle([]) == 0
+
+
+WAITS = """
+import time
+from litemkd.options import set_up_process
+from litemkd.tracking import stage_run
+import click
+
+@click.command()
+@click.argument("words", nargs=-1)
+def wait(words):
+    set_up_process()
+    with stage_run("distill", dataset="toy", name="mine"):
+        open("ready", "w").close()
+        time.sleep(60)
+
+wait()
+"""
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_mlflow_run_that_is_told_to_stop_ends_as_the_command_would(
+    empty_store: Path, project: Path, signum: int, code: int
+) -> None:
+    """SIGTERM comes to the launcher alone, Ctrl-C to all that the terminal runs."""
+    shutil.copy2(empty_store, project / "mlflow.db")
+    (project / "stage.py").write_text(WAITS)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW", "PYTEST"))}
+    environment |= {"PATH": f"{Path(sys.executable).parent}:{environment['PATH']}"}
+    environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false"}
+    command = [sys.executable, "-m", "mlflow", "run", ".", "-e", "distill", "--env-manager", "local"]
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of what runs in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    with (project / "out").open("w") as out:
+        launched = subprocess.Popen(
+            command, cwd=project, env=environment, stdout=out, stderr=out, start_new_session=True
+        )
+    try:
+        end = time.monotonic() + 120
+        while not (project / "ready").exists() and time.monotonic() < end:
+            time.sleep(0.1)
+        os.killpg(launched.pid, signum) if signum == signal.SIGINT else launched.send_signal(signum)
+        assert launched.wait(60) == code, (project / "out").read_text()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(launched.pid, signal.SIGKILL)
+    (run,) = every_run(project / "mlflow.db")
+    assert run.info.status == "KILLED"
+    assert run.data.tags["litemkd.stopped"] == ("Ctrl-C" if code == 130 else "SIGTERM")
 
 
 def orphan(store: MlflowClient, name: str, *, age: float = 3600.0, **tags: str) -> str:
-    import time
-
     experiment = store.get_experiment_by_name(name)
     number = experiment.experiment_id if experiment else store.create_experiment(name)
     named = {"mlflow.project.entryPoint": "distill", "mlflow.project.env": "conda"}

@@ -46,8 +46,10 @@ def test_a_killed_worker_is_replaced_and_its_trial_goes_on_from_its_checkpoint(p
     again = next(trial for trial in place.trials() if trial.user_attrs.get("retry_of") == running.number)
     assert again.params == running.params
     run = place.runs_of("s")[again.number]
-    first = min(point.step for point in place.home.client.get_metric_history(run.info.run_id, "train/loss"))
-    assert first > 1, "it began anew"
+    steps = [point.step for point in place.home.client.get_metric_history(run.info.run_id, "train/loss")]
+    assert steps == list(range(1, 25))
+    (log,) = place.home.folder.rglob("worker-0.log")
+    assert "student, distilled: goes on after" in log.read_text(), "it began anew"
 
 
 def test_ctrl_c_ends_in_order_and_the_same_command_goes_on(place: Place) -> None:

@@ -1,4 +1,4 @@
-"""Which process a trial belongs to, and whether it is still alive."""
+"""Which process a run or a trial belongs to, and whether it is still alive."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def this_process() -> str:
 
 
 def is_gone(owner: str) -> bool | None:
-    """Whether a process is no more; None for one of another machine, of which nothing is known here."""
+    """Whether a process is no more; None for one of another machine, of which nothing is known, or of ""."""
+    if not owner:
+        return None
     host, pid, begun = owner.rsplit(" ", 2)
     if host != this_host():
         return None

@@ -1,0 +1,211 @@
+"""The run of a command that was interrupted: found again, refused where it is another one's, gone on with."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric
+from mlflow.entities import Run as StoredRun
+from mlflow.exceptions import MlflowException
+
+from litemkd.errors import ResumeError
+from litemkd.owners import is_gone
+from litemkd.tracking import store
+from litemkd.tracking.buffer import allowed_name
+from litemkd.tracking.runs import Run, run_tags, stored_value
+
+_log = logging.getLogger("litemkd.tracking")
+PARENT = "mlflow.parentRunId"
+IDENTITY, COMMAND, OWNER = "litemkd.identity", "litemkd.command", "litemkd.owner"
+STOPPED, ERROR = "litemkd.stopped", "litemkd.error"
+_PAGE = 200
+
+
+class Known:
+    """The points that a run had before it was gone on with. What is told once more is not recorded once more.
+
+    A command that goes on tells everything again in the same order, what it computes anew and what its
+    checkpoints remember. So each point of the store stands for the next one of its name and step.
+    """
+
+    def __init__(self, client: MlflowClient, run_id: str) -> None:
+        self._client, self._run_id = client, run_id
+        self._points: dict[str, list[Metric]] = {}
+        self._left: dict[str, Counter[int]] = {}
+
+    def without(self, metrics: Mapping[str, float], step: int) -> dict[str, float]:
+        """Those of the metrics that the store does not have at this step."""
+        new = {}
+        for name, value in metrics.items():
+            left = self._left.get(name)
+            if left is None:
+                left = self._left[name] = Counter(point.step for point in self._history(name))
+            if left[step]:
+                left[step] -= 1
+            else:
+                new[name] = value
+        return new
+
+    def time(self, name: str, value: float, step: int) -> int | None:
+        """The time (ms) of a point, None if there is none with this value."""
+        same = (point for point in self._history(name) if point.step == step and point.value == value)
+        return next((point.timestamp for point in same), None)
+
+    def _history(self, name: str) -> list[Metric]:
+        if name not in self._points:
+            ask = self._client.get_metric_history
+            self._points[name] = list(store.patiently(lambda: ask(self._run_id, allowed_name(name))))
+        return self._points[name]
+
+
+def find_child(
+    client: MlflowClient, experiment: str, parent: str, stage: str, name: str, identity: str | None
+) -> StoredRun | None:
+    """The newest run of a stage and name below a run, and of an identity if one is given."""
+    condition = f"tags.`{PARENT}` = '{parent}' and tags.`litemkd.stage` = '{stage}'"
+    condition += f" and tags.`{IDENTITY}` = '{identity}'" if identity else ""
+    return next((run for run in _newest(client, experiment, condition) if run.info.run_name == name), None)
+
+
+def find_same(client: MlflowClient, experiment: str, identity: str) -> StoredRun | None:
+    """The newest run of this identity, finished or not."""
+    return next(_newest(client, experiment, f"tags.`{IDENTITY}` = '{identity}'"), None)
+
+
+def find_other(
+    client: MlflowClient, experiment: str, stage: str, command: Mapping[str, str]
+) -> StoredRun | None:
+    """The newest run of a stage, whatever its settings, if it was interrupted; runs of other seeds are others.
+
+    One of which it is not known whether its process lives is left alone.
+    """
+    for run in _newest(client, experiment, f"tags.`litemkd.stage` = '{stage}'"):
+        tags = run.data.tags
+        if PARENT in tags or COMMAND not in tags or is_alive(run):
+            continue
+        if json.loads(tags[COMMAND]).get("seed") == command["seed"]:
+            return None if run.info.status == "FINISHED" or is_elsewhere(run) else run
+    return None
+
+
+def is_alive(run: StoredRun) -> bool:
+    """Whether a process of this machine is at work on a run."""
+    return run.info.status == "RUNNING" and is_gone(run.data.tags.get(OWNER, "")) is False
+
+
+def is_elsewhere(run: StoredRun) -> bool:
+    """Whether a process of another machine may be at work on a run."""
+    return run.info.status == "RUNNING" and is_gone(run.data.tags.get(OWNER, "")) is None
+
+
+def _newest(client: MlflowClient, experiment: str, condition: str) -> Iterator[StoredRun]:
+    token: str | None = None
+    while True:
+        page = client.search_runs(
+            [experiment], condition, max_results=_PAGE, order_by=["start_time DESC"], page_token=token
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def differences(run: StoredRun, params: Mapping[str, Any], command: Mapping[str, str]) -> dict[str, str]:
+    """What is different from a former run, by key: `0.001, now 0.002`."""
+    before = run.data.params | json.loads(run.data.tags[COMMAND])
+    now = {allowed_name(key): stored_value(value) for key, value in params.items()} | dict(command)
+    return {
+        key: f"{before[key] or 'nothing'}, now {value or 'nothing'}"
+        for key, value in now.items()
+        if before.get(key, value) != value
+    }
+
+
+def settled(run: StoredRun | None, params: Mapping[str, Any], command: Mapping[str, str]) -> dict[str, str]:
+    """`command`, and the parameters that are not what the run's are: those cannot be written anew."""
+    if run is None:
+        return dict(command)
+    now = {allowed_name(key): stored_value(value) for key, value in params.items()}
+    return {key: value for key, value in now.items() if run.data.params.get(key, value) != value} | dict(
+        command
+    )
+
+
+def choose_former(
+    client: MlflowClient,
+    experiment: str,
+    stage: str,
+    identity: str,
+    params: Mapping[str, Any],
+    command: Mapping[str, str],
+    *,
+    allow_changes: bool,
+) -> tuple[StoredRun | None, dict[str, str]]:
+    """The run that a command is to go on with, None if there is none, and what has changed since.
+
+    Args:
+        client: of the store.
+        experiment: its id.
+        stage: of the command.
+        identity: a digest of all that the command depends on.
+        params: the settings among these.
+        command: what else is among these.
+        allow_changes: whether a run of other settings will do.
+
+    Raises:
+        ResumeError: it is being worked on, or it has other settings.
+    """
+    run, changes = find_same(client, experiment, identity), {}
+    if run is None and (run := find_other(client, experiment, stage, command)) is not None:
+        changes = differences(run, params, command)
+        if not allow_changes:
+            lines = "".join(f"\n  - {key}: {words}" for key, words in changes.items())
+            raise ResumeError(
+                f"the interrupted run {_named(run)} had other settings:{lines}\n--allow-changes goes on with "
+                "it and the new ones; without --resume a new run is begun"
+            )
+    if run is None:
+        _log.info("--resume: no run of these settings and data was interrupted here, a new one is begun")
+        return None, {}
+    if is_alive(run):
+        pid = run.data.tags[OWNER].rsplit(" ", 2)[1]
+        raise ResumeError(
+            f"the run {_named(run)} is being worked on by process {pid}; wait for it, or end that first"
+        )
+    host = run.data.tags.get(OWNER, "").partition("/")[0] or "another machine"
+    note = f"; it must not be running on {host} any more" if is_elsewhere(run) else ""
+    _log.info("going on with the run %s, %s%s", _named(run), _ended(run), note)
+    for key, words in changes.items():
+        _log.info("  changed: %s: %s", key, words)
+    return run, changes
+
+
+def _named(run: StoredRun) -> str:
+    return f"{run.info.run_name} ({run.info.run_id})"
+
+
+def _ended(run: StoredRun) -> str:
+    begun = datetime.fromtimestamp(run.info.start_time / 1000).strftime("%d %B, %H:%M")
+    return {"RUNNING": "killed", "FINISHED": "which had finished"}.get(
+        run.info.status, run.info.status.lower()
+    ) + f", begun {begun}"
+
+
+def reopen(client: MlflowClient, run: Run, former: StoredRun, changes: Mapping[str, str]) -> None:
+    """Make a run of `former` one that goes on: its end is forgotten, its points are known."""
+    run.former = dict(former.data.tags)
+    run.known = Known(client, run.run_id)
+    for tag in (STOPPED, ERROR):
+        if tag in former.data.tags:
+            with contextlib.suppress(MlflowException):
+                client.delete_tag(run.run_id, tag)
+    times = int(former.data.tags.get("litemkd.resumed", "0")) + 1
+    changed = {"litemkd.changed": "; ".join(f"{key}: {words}" for key, words in changes.items())}
+    run.set_tags(run_tags({"resumed": times}) | (changed if changes else {}))
