@@ -194,8 +194,8 @@ def _escaped(text: str) -> str:
 
 
 def _code(value: str | None) -> str:
-    """Words from outside as code."""
-    words = re.sub(r"[`|\s]+", " ", value or "").strip()[:80]
+    """A name or digest from outside as code, with nothing but letters, digits and a few signs."""
+    words = re.sub(r"[^\w.:+/-]+", " ", value or "").strip()[:80]
     return f"`{words}`" if words else _UNKNOWN
 
 
