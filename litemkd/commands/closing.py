@@ -20,5 +20,5 @@ def close(name: str, version: int) -> None:
 def tell_changes(*promotions: Promotion) -> None:
     """What moved in the registry, and what a choice by hand keeps where it is."""
     for promotion in promotions:
-        for line in (*promotion.changes, *promotion.pinned):
+        for line in promotion.told:
             click.echo(line)

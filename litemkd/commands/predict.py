@@ -67,8 +67,8 @@ def predict(config: Config, support: Path, query: Path, model: str | None, out: 
         click.echo(f"probabilities: {out}")
     counts = sorted(set(found.supports))
     each = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    asked = f"{len(rows)} {'query' if len(rows) == 1 else 'queries'}"
-    click.echo(f"{asked} named by {found.source}: {len(found.classes)} classes, {each} supports each")
+    named = f"{len(rows)} {'query' if len(rows) == 1 else 'queries'}"
+    click.echo(f"{named} named by {found.source}: {len(found.classes)} classes, {each} supports each")
 
 
 def _printable(name: str) -> str:

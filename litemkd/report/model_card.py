@@ -86,6 +86,8 @@ def _what(known: Mapping[str, str], student: bool) -> str:
 
 
 def _data(known: Mapping[str, str]) -> str:
+    if known.get("imported") == "true":
+        return f"{_UNKNOWN}; registered for {_fact(known.get('dataset'))}"
     digest = known.get("data_digest")
     return f"{_fact(known.get('dataset'))}" + (f", digest {_code(digest)}" if digest else "")
 

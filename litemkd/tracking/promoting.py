@@ -97,6 +97,11 @@ class Promotion:
     changes: tuple[str, ...]
     pinned: tuple[str, ...] = ()
 
+    @property
+    def told(self) -> tuple[str, ...]:
+        """What a user should hear of it."""
+        return self.changes + self.pinned
+
 
 @dataclass(frozen=True)
 class _State:

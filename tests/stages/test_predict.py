@@ -187,7 +187,7 @@ def test_clips_that_cannot_be_read_are_all_named(
     frame = next((folders / "pictures" / "clips").glob("*/*/*.jpg"))
     (tmp_path / "short" / "1.jpg").write_bytes(frame.read_bytes())
     said = refused(query=tmp_path)
-    assert "3 of 9 clips cannot be read:" in said
+    assert "3 of 10 clips cannot be read:" in said
     assert f"cannot read video {tmp_path / 'broken.mp4'}" in said
     assert f"cannot read video {tmp_path / 'text.avi'}" in said
     assert f"{tmp_path / 'short'} has 1 pictures; 8 are needed" in said
