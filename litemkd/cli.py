@@ -11,7 +11,9 @@ import click
 from litemkd import distributed
 from litemkd.commands.cost import cost
 from litemkd.commands.evaluate import evaluate
+from litemkd.commands.predict import predict
 from litemkd.commands.prepare import prepare
+from litemkd.commands.register import register
 from litemkd.commands.search import search
 from litemkd.commands.training import distill, features, student, teacher
 from litemkd.commands.weights import export_weights, import_weights
@@ -51,6 +53,8 @@ for command in (
     student,
     distill,
     evaluate,
+    predict,
+    register,
     search,
     cost,
     import_weights,

@@ -107,11 +107,10 @@ def backbone_features(backbone: Backbone, clips: ClipSource, shelf: Shelf | None
     mixed = clips.device.type == "cuda"
 
     def fill(features: np.ndarray, first: int = 0) -> None:
-        with torch.inference_mode(), torch.autocast(clips.device.type, torch.bfloat16, enabled=mixed):
-            for start in range(0, len(features), CLIPS_AT_ONCE):
-                stop = min(start + CLIPS_AT_ONCE, len(features))
-                found = backbone(clips.centred(np.arange(first + start, first + stop)))
-                features[start:stop] = found.float().cpu().numpy()
+        for start in range(0, len(features), CLIPS_AT_ONCE):
+            stop = min(start + CLIPS_AT_ONCE, len(features))
+            frames = clips.centred(np.arange(first + start, first + stop))
+            features[start:stop] = frame_features(backbone, frames).cpu().numpy()
 
     def filled(rows: range) -> np.ndarray:
         features = np.zeros((len(rows), *shape[1:]), np.float32)
@@ -129,6 +128,13 @@ def backbone_features(backbone: Backbone, clips: ClipSource, shelf: Shelf | None
     else:
         whole = filled(range(shape[0]))
     return whole if shelf is None else shelf.array(name, shape, lambda features: np.copyto(features, whole))
+
+
+def frame_features(backbone: Backbone, frames: Tensor) -> Tensor:
+    """(V, T, 3, H, W) frames in [0, 1] -> (V, T[, places], C) float32; in mixed precision on a GPU."""
+    kind = frames.device.type
+    with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda"):
+        return backbone(frames).float()
 
 
 def _key(backbone: Backbone, clips: ClipSource, mixed: bool) -> str:

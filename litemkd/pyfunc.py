@@ -5,75 +5,137 @@ The logged folder holds plain weights and a description of the architecture; no 
 
 from __future__ import annotations
 
+import base64
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
-from litemkd.errors import EpisodeError
-
-if TYPE_CHECKING:
-    from litemkd.models.student import Student
+from litemkd.checkpoints import read_description
+from litemkd.data.frames import decode_frame
+from litemkd.data.loose import centre_crops, read_centre
+from litemkd.errors import CheckpointError, EpisodeError, LitemkdError
+from litemkd.models.student import Student
+from litemkd.recognition import Recogniser
+from litemkd.stages.build import load_model
 
 QUERY = -1  # in the labels
+
+
+class RequestError(MlflowException, EpisodeError):
+    """A mistake in what was asked. A server tells its client the message of MLflow's own errors alone."""
+
+    def __init__(self, told: str) -> None:
+        self._told = told
+        super().__init__(told, error_code=INVALID_PARAMETER_VALUE)
+
+    @property
+    def message(self) -> str:
+        """What is wrong."""
+        return self._told
+
+    @message.setter
+    def message(self, _: str) -> None:
+        """Nothing: the server would put the whole request, pictures and all, before the message."""
 
 
 class Predictor:
     """A student that names the queries of one episode.
 
     Args:
-        student: in eval mode.
-        frames: T of a clip.
-        crop: height and width of a frame, pixels.
+        recogniser: the student, and what its clips look like.
     """
 
-    def __init__(self, student: Student, frames: int, crop: int) -> None:
-        self.student, self.frames, self.crop = student, frames, crop
+    def __init__(self, recogniser: Recogniser) -> None:
+        self.recogniser = recogniser
+        self.student = recogniser.student
 
     def predict(self, inputs: Any, params: Mapping[str, Any] | None = None) -> np.ndarray:
         """Probabilities of the classes of each query, (Q, W), the queries in the order of the clips.
 
         Args:
-            inputs: `frames` (V, T, H, W, 3), centre crops, uint8 or numbers from 0 to 1; `labels` (V,) whole
-                numbers: 0 … W - 1 for a support, -1 for a query.
+            inputs: clips in one of three forms, and `labels` (V,), whole numbers: 0 … W - 1 for a support, -1
+                for a query. The clips are `frames` (V, T, H, W, 3), centre crops, whole numbers from 0 to 255
+                or others from 0 to 1; or `frames` (V, T), pictures; or `videos` (V,), video files. Pictures
+                and files are text, base64; their frames are chosen and cut as by `litemkd predict`.
             params: not used; MLflow passes it.
 
         Raises:
-            EpisodeError: another form of input, no query, or a class without a support.
+            RequestError: another form of input, no query, a class without a support, or an unreadable clip.
         """
-        import torch
+        try:
+            return self._predict(inputs)
+        except LitemkdError as error:
+            raise RequestError(str(error)) from error
 
-        if not isinstance(inputs, Mapping) or inputs.keys() ^ {"frames", "labels"}:
+    def _predict(self, inputs: Any) -> np.ndarray:
+        if not isinstance(inputs, Mapping) or set(inputs) not in ({"frames", "labels"}, {"videos", "labels"}):
             found = list(inputs) if isinstance(inputs, Mapping) else type(inputs).__name__
-            raise EpisodeError(f"inputs: {found} given; a mapping with `frames` and `labels` would do")
-        clips = self._clips(np.asarray(inputs["frames"]))
-        labels = _labels(np.asarray(inputs["labels"]), len(clips))
-        support, query = (torch.from_numpy(np.flatnonzero(rows))[None] for rows in (labels >= 0, labels < 0))
-        with torch.inference_mode():
-            features = self.student.branch_features(self.student.frame_features(torch.from_numpy(clips)))
-            wanted = torch.from_numpy(labels)[support]
-            logits = self.student(features, support, wanted, query, int(labels.max()) + 1)
-            return self.student.predict(logits)[0].softmax(-1).numpy(force=True)
+            raise EpisodeError(
+                f"inputs: {found} given; a mapping with `frames` and `labels` would do, or with `videos` "
+                "and `labels`"
+            )
+        clips = np.asarray(inputs["frames"] if "frames" in inputs else inputs["videos"])
+        labels = _labels(np.asarray(inputs["labels"]), len(clips) if clips.ndim else 0)
+        crops = self._of_videos(clips) if "videos" in inputs else self._of_frames(clips)
+        features = self.recogniser.features(crops)
+        support, query = (torch.from_numpy(np.flatnonzero(rows)) for rows in (labels >= 0, labels < 0))
+        return self.recogniser.probabilities(features[support], labels[labels >= 0], features[query])
 
-    def _clips(self, frames: np.ndarray) -> np.ndarray:
-        """(V, T, 3, H, W) float32 in [0, 1]."""
-        wanted = (self.frames, self.crop, self.crop, 3)
+    def _of_frames(self, frames: np.ndarray) -> np.ndarray:
+        """Crops (V, T, H, W, 3) of frames as numbers, or as pictures."""
+        about = self.recogniser
+        wanted = (about.frames, about.crop, about.crop, 3)
+        if frames.dtype.kind == "U" and frames.ndim == 2 and frames.shape[1] == about.frames:
+            return np.stack([self._of_pictures(row, f"clip {v}") for v, row in enumerate(frames.tolist())])
         if frames.ndim != 5 or frames.shape[1:] != wanted:
             raise EpisodeError(
-                f"frames: shape {frames.shape} given; (V, {', '.join(map(str, wanted))}) would do: clips, "
-                "frames, height, width, colours"
+                f"frames: shape {frames.shape} of {frames.dtype} given; (V, {', '.join(map(str, wanted))}) "
+                f"would do: clips, frames, height, width, colours; or (V, {about.frames}) pictures in base64"
             )
-        if frames.dtype == np.uint8:
-            scaled = frames.astype(np.float32) / 255
-        elif np.issubdtype(frames.dtype, np.floating) and frames.min() >= 0 and frames.max() <= 1:
-            scaled = frames.astype(np.float32)
-        else:
+        low, high = frames.min(), frames.max()
+        if np.issubdtype(frames.dtype, np.integer) and low >= 0 and high <= 255:
+            return frames.astype(np.uint8)
+        if np.issubdtype(frames.dtype, np.floating) and low >= 0 and high <= 1:
+            return frames.astype(np.float32)
+        raise EpisodeError(
+            f"frames: {frames.dtype} from {low} to {high} given; whole numbers from 0 to 255, or numbers from "
+            "0 to 1, would do"
+        )
+
+    def _of_pictures(self, pictures: list[str], name: str) -> np.ndarray:
+        decoded = [
+            decode_frame(_bytes(text, f"frames, {name}"), f"{t} of {name}") for t, text in enumerate(pictures)
+        ]
+        return centre_crops(decoded, self.recogniser.short_side, self.recogniser.crop, name)
+
+    def _of_videos(self, videos: np.ndarray) -> np.ndarray:
+        """Crops (V, T, H, W, 3) of video files."""
+        if videos.ndim != 1 or videos.dtype.kind != "U":
             raise EpisodeError(
-                f"frames: {frames.dtype} from {frames.min()} to {frames.max()} given; uint8, or numbers from 0 "
-                "to 1, would do"
+                f"videos: shape {videos.shape} of {videos.dtype} given; "
+                "(V,) texts, each a file in base64, would do"
             )
-        return np.moveaxis(scaled, -1, 2)
+        about, crops = self.recogniser, []
+        with tempfile.TemporaryDirectory() as scratch:
+            for v, text in enumerate(videos.tolist()):
+                file = Path(scratch) / f"clip {v}"
+                file.write_bytes(_bytes(text, f"videos, clip {v}"))
+                crops.append(read_centre(file, about.frames, about.short_side, about.crop))
+                file.unlink()
+        return np.stack(crops)
+
+
+def _bytes(text: str, name: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise EpisodeError(f"{name}: not base64 ({error}); the bytes of a file in base64 would do") from None
 
 
 def _labels(labels: np.ndarray, clips: int) -> np.ndarray:
@@ -91,11 +153,6 @@ def _labels(labels: np.ndarray, clips: int) -> np.ndarray:
 
 def _load_pyfunc(path: str) -> Predictor:
     """Called by MLflow with the folder of `weights.safetensors` and `model.json`."""
-    from litemkd.checkpoints import read_description
-    from litemkd.errors import CheckpointError
-    from litemkd.models.student import Student
-    from litemkd.stages.build import load_model
-
     model = load_model(Path(path))
     if not isinstance(model, Student):
         raise CheckpointError(
@@ -103,4 +160,8 @@ def _load_pyfunc(path: str) -> Predictor:
             "litemkd.stages.build.load_model loads it, a student can be loaded here"
         )
     described = read_description(Path(path))
-    return Predictor(model, described["frames"], described["crop"])
+    return Predictor(
+        Recogniser(
+            model, frames=described["frames"], crop=described["crop"], short_side=described["short_side"]
+        )
+    )

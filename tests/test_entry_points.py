@@ -20,7 +20,7 @@ from tuning.search import main as search
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {"prepare", "teacher", "features", "student", "distill", "evaluate", "cost"}
-COMMANDS |= {"import-weights", "export-weights", "search"}
+COMMANDS |= {"import-weights", "export-weights", "search", "predict", "register"}
 COMMON = {"--config", "--set", "--overrides", "--data-root", "--seed", "--device"}
 
 
@@ -60,6 +60,7 @@ def test_every_command_is_an_entry_point_and_the_main_one_distils(entry_points: 
 def test_what_an_entry_point_starts_is_understood(entry_points: dict[str, Any], name: str) -> None:
     entry = entry_points[name]
     needed = {"file": "some file.pt", "as": "teacher", "model": "models:/litemkd-toy-student/1"}
+    needed |= {"support": "my examples", "query": "new clips"}
     values = {key: parameter.get("default", needed.get(key)) for key, parameter in entry["parameters"].items()}
     values["overrides"] = "loss.temperature=2 seed=3"
     line = entry["command"].format(**{key: shlex.quote(value) for key, value in values.items()})

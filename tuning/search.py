@@ -297,7 +297,7 @@ def _conclude(
     metrics |= gain_metrics(verdict.gains)
     run.log_metrics(metrics, 0)
     run.set_tags({"mlflow.note.content": description(study, header, rows), "litemkd.winner": verdict.version})
-    moved = [change for promotion in verdict.promotions for change in promotion.changes]
+    moved = [line for promotion in verdict.promotions for line in promotion.told]
     return "\n".join([text_table(header, rows), "", f"registered model: {verdict.version}", *moved])
 
 

@@ -18,7 +18,7 @@ def close(name: str, version: int) -> None:
 
 
 def tell_changes(*promotions: Promotion) -> None:
-    """What moved in the registry."""
+    """What moved in the registry, and what a choice by hand keeps where it is."""
     for promotion in promotions:
-        for change in promotion.changes:
-            click.echo(change)
+        for line in promotion.told:
+            click.echo(line)

@@ -64,11 +64,28 @@ def read_frame(path: Path) -> np.ndarray:
         DataError: not a picture, or damaged.
     """
     try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read frame {path}: {error}") from error
+    return decode_frame(data, path)
+
+
+def decode_frame(data: bytes, name: Path | str) -> np.ndarray:
+    """The picture in a file's bytes, see `read_frame`; `name` says in messages which one it is."""
+    try:
         # From memory: Pillow's own file handling would seek and read in small pieces.
-        with Image.open(io.BytesIO(Path(path).read_bytes())) as image:
+        with Image.open(io.BytesIO(data)) as image:
             return np.asarray(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"cannot read frame {path}: {error}") from error
+        raise DataError(f"cannot read frame {name}: {error}") from error
+
+
+def encode_frame(frame: np.ndarray, quality: int = 95) -> bytes:
+    """A frame (H, W, 3) uint8 as the JPEG that `write_frames` writes."""
+    file = io.BytesIO()
+    # Chroma at full resolution: flow lives in it, and thin coloured bones too.
+    Image.fromarray(frame).save(file, "JPEG", quality=quality, subsampling=0 if quality >= 90 else 2)
+    return file.getvalue()
 
 
 def frame_size(path: Path) -> tuple[int, int]:
@@ -128,7 +145,4 @@ def write_frames(clip_folder: Path, frames: np.ndarray, quality: int = 95) -> No
     with whole_folder(Path(clip_folder)) as beside:
         digits = len(str(len(frames)))
         for t, frame in enumerate(frames, 1):
-            # Chroma at full resolution: flow lives in it, and thin coloured bones too.
-            subsampling = 0 if quality >= 90 else 2
-            name = beside / f"{t:0{digits}}.jpg"
-            Image.fromarray(frame).save(name, quality=quality, subsampling=subsampling)
+            (beside / f"{t:0{digits}}.jpg").write_bytes(encode_frame(frame, quality))

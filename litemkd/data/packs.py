@@ -23,7 +23,7 @@ import numpy as np
 from tqdm import tqdm
 
 from litemkd.data.frames import frame_entries, frame_folder, frame_size, read_files
-from litemkd.data.videos import resize_short, resized
+from litemkd.data.videos import centre_corner, resize_short, resized
 from litemkd.errors import DataError, some
 from litemkd.files import locked
 
@@ -202,7 +202,7 @@ def crop_clips(
     if rng is None:
         for clip, row in zip(out, rows, strict=True):
             height, width = pack.size(row)
-            _cut(pack, row, clip, (height - size) // 2, (width - size) // 2, size)
+            _cut(pack, row, clip, *centre_corner(height, width, size), size)
         return out
 
     smallest, largest = scale or (1, 1)

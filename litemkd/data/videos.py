@@ -119,6 +119,11 @@ def resized(height: int, width: int, short_side: int) -> tuple[int, int]:
     return max(1, round(height * short_side / short)), max(1, round(width * short_side / short))
 
 
+def centre_corner(height: int, width: int, size: int) -> tuple[int, int]:
+    """Top and left of the square of side `size` in the middle of a frame."""
+    return (height - size) // 2, (width - size) // 2
+
+
 def resize_short(frame: np.ndarray, short_side: int) -> np.ndarray:
     """A frame (H, W, 3) with the short side `short_side`: area means to shrink, bilinear to grow."""
     before = min(frame.shape[:2])
@@ -160,7 +165,8 @@ def _opened(path: Path, threads: int) -> Iterator[tuple[Any, Any]]:
     if not path.is_file():
         raise DataError(f"no video {path}")
     try:
-        with av.open(str(path)) as container:
+        # What a file names elsewhere, as a playlist does, is not fetched.
+        with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
             if not container.streams.video:
                 raise DataError(f"{path} has no video in it")
             stream = container.streams.video[0]

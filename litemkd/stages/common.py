@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,13 +14,24 @@ import torch
 
 from litemkd.config import Config, digest_of, flatten
 from litemkd.data.clips import ClipSource
+from litemkd.errors import some
 from litemkd.evaluation import Classifier, Evaluation, Interval
+from litemkd.report.model_card import model_card
 from litemkd.report.plots import confusion_matrix, learning_curves
 from litemkd.sharing import evaluate_shared
 from litemkd.shelf import Shelf
 from litemkd.stages.prepare import Prepared
 from litemkd.states import CheckpointFolder
-from litemkd.tracking import Resume, Run, find_version, former_run, model_name, register, stage_run
+from litemkd.tracking import (
+    Resume,
+    Run,
+    describe_version,
+    find_version,
+    former_run,
+    model_name,
+    register,
+    stage_run,
+)
 from litemkd.training import Progress
 
 CHECKPOINTS = "litemkd.checkpoints"  # tag of a run: the folder of its training's checkpoints
@@ -261,13 +273,11 @@ def log_test(run: Run, evaluations: Mapping[int, Evaluation], label: str) -> Non
 def log_and_register(
     run: Run,
     config: Config,
-    data: Prepared,
     kind: Literal["teacher", "student"],
     folder: Path,
     progress: Progress,
-    test: Interval,
+    tests: Mapping[int, Evaluation],
     tags: Mapping[str, str],
-    title: str,
 ) -> int:
     """Log a saved model with what it reached, and make it the next registered version; returns its number.
 
@@ -276,16 +286,52 @@ def log_and_register(
     registered = model_name(config.data.dataset, kind)
     if run.former is not None and (made := find_version(registered, {"litemkd.run": run.run_id})) is not None:
         return made.version
-    model_id = run.log_model(
-        folder,
-        name=kind,
-        step=progress.best_episode,
-        metrics={"val/accuracy": progress.best_accuracy, "test/accuracy": test.mean},
-        tags=tags,
-    )
-    shared = protocol(config, data, kind)
-    description = f"{title}: {test} % on the test classes of {config.data.dataset}, {shared}."
-    return register(model_id, registered, tags, description)
+    accuracies = {shot: test.accuracy for shot, test in tests.items()}
+    tags = {
+        **tags,
+        "litemkd.val_accuracy": f"{progress.best_accuracy:.4f}",
+        "litemkd.val_accuracy_ci95": f"{progress.best_ci95:.4f}",
+        **test_tags(accuracies),
+        "litemkd.seed": str(config.seed),
+        "litemkd.run": run.run_id,
+    }
+    metrics = {"val/accuracy": progress.best_accuracy, "test/accuracy": next(iter(accuracies.values())).mean}
+    model_id = run.log_model(folder, name=kind, step=progress.best_episode, metrics=metrics, tags=tags)
+    return register_with_card(model_id, registered, tags)
+
+
+def register_with_card(model_id: str, name: str, tags: Mapping[str, str]) -> int:
+    """Make a logged model the next version of `name`, described by its card; returns its number."""
+    number = register(model_id, name, tags)
+    describe_version(name, number, model_card(name, number, tags))
+    return number
+
+
+def test_tags(tests: Mapping[int, Interval]) -> dict[str, str]:
+    """Tags of accuracies on test by number of shots; the first one has the plain names too."""
+    metrics = accuracy_metrics(tests)
+    return {f"litemkd.{name.replace('/', '_')}": f"{value:.4f}" for name, value in metrics.items()}
+
+
+def cost_tags(cost: Mapping[str, float]) -> dict[str, str]:
+    """Tags of a model's cost, from its metrics."""
+    return {f"litemkd.{name}": f"{cost[f'cost/{name}']:.6f}" for name in ("gmacs_per_episode", "params_m")}
+
+
+def data_tags(config: Config, data: Prepared | None, kind: Literal["teacher", "student"]) -> dict[str, str]:
+    """Tags of what a model was trained on and sees, for its card."""
+    about = {
+        "litemkd.dataset": config.data.dataset,
+        "litemkd.frames": str(config.data.frames),
+        "litemkd.crop": str(config.data.crop),
+        "litemkd.short_side": str(config.data.short_side),
+        "litemkd.version": version("litemkd"),
+    }
+    if data is not None:
+        classes = data.splits["train"].classes
+        about["litemkd.train_classes"] = f"{len(classes)}: {some(classes, 60)}"
+        about["litemkd.data_digest"] = data.digest if kind == "teacher" else data.student_digest
+    return about
 
 
 def log_data(run: Run, config: Config, data: Prepared | None, context: str) -> None:

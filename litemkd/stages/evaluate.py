@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
-from litemkd.checkpoints import read_description, weights_digest
+from litemkd.checkpoints import weights_digest
 from litemkd.config import Config
 from litemkd.embedding import student_classifier
 from litemkd.errors import CheckpointError
 from litemkd.evaluation import Evaluation
-from litemkd.models.student import Student
-from litemkd.stages.build import load_model
 from litemkd.stages.common import ANEW, Going, clip_source, evaluate_split, features_shelf, log_test, run_of
+from litemkd.stages.loading import champion_of, load_student
 from litemkd.stages.prepare import Prepared
-from litemkd.tracking import download, model_name
 
 
 def evaluate_stage(
@@ -39,12 +36,8 @@ def evaluate_stage(
         CheckpointError: no such folder, or a model that is not a student for this number of frames and crop.
         TrackingError: no such registered model.
     """
-    source = model or f"models:/{model_name(config.data.dataset, 'student')}@champion"
-    folder = download(source) if source.startswith("models:") else Path(source)
-    loaded = load_model(folder)
-    if not isinstance(loaded, Student):
-        raise CheckpointError(f"{source}: holds a teacher; a student would do")
-    described = read_description(folder)
+    source = model or champion_of(config)
+    loaded, described = load_student(source)
     for key, wanted in (("frames", config.data.frames), ("crop", config.data.crop)):
         if described.get(key) != wanted:
             raise CheckpointError(

@@ -12,14 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from litemkd.checkpoints import read_description, read_tensors
+from litemkd.checkpoints import read_tensors
 from litemkd.errors import CheckpointError
 from litemkd.files import write_whole
 from litemkd.models.released import write_student
 from litemkd.models.released_names import Names, standard_names
-from litemkd.models.student import Student
-from litemkd.stages.build import load_model
-from litemkd.tracking import download
+from litemkd.stages.loading import load_student, model_folder_of
 
 STATE = "model_state_dict"  # the entry of a released file that holds the weights
 KEPT = "released.safetensors"  # beside an imported model's weights: what models here do not hold
@@ -41,11 +39,8 @@ def export_student(model: str, path: Path) -> tuple[str, ...]:
     """
     if path.exists():
         raise CheckpointError(f"{path}: is there already; another name would do")
-    folder = download(model) if model.startswith("models:") else Path(model)
-    student = load_model(folder)
-    if not isinstance(student, Student):
-        raise CheckpointError(f"{model}: holds a teacher; a student would do")
-    described = read_description(folder)
+    folder = model_folder_of(model)
+    student, described = load_student(model)
     head = described["student"]["head"]
     if head["name"] != "trx":
         raise CheckpointError(

@@ -33,12 +33,22 @@ from litemkd.stages.build import (
     describe_student,
     describe_teacher,
 )
-from litemkd.stages.common import clip_source, evaluate_split, log_test, protocol, run_of
+from litemkd.stages.common import (
+    clip_source,
+    cost_tags,
+    data_tags,
+    evaluate_split,
+    log_test,
+    protocol,
+    register_with_card,
+    run_of,
+    test_tags,
+)
 from litemkd.stages.cost import student_cost, teacher_cost
 from litemkd.stages.export_weights import KEPT, STATE
 from litemkd.stages.features import features_on_disk
 from litemkd.stages.prepare import Prepared
-from litemkd.tracking import Run, model_name, register
+from litemkd.tracking import Run, model_name
 
 CROP, SHORT_SIDE = 224, 256  # pixels, of what released weights were trained on
 LONGEST = 120  # characters of a reader's own words in a message
@@ -210,6 +220,7 @@ def import_stage(
         "litemkd.source_sha256": file.sha256,
         "litemkd.iteration": str(file.iteration),
         "litemkd.head": content.section["head"]["name"],
+        **data_tags(config, None, content.kind),  # it was not trained on the data that it is measured on
     }
     if content.kind == "student":
         tags["litemkd.backbone"] = config.student.backbone.name
@@ -225,24 +236,17 @@ def import_stage(
         save_tensors(folder / KEPT, content.kept)
         cost = _cost(config, content)
         run.log_metrics(cost, 0)
-        tags |= {
-            "litemkd.gmacs_per_episode": f"{cost['cost/gmacs_per_episode']:.6f}",
-            "litemkd.params_m": f"{cost['cost/params_m']:.6f}",
-            "litemkd.run": run.run_id,
-        }
+        tags |= cost_tags(cost) | {"litemkd.run": run.run_id}
         metrics: dict[str, float] = {}
-        val, tests, about = None, dict[int, Evaluation](), f"{title}, from {file.path.name}; not measured yet."
+        val, tests = None, dict[int, Evaluation]()
         if data is not None:
             val, tests = _measure(config, data, model, device)
             test = next(iter(tests.values())).accuracy
             metrics = {"val/accuracy": val.accuracy.mean, "test/accuracy": test.mean}
             _log_measured(run, tests, val, tags, title)
             tags["litemkd.protocol"] = protocol(config, data, content.kind)
-            about = (
-                f"{title}: {test} % on the test classes of {config.data.dataset}, {tags['litemkd.protocol']}."
-            )
         model_id = run.log_model(folder, name=content.kind, step=0, metrics=metrics, tags=tags)
-        version = register(model_id, name, tags, about)
+        version = register_with_card(model_id, name, tags)
         return Imported(name, version, run.run_id, val, tests)
 
 
@@ -291,9 +295,9 @@ def _log_measured(
     """Log what was measured, and add it to the tags."""
     log_test(run, tests, title)
     run.log_metrics({"val/accuracy": val.accuracy.mean, "val/accuracy_ci95": val.accuracy.half}, 0)
-    for name, found in (("val", val.accuracy), ("test", next(iter(tests.values())).accuracy)):
-        tags[f"litemkd.{name}_accuracy"] = f"{found.mean:.4f}"
-        tags[f"litemkd.{name}_accuracy_ci95"] = f"{found.half:.4f}"
+    tags["litemkd.val_accuracy"] = f"{val.accuracy.mean:.4f}"
+    tags["litemkd.val_accuracy_ci95"] = f"{val.accuracy.half:.4f}"
+    tags |= test_tags({shot: test.accuracy for shot, test in tests.items()})
 
 
 def import_words(config: Config, file: ReleasedFile) -> tuple[str, ...]:

@@ -23,6 +23,8 @@ from litemkd.stages.common import (
     Going,
     checkpoint_folder,
     clip_source,
+    cost_tags,
+    data_tags,
     evaluate_split,
     features_shelf,
     log_and_register,
@@ -82,20 +84,7 @@ def student_stage(
         run.log_metrics(cost, 0)
         tests = _test(config, data, student, device, run, tags, what)
         save_model(folder, student, describe_student(config))
-        test = next(iter(tests.values())).accuracy
-        model_tags = {
-            **tags,
-            "litemkd.val_accuracy": f"{progress.best_accuracy:.4f}",
-            "litemkd.val_accuracy_ci95": f"{progress.best_ci95:.4f}",
-            "litemkd.test_accuracy": f"{test.mean:.4f}",
-            "litemkd.test_accuracy_ci95": f"{test.half:.4f}",
-            "litemkd.gmacs_per_episode": f"{cost['cost/gmacs_per_episode']:.6f}",
-            "litemkd.params_m": f"{cost['cost/params_m']:.6f}",
-            "litemkd.seed": str(config.seed),
-            "litemkd.run": run.run_id,
-        }
-        title = what[:1].upper() + what[1:]
-        version = log_and_register(run, config, data, "student", folder, progress, test, model_tags, title)
+        version = log_and_register(run, config, "student", folder, progress, tests, {**tags, **cost_tags(cost)})
         return TrainedStudent(
             student, progress, tests, cost, run.run_id, model_name(config.data.dataset, "student"), version
         )
@@ -114,6 +103,7 @@ def student_tags(config: Config, data: Prepared, teacher: ReadyTeacher | None) -
         "litemkd.head": config.student.head.name,
         "litemkd.distilled": str(teacher is not None).lower(),
         "litemkd.protocol": protocol(config, data),
+        **data_tags(config, data, "student"),
     }
     if teacher is not None:
         tags["litemkd.teacher"] = f"{teacher.name} version {teacher.version}"

@@ -28,6 +28,8 @@ from litemkd.stages.common import (
     Going,
     Recorder,
     checkpoint_folder,
+    cost_tags,
+    data_tags,
     evaluate_split,
     former_of,
     log_and_register,
@@ -161,21 +163,16 @@ def teacher_stage(
         save_model(folder, bundle, describe_teacher(config, width))
         tests = _test(config, data, ready)
         log_test(run, tests, title)
-        test = next(iter(tests.values())).accuracy
         tags = {
+            **data_tags(config, data, "teacher"),
+            **cost_tags(cost),
             "litemkd.fingerprint": fingerprint,
             "litemkd.modalities": modalities,
             "litemkd.backbone": config.teacher.expert.backbone.name,
             "litemkd.head": config.teacher.head.name,
             "litemkd.protocol": protocol(config, data, "teacher"),
-            "litemkd.val_accuracy": f"{progress.best_accuracy:.4f}",
-            "litemkd.test_accuracy": f"{test.mean:.4f}",
-            "litemkd.gmacs_per_episode": f"{cost['cost/gmacs_per_episode']:.6f}",
-            "litemkd.run": run.run_id,
         }
-        version = log_and_register(
-            run, config, data, "teacher", folder, progress, test, tags, f"Teacher on {modalities}"
-        )
+        version = log_and_register(run, config, "teacher", folder, progress, tests, tags)
     return replace(ready, version=version, tests=tests, cost=cost)
 
 

@@ -5,20 +5,33 @@
 """
 
 from litemkd.tracking import quiet  # noqa: F401  (first: it sets what MLflow reads while it is imported)
+from litemkd.tracking.history import Record, promotions
 from litemkd.tracking.launcher import close_orphans
 from litemkd.tracking.others import attach, close_dead, metric_points
-from litemkd.tracking.records import RunRecord, read_runs
-from litemkd.tracking.registry import (
+from litemkd.tracking.promoting import (
+    ALIASES,
+    Alias,
+    Move,
+    Pin,
     Promotion,
+    check_choice,
+    preview,
+    promote,
+    promote_by_hand,
+    unpin,
+)
+from litemkd.tracking.records import RunRecord, read_run, read_runs
+from litemkd.tracking.registry import (
     Version,
+    describe_version,
     download,
     find_address,
     find_version,
     get_version,
     is_registered,
     list_versions,
+    logged_model_of,
     model_name,
-    promote,
     register,
     tag_version,
 )
@@ -28,15 +41,22 @@ from litemkd.tracking.stage import Resume, current_run, former_run, stage_run
 from litemkd.tracking.store import store_file, store_uri, ui_command, use_store, without_password
 
 __all__ = [
+    "ALIASES",
+    "Alias",
+    "Move",
+    "Pin",
     "Promotion",
+    "Record",
     "Resume",
     "Run",
     "RunRecord",
     "Version",
     "attach",
+    "check_choice",
     "close_dead",
     "close_orphans",
     "current_run",
+    "describe_version",
     "download",
     "find_address",
     "find_version",
@@ -44,9 +64,14 @@ __all__ = [
     "get_version",
     "is_registered",
     "list_versions",
+    "logged_model_of",
     "metric_points",
     "model_name",
+    "preview",
     "promote",
+    "promote_by_hand",
+    "promotions",
+    "read_run",
     "read_runs",
     "register",
     "send_unsent",
@@ -55,6 +80,7 @@ __all__ = [
     "store_uri",
     "tag_version",
     "ui_command",
+    "unpin",
     "use_store",
     "without_password",
 ]

@@ -27,7 +27,11 @@ class Candidate:
 
 
 def choose(
-    candidates: Iterable[Candidate], *, champion: int | None = None, lite: int | None = None
+    candidates: Iterable[Candidate],
+    *,
+    champion: int | None = None,
+    lite: int | None = None,
+    pinned: int | None = None,
 ) -> tuple[int | None, int | None]:
     """The champion and the lite version among candidates, given who they are now.
 
@@ -35,13 +39,19 @@ def choose(
     val accuracy; among equals it is the one that is champion now, else the earliest. The lite one has the
     lowest cost of those at most `MARGIN` points below the champion; among equals the more accurate one, then
     the one that is lite now, then the earliest.
+
+    Where `pinned` is a candidate with a val accuracy, it is champion, and those of its protocol compete.
     """
     measured = [c for c in candidates if c.val_accuracy is not None and math.isfinite(c.val_accuracy)]
     if not measured:
         return None, None
-    protocol = max(measured, key=lambda c: c.number).protocol
+    fixed = next((c for c in measured if c.number == pinned), None)
+    protocol = (fixed or max(measured, key=lambda c: c.number)).protocol
     rivals = [(c.val_accuracy or 0.0, c) for c in measured if c.protocol == protocol]
-    best, first = min(rivals, key=lambda pair: (-pair[0], pair[1].number != champion, pair[1].number))
+    best, first = min(
+        rivals,
+        key=lambda pair: (pair[1] is not fixed, -pair[0], pair[1].number != champion, pair[1].number),
+    )
     near = [
         (c.cost, -accuracy, c.number != lite, c.number)
         for accuracy, c in rivals

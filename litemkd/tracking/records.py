@@ -98,6 +98,17 @@ def read_runs(
     return records
 
 
+def read_run(run_id: str) -> RunRecord:
+    """A run by its id. TrackingError: the store has none."""
+    try:
+        client = store.connect()
+        run = store.patiently(lambda: client.get_run(run_id))
+        experiment = store.patiently(lambda: client.get_experiment(run.info.experiment_id))
+    except Exception as error:
+        raise TrackingError(f"the tracking store does not have the run {run_id}: {error}") from error
+    return _record(run, experiment.name)
+
+
 def _experiments(client: MlflowClient, name: str | None) -> dict[str, str]:
     if name is None:
         found = client.search_experiments(filter_string="name LIKE 'litemkd/%'")

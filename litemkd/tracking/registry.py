@@ -1,8 +1,4 @@
-"""The model registry: versions of a data set's teachers and students, found again by tag, and the two aliases.
-
-`champion` is the version with the best accuracy on the val classes, `lite` the cheapest one within a point of
-it. Test accuracy has no part in either.
-"""
+"""The model registry: versions of a data set's teachers and students, found again by tag, and their files."""
 
 from __future__ import annotations
 
@@ -14,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import mlflow
-from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
@@ -22,15 +17,12 @@ from mlflow.models import Model
 from litemkd.distributed import from_main, main_first
 from litemkd.errors import TrackingError
 from litemkd.tracking import store
-from litemkd.tracking.promotion import MARGIN, Candidate, choose
+from litemkd.tracking.promotion import MARGIN
 from litemkd.tracking.runs import run_tags
 
 T = TypeVar("T")
 _ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<number>\d+))")
-VAL_ACCURACY = "litemkd.val_accuracy"
-COST = "litemkd.gmacs_per_episode"
-PROTOCOL = "litemkd.protocol"
-FINGERPRINT = "litemkd.fingerprint"
+LONGEST_DESCRIPTION = 5000  # characters, the store's limit
 
 
 @dataclass(frozen=True)
@@ -49,21 +41,6 @@ class Version:
     run_id: str | None = None
     model_id: str | None = None
     aliases: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Promotion:
-    """Where the aliases stand.
-
-    Attributes:
-        champion: version number, None when no version has a val accuracy.
-        lite: version number, None when no version near the champion has a cost.
-        changes: what was moved, one sentence each; empty when nothing was.
-    """
-
-    champion: int | None
-    lite: int | None
-    changes: tuple[str, ...]
 
 
 def model_name(dataset: str, kind: Literal["teacher", "student"]) -> str:
@@ -102,7 +79,7 @@ def register(model_id: str, registered_name: str, tags: Mapping[str, Any], descr
                 f"models:/{model_id}",
                 run_id=logged.source_run_id,
                 tags=named,
-                description=description or None,
+                description=description[:LONGEST_DESCRIPTION] or None,
                 model_id=model_id,
             )
         )
@@ -120,12 +97,28 @@ def _purpose(name: str) -> str:
     )
 
 
+def logged_model_of(run_id: str) -> str | None:
+    """The id of the last model that a run logged; None where it logged none."""
+    client = store.connect()
+    outputs = ask(lambda: client.get_run(run_id)).outputs
+    models = [] if outputs is None else outputs.model_outputs
+    return max(models, key=lambda model: model.step).model_id if models else None
+
+
 @from_main
 def tag_version(registered_name: str, number: int, tags: Mapping[str, Any]) -> None:
     """Set further tags of a version, such as its test accuracy once it is known."""
     client = store.connect()
     for key, value in run_tags(tags).items():
-        _ask(functools.partial(client.set_model_version_tag, registered_name, str(number), key, value))
+        ask(functools.partial(client.set_model_version_tag, registered_name, str(number), key, value))
+
+
+@from_main
+def describe_version(registered_name: str, number: int, description: str) -> None:
+    """Set the description of a version, Markdown; the store keeps `LONGEST_DESCRIPTION` characters."""
+    client = store.connect()
+    text = description[:LONGEST_DESCRIPTION]
+    ask(lambda: client.update_model_version(registered_name, str(number), description=text))
 
 
 def list_versions(registered_name: str) -> list[Version]:
@@ -148,10 +141,15 @@ def get_version(registered_name: str, version: int | str) -> Version:
     Raises:
         TrackingError: there is none.
     """
+    if not store.exists():
+        raise TrackingError(
+            f"{registered_name}: there is no store {store.without_password(store.store_uri())} here yet; start "
+            "in the folder where it was registered, or set MLFLOW_TRACKING_URI"
+        )
     client = store.connect()
     if isinstance(version, int) or version.isdigit():
-        return _version(_ask(lambda: client.get_model_version(registered_name, str(version))))
-    return _version(_ask(lambda: client.get_model_version_by_alias(registered_name, version)))
+        return _version(ask(lambda: client.get_model_version(registered_name, str(version))))
+    return _version(ask(lambda: client.get_model_version_by_alias(registered_name, version)))
 
 
 def is_registered(address: str) -> bool:
@@ -189,82 +187,12 @@ def download(registered_name: str, version: int | str | None = None) -> Path:
     """
     found = find_address(registered_name) if version is None else get_version(registered_name, version)
     address = f"models:/{found.name}/{found.version}"
-    root = Path(_ask(lambda: mlflow.artifacts.download_artifacts(address)))
+    root = Path(ask(lambda: mlflow.artifacts.download_artifacts(address)))
     flavor = Model.load(str(root)).flavors.get("python_function", {})
     folder = root / flavor.get("data", "")
     if "data" not in flavor or not folder.is_dir():
         raise TrackingError(f"{address} at {root} is not a model of litemkd: it has no folder of weights")
     return folder
-
-
-@from_main
-def promote(registered_name: str) -> Promotion:
-    """Move the aliases to where `choose` says they belong. With no val accuracy anywhere nothing is touched.
-
-    Raises:
-        TrackingError: the registry refused.
-    """
-    client = store.connect()
-    versions = {one.version: one for one in list_versions(registered_name)}
-    aliases = _aliases(client, registered_name)
-    candidates = [_candidate(version) for version in versions.values()]
-    champion, lite = choose(candidates, champion=aliases.get("champion"), lite=aliases.get("lite"))
-    if champion is None:
-        return Promotion(aliases.get("champion"), aliases.get("lite"), ())
-    changes = [
-        _move(client, registered_name, alias, aliases.get(alias), versions, to)
-        for alias, to in (("champion", champion), ("lite", lite))
-    ]
-    return Promotion(champion, lite, tuple(change for change in changes if change))
-
-
-def _move(
-    client: MlflowClient,
-    name: str,
-    alias: str,
-    now: int | None,
-    versions: Mapping[int, Version],
-    to: int | None,
-) -> str | None:
-    if to == now:
-        return None
-    if to is None:
-        _ask(lambda: client.delete_registered_model_alias(name, alias))
-        return f"{name}: version {now} is no longer {alias}: no version near the champion has a known cost"
-    _ask(lambda: client.set_registered_model_alias(name, alias, str(to)))
-    before = f", before it version {now}" + _figures(versions.get(now)) if now is not None else ""
-    return f"{name}: version {to}{_figures(versions[to])} is now {alias}{before}"
-
-
-def _figures(version: Version | None) -> str:
-    if version is None:
-        return ""
-    accuracy, cost = version.tags.get(VAL_ACCURACY), version.tags.get(COST)
-    facts = [f"val {accuracy} %" if accuracy else "", f"{cost} GMACs an episode" if cost else ""]
-    shown = ", ".join(fact for fact in facts if fact)
-    return f" ({shown})" if shown else ""
-
-
-def _candidate(version: Version) -> Candidate:
-    tags = version.tags
-    return Candidate(
-        version.version, _number(tags.get(VAL_ACCURACY)), _number(tags.get(COST)), tags.get(PROTOCOL)
-    )
-
-
-def _number(word: str | None) -> float | None:
-    try:
-        return None if word is None else float(word)
-    except ValueError:
-        return None
-
-
-def _aliases(client: MlflowClient, name: str) -> dict[str, int]:
-    try:
-        found = client.get_registered_model(name)
-    except MlflowException:
-        return {}
-    return {alias: int(number) for alias, number in found.aliases.items()}
 
 
 def _search(filter_string: str) -> list[Version]:
@@ -274,7 +202,7 @@ def _search(filter_string: str) -> list[Version]:
     found: list[Version] = []
     token: str | None = None
     while True:
-        page = _ask(
+        page = ask(
             functools.partial(
                 client.search_model_versions,
                 filter_string,
@@ -301,7 +229,8 @@ def _version(found: ModelVersion) -> Version:
     )
 
 
-def _ask(call: Callable[[], T]) -> T:
+def ask(call: Callable[[], T]) -> T:
+    """`call()` of MLflow's registry. TrackingError: it refused."""
     try:
         return store.patiently(call)
     except TrackingError:

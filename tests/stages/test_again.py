@@ -167,6 +167,8 @@ def test_mlflow_loads_a_student_that_names_queries(home: Home) -> None:
     np.testing.assert_allclose(found.sum(1), 1, rtol=1e-5)
     as_numbers = loaded.predict({"frames": clips / 255, "labels": labels.tolist()})
     np.testing.assert_allclose(as_numbers, found, rtol=1e-4, atol=1e-6)
+    as_json = loaded.predict({"frames": clips.tolist(), "labels": labels.tolist()})
+    np.testing.assert_array_equal(as_json, found)
 
     student = loaded._model_impl.student
     with torch.inference_mode():
@@ -183,8 +185,15 @@ def test_mlflow_loads_a_student_that_names_queries(home: Home) -> None:
     for wrong, told in (
         ({"frames": clips}, r"inputs: \['frames'\] given; a mapping with `frames` and `labels`"),
         (clips, "inputs: ndarray given"),
-        ({"frames": clips[0], "labels": labels}, r"frames: shape \(8, 36, 36, 3\) given; \(V, 8, 36, 36, 3\)"),
-        ({"frames": clips.astype(float), "labels": labels}, "frames: float64 from .* to .* given; uint8, or"),
+        (
+            {"frames": clips[:, 0], "labels": labels},
+            r"frames: shape \(7, 36, 36, 3\) of uint8 .* \(V, 8, 36, 36, 3\)",
+        ),
+        (
+            {"frames": clips.astype(float), "labels": labels},
+            "frames: float64 from .* to .* given; whole numbers",
+        ),
+        ({"videos": clips, "labels": labels}, r"videos: shape \(7, 8, 36, 36, 3\) of uint8 given"),
         ({"frames": clips, "labels": labels[:3]}, r"labels: shape \(3,\) of int64 given; \(7,\) whole numbers"),
         ({"frames": clips, "labels": labels.astype(float)}, "labels: shape .* of float64 given"),
         ({"frames": clips, "labels": abs(labels)}, "at least one support and one query"),

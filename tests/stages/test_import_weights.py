@@ -155,7 +155,11 @@ def test_measured_where_its_data_is(home: Home, file: Path) -> None:
     assert float(version.tags["litemkd.val_accuracy"]) == pytest.approx(metrics["val/accuracy"], abs=1e-4)
     assert float(version.tags["litemkd.test_accuracy"]) == pytest.approx(metrics["test/accuracy"], abs=1e-4)
     assert version.tags["litemkd.protocol"].startswith("5-way 1-shot, 8 frames, ")
-    assert "on the test classes of toy" in version.description
+    assert "| Data | not recorded; registered for toy |" in version.description
+    assert (
+        f"| Accuracy on test, 1-shot | {float(version.tags['litemkd.test_accuracy']):.2f} ± "
+        in version.description
+    )
     (pack,) = (home.data / "packs").glob("rgb_*")
     assert FramePack(pack).clip(0).shape[:2] == (8, 256)  # of the size that released weights want
 

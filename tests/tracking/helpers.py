@@ -62,3 +62,19 @@ def _load_pyfunc(path: str) -> _Doubler:
     import json
 
     return _Doubler(json.loads((Path(path) / "model.json").read_text())["width"])
+
+
+def promote_at_once(uri: str, name: str, model_id: str, number: int) -> None:
+    """A process that registers and promotes three versions, one of them by hand, together with others."""
+    import random
+
+    from litemkd import tracking
+
+    tracking.use_store(uri)
+    dice = random.Random(number)
+    for turn in range(3):
+        measured = {"val_accuracy": dice.randint(500, 700) / 10, "gmacs_per_episode": dice.randint(1, 9)}
+        made = tracking.register(model_id, name, {"protocol": "5w", **measured})
+        tracking.promote(name)
+        if turn == 1:
+            tracking.promote_by_hand(name, made, "lite", f"process {number} wants it")

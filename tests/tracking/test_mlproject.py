@@ -147,6 +147,7 @@ def test_a_run_whose_environment_cannot_be_made_is_closed(
 NEEDED = {  # what has no default: a file that is read has to be there, and is made absolute
     "import-weights": {"file": str(ROOT / "README.md"), "as": "student"},
     "export-weights": {"file": "student.pt", "model": "models:/litemkd-toy-student@champion"},
+    "predict": {"support": str(ROOT / "tests"), "query": str(ROOT / "docs")},
 }
 
 
@@ -160,6 +161,7 @@ def test_the_entry_points(name: str) -> None:
         {"processes"} if name in {"teacher", "features", "student", "distill", "main", "evaluate"} else set()
     )
     wanted |= {"space", "trials"} if name == "search" else set()
+    wanted |= {"dataset"} if name == "register" else set()
     needed = NEEDED.get(name, {})
     assert set(entry.parameters) == wanted | set(needed)
     assert all(isinstance(entry.parameters[one].default, str) for one in wanted)

@@ -9,6 +9,7 @@ import pytest
 from mlflow.entities import Run
 from optuna.trial import TrialState
 
+from litemkd.checkpoints import weights_digest
 from litemkd.stages.build import load_model
 from tests.job import Job
 from tests.tuning.searching import Place
@@ -124,6 +125,43 @@ def test_the_same_command_again_makes_nothing_new_and_more_trials_go_on(searched
     assert code == 0, printed
     place.check_truth(5)
     assert place.parent().info.status == "FINISHED"
+
+
+def test_a_trial_is_registered_when_asked_for(searched: tuple[Place, str]) -> None:
+    place, _ = searched
+    complete = [trial for trial in place.trials() if trial.state is TrialState.COMPLETE]
+    best = max(complete, key=lambda trial: (trial.value or 0.0, -trial.number))
+    run = best.user_attrs["run"]
+    versions = len(place.home.client.search_model_versions("name = 'litemkd-toy-student'"))
+    shown = place.home.must("register", "--run", run, "--dry-run").stdout
+    assert "would become the next version of litemkd-toy-student" in shown
+    made = place.home.must("register", "--run", run)
+    assert f"registered model: litemkd-toy-student version {versions + 1}" in made.stdout
+    found = place.home.client.get_model_version("litemkd-toy-student", str(versions + 1))
+    assert float(found.tags["litemkd.val_accuracy"]) == pytest.approx(best.value, abs=1e-4)
+    assert (found.tags["litemkd.study"], found.tags["litemkd.trial"]) == ("s", str(best.number))
+    assert not [key for key in found.tags if "test_accuracy" in key]
+    assert "best of many trials on val" in found.description
+    assert "| Accuracy on test | not read |" in found.description
+    assert place.home.client.get_run(run).info.status == "FINISHED"
+    with place.home.entered():
+        from litemkd.tracking import download
+
+        kept = load_model(next((place.home.folder / f"checkpoints/search/s/trial-{best.number}").glob("toy-*")))
+        registered = load_model(download(f"models:/litemkd-toy-student/{versions + 1}"))
+    assert weights_digest(registered) == weights_digest(kept)
+
+    for words, told in (
+        ((run,), f"is registered already: litemkd-toy-student version {versions + 1}"),
+        (("nobody",), "does not have the run nobody"),
+        ((place.parent().info.run_id,), "is of the stage search; a trial of a search, a student or a teacher"),
+        (
+            (next(one for one in complete if one != best).user_attrs["run"],),
+            "and 0 folders checkpoints/search/s/",
+        ),
+    ):
+        result = place.home.run("register", "--run", *words)
+        assert (result.exit_code, told in result.stderr) == (1, True), result.output
 
 
 def test_other_settings_are_refused_for_a_study_that_was_begun(searched: tuple[Place, str]) -> None:

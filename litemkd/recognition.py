@@ -1,0 +1,77 @@
+"""Naming clips from a few examples of each class, with a student in its evaluation form."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from litemkd.embedding import CLIPS_AT_ONCE, frame_features
+from litemkd.errors import EpisodeError
+from litemkd.models.folding import EvaluationForm
+from litemkd.models.student import Student
+
+MATCHED_AT_ONCE = 32  # queries
+
+
+class Recogniser:
+    """A student, and what its clips look like.
+
+    Args:
+        student: in eval mode, on the device to compute on.
+        frames: T of a clip.
+        crop: height and width of a frame, pixels.
+        short_side: that frames are resized to before they are cut, pixels.
+
+    Raises:
+        ValueError: the student is in training mode.
+    """
+
+    def __init__(self, student: Student, *, frames: int, crop: int, short_side: int) -> None:
+        self.student = student
+        self.frames, self.crop, self.short_side = frames, crop, short_side
+        self._form = EvaluationForm(student)
+        self._device = next(self._form.parameters()).device
+
+    def features(self, clips: np.ndarray) -> Tensor:
+        """Features (V, T[, places], C) of clips.
+
+        Args:
+            clips: (V, T, crop, crop, 3), uint8, or float32 from 0 to 1.
+        """
+        scale = 255.0 if clips.dtype == np.uint8 else 1.0
+        parts = []
+        for start in range(0, len(clips), CLIPS_AT_ONCE):
+            part = torch.from_numpy(clips[start : start + CLIPS_AT_ONCE]).to(self._device)
+            parts.append(frame_features(self._form.backbone, part.permute(0, 1, 4, 2, 3).float() / scale))
+        return torch.cat(parts)
+
+    def probabilities(self, support: Tensor, labels: np.ndarray, query: Tensor) -> np.ndarray:
+        """Probabilities (Q, W) of the classes for each query.
+
+        Args:
+            support: (S, T[, places], C) features.
+            labels: (S,) classes of the supports, 0 … W - 1, in any order and number.
+            query: (Q, T[, places], C) features.
+
+        Raises:
+            EpisodeError: a class has no support, or there are no queries.
+        """
+        if not len(labels) or not len(query):
+            raise EpisodeError(
+                f"{len(labels)} supports and {len(query)} queries; at least one of each would do"
+            )
+        order = labels.argsort(kind="stable")  # class after class: then heads copy less
+        marks = torch.from_numpy(labels[order])[None].to(self._device)
+        found = []
+        with torch.inference_mode():
+            known = self._encode(support[torch.from_numpy(order).to(support.device)])
+            for start in range(0, len(query), MATCHED_AT_ONCE):
+                asked = self._encode(query[start : start + MATCHED_AT_ONCE])
+                logits = self._form.match(known, marks, asked, int(labels.max()) + 1)[0]
+                found.append(logits.float().softmax(-1).cpu().numpy())
+        return np.concatenate(found)
+
+    def _encode(self, features: Tensor) -> dict[str, tuple[Tensor, ...]]:
+        """Codes of videos, as one episode's."""
+        return {name: tuple(x[None] for x in code) for name, code in self._form.encode(features).items()}

@@ -1,0 +1,40 @@
+"""A student by its name: in the registry, or a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from litemkd.checkpoints import read_description
+from litemkd.config import Config
+from litemkd.errors import CheckpointError
+from litemkd.models.student import Student
+from litemkd.stages.build import load_model
+from litemkd.tracking import download, model_name
+
+
+def champion_of(config: Config) -> str:
+    """The address of the champion among a data set's students."""
+    return f"models:/{model_name(config.data.dataset, 'student')}@champion"
+
+
+def model_folder_of(source: str) -> Path:
+    """The folder that `models:/name@alias`, `models:/name/version` or a folder's name means."""
+    return download(source) if source.startswith("models:") else Path(source)
+
+
+def load_student(source: str) -> tuple[Student, dict[str, Any]]:
+    """A student in eval mode, and its description.
+
+    Args:
+        source: see `model_folder_of`; or the folder of a training's checkpoints.
+
+    Raises:
+        CheckpointError: no such folder, damaged, or a teacher.
+        TrackingError: no such registered model.
+    """
+    folder = model_folder_of(source)
+    loaded = load_model(folder)
+    if not isinstance(loaded, Student):
+        raise CheckpointError(f"{source}: holds a teacher; a student would do")
+    return loaded, read_description(folder)

@@ -1,0 +1,163 @@
+"""predict: a student names clips in folders, from a few examples of each class in other folders."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from litemkd.config import Config
+from litemkd.data.loose import LooseClip, find_classes, find_queries, read_centres, refuse_unreadable
+from litemkd.embedding import CLIPS_AT_ONCE
+from litemkd.errors import CheckpointError, DataError, some
+from litemkd.files import write_text
+from litemkd.recognition import Recogniser
+from litemkd.stages.build import build_workers
+from litemkd.stages.loading import champion_of, load_student
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a student says of the queries.
+
+    Attributes:
+        source: the student.
+        classes: W names, in the order of the columns.
+        supports: of each class.
+        queries: Q clips.
+        probabilities: (Q, W).
+        notes: what the user should know of the folders.
+    """
+
+    source: str
+    classes: tuple[str, ...]
+    supports: tuple[int, ...]
+    queries: tuple[LooseClip, ...]
+    probabilities: np.ndarray = field(repr=False)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def predicted(self) -> list[str]:
+        """The class of the highest probability for each query."""
+        return [self.classes[place] for place in self.probabilities.argmax(1)]
+
+    @property
+    def agreement(self) -> tuple[int, int] | None:
+        """How many queries are named as the class folder they lie in, of how many in folders of such classes.
+
+        None where no query lies in one.
+        """
+        claimed = [
+            (clip.claimed, name)
+            for clip, name in zip(self.queries, self.predicted, strict=True)
+            if clip.claimed in self.classes
+        ]
+        return (sum(one == name for one, name in claimed), len(claimed)) if claimed else None
+
+
+def predict_stage(
+    config: Config, support: Path, query: Path, device: torch.device, *, model: str | None = None
+) -> Predictions:
+    """Name the clips in `query`. Nothing is logged.
+
+    Args:
+        config: workers that read clips, and the data set whose champion is taken without `model`.
+        support: folder of class folders.
+        query: folder of clips or of class folders, or one clip; see `litemkd.data.loose`.
+        device: where to compute.
+        model: see `litemkd.stages.loading.load_student`.
+
+    Raises:
+        CheckpointError: no such folder, or a model that is not a student.
+        DataError: folders that do not hold what they should, or clips that cannot be read, all of them named.
+        TrackingError: no such registered model.
+    """
+    supports, queries = find_classes(support), find_queries(query)
+    classes = tuple(dict.fromkeys(str(clip.claimed) for clip in supports))
+    if len(classes) < 2:
+        raise DataError(
+            f"{support} has one class folder, {classes[0]}; two or more would do, to choose between"
+        )
+    source = model or champion_of(config)
+    student, described = load_student(source)
+    try:
+        recogniser = Recogniser(
+            student.to(device),
+            frames=int(described["frames"]),
+            crop=int(described["crop"]),
+            short_side=int(described["short_side"]),
+        )
+    except KeyError as error:
+        raise CheckpointError(
+            f"{source}: its description lacks {error}; export it anew with this version"
+        ) from None
+    features = _features(recogniser, [*supports, *queries], build_workers(config))
+    labels = np.array([classes.index(str(clip.claimed)) for clip in supports], np.int64)
+    found = recogniser.probabilities(features[: len(supports)], labels, features[len(supports) :])
+    counts = Counter(clip.claimed for clip in supports)
+    return Predictions(
+        source,
+        classes,
+        tuple(counts[one] for one in classes),
+        tuple(queries),
+        found,
+        tuple(_notes(supports, queries, classes)),
+    )
+
+
+def _features(recogniser: Recogniser, clips: Sequence[LooseClip], workers: int) -> Tensor:
+    """Features of clips, read a few at a time; once one is unreadable, the others are only looked at."""
+    parts: list[Tensor] = []
+    problems: list[str] = []
+    about = (recogniser.frames, recogniser.short_side, recogniser.crop)
+    with ThreadPoolExecutor(workers) as pool, tqdm(total=len(clips), desc="reading", unit="clip") as bar:
+        for start in range(0, len(clips), CLIPS_AT_ONCE):
+            part = clips[start : start + CLIPS_AT_ONCE]
+            crops, wrong = read_centres(part, *about, pool)
+            problems += wrong
+            if not problems:
+                parts.append(recogniser.features(np.stack(crops)))
+            bar.update(len(part))
+    refuse_unreadable(problems, len(clips))
+    return torch.cat(parts)
+
+
+def _notes(supports: list[LooseClip], queries: list[LooseClip], classes: tuple[str, ...]) -> list[str]:
+    notes = []
+    known = {clip.path.resolve() for clip in supports}
+    both = [clip.name for clip in queries if clip.path.resolve() in known]
+    if both:
+        notes.append(f"{len(both)} queries are supports too, which makes them easy: {some(both)}")
+    strange = sorted({clip.claimed for clip in queries if clip.claimed is not None} - set(classes))
+    if strange:
+        notes.append(f"queries lie in folders that are no class of the supports: {some(strange)}")
+    return notes
+
+
+def csv_table(predictions: Predictions) -> str:
+    """Everything as CSV: query, its folder, the prediction, and a column of probabilities for each class."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["query", "folder", "predicted", *predictions.classes])
+    for clip, name, row in zip(
+        predictions.queries, predictions.predicted, predictions.probabilities, strict=True
+    ):
+        rows.writerow([clip.name, clip.claimed or "", name, *(f"{value:.6f}" for value in row)])
+    return text.getvalue()
+
+
+def write_csv(predictions: Predictions, path: Path) -> None:
+    """Write `csv_table`, whole. DataError: the folder cannot be written to."""
+    try:
+        write_text(path, csv_table(predictions))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror or error}); name another file") from error
