@@ -23,6 +23,7 @@ from litemkd.config import MODALITIES, Config
 from litemkd.embedding import fuse_all, student_classifier, teacher_classifier
 from litemkd.errors import CheckpointError, ConfigError
 from litemkd.evaluation import Classifier, Evaluation
+from litemkd.files import not_a_file
 from litemkd.models.released import Released, read_released
 from litemkd.models.released_names import Kind
 from litemkd.models.student import Student
@@ -104,6 +105,8 @@ def read_file(path: Path, kind: Kind) -> ReleasedFile:
 
 
 def _load(path: Path) -> object:
+    if path.exists() and (wrong := not_a_file(path)):
+        raise CheckpointError(f"{path}: cannot be read ({wrong})")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what matters about a strange file is said below
