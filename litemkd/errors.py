@@ -58,11 +58,11 @@ def storage_words(error: OSError) -> str | None:
     path = error.filename2 or error.filename
     if isinstance(path, int):  # an open file, which has no name here
         path = None
-    where = f" for {os.fsdecode(path)}" if path else ""
+    where = f" {os.fsdecode(path)}" if path else ""
     if error.errno in FULL:
-        words = f"no space left{where} ({error.strerror}); make space and run it again"
+        words = f"no space left{' for' * bool(path)}{where} ({error.strerror}); make space and run it again"
         return f"{words}; a training goes on with --resume"
-    return f"cannot write or read{where}: {error.strerror}; another folder, or other permissions, would do"
+    return f"cannot read or write{where}: {error.strerror}; another folder, or other permissions, would do"
 
 
 class EpisodeError(LitemkdError):
