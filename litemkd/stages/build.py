@@ -202,7 +202,7 @@ def load_model(directory: Path | str) -> Student | TeacherBundle:
     try:
         with torch.device("meta"):
             empty = _model_of(described)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{directory}: its description does not make a model: {error}") from error
     weights = read_weights(directory)
     if isinstance(empty, Student):

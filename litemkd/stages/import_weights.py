@@ -6,13 +6,13 @@ Everything that can be wrong with a file is found before a run is opened, so not
 from __future__ import annotations
 
 import hashlib
-import pickle
 import re
 import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -116,7 +116,7 @@ def _load(path: Path) -> object:
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Exception as error:  # torch's reader raises nearly everything
-        code = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
+        code = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, UnpicklingError) else None
         if code:
             raise CheckpointError(
                 f"{path}: asks to run {code[1]}, and code in a file is never run here; a file of tensors and "
