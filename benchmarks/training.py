@@ -18,8 +18,8 @@ from benchmarks.published.trx import LoopTRX
 from benchmarks.sizes import WAY, Sizes, T
 from benchmarks.work import Part, Setting, Side, Work
 from litemkd.data.clips import Augmentation
+from litemkd.data.crops import crop_clips
 from litemkd.data.episodes import EpisodeSampler
-from litemkd.data.packs import crop_clips
 from litemkd.models.heads.trx import TRX
 from litemkd.objectives import LABELS, Placed, StudentObjective
 from litemkd.seeding import seed_torch

@@ -119,7 +119,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: Path | str) -> None:
-    """Load `weights` into `model`, all of them and nothing else.
+    """Load `weights` into `model`, all of them and nothing else; CheckpointError as `check_weights`."""
+    check_weights(model, weights, source)
+    model.load_state_dict(dict(weights))
+
+
+def check_weights(model: nn.Module, weights: Mapping[str, Tensor], source: Path | str) -> None:
+    """Check that `weights` are those of `model`, which may be on the meta device, by names and shapes.
 
     Raises:
         CheckpointError: weights that are missing, unknown, or of another shape; all are counted, one is named.
@@ -139,4 +145,3 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: Path |
             if found
         ]
         raise CheckpointError(f"{source}: weights of another architecture: {'; '.join(parts)}")
-    model.load_state_dict(dict(weights))

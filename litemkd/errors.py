@@ -7,6 +7,8 @@ traceback.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Collection, Sequence
 
 
@@ -38,6 +40,33 @@ class CheckpointError(LitemkdError):
 
 class ResumeError(LitemkdError):
     """An interrupted run that this command cannot go on with."""
+
+
+class StorageError(LitemkdError, OSError):
+    """A disk that is full, beyond its quota, or cannot be written."""
+
+    def __init__(self, message: str, number: int | None = None) -> None:
+        super().__init__(message)
+        self.errno = number
+
+
+# What the system says when a disk takes nothing more, whoever writes.
+FULL = (errno.ENOSPC, errno.EDQUOT)
+STORAGE = (*FULL, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def storage_words(error: OSError) -> str | None:
+    """What a disk refused, with the path; None for an error that is not a matter of the disk."""
+    if error.errno not in STORAGE:
+        return None
+    path = error.filename2 or error.filename
+    if isinstance(path, int):  # an open file, which has no name here
+        path = None
+    where = f" {os.fsdecode(path)}" if path else ""
+    if error.errno in FULL:
+        words = f"no space left{' for' * bool(path)}{where} ({error.strerror}); make space and run it again"
+        return f"{words}; a training goes on with --resume"
+    return f"cannot read or write{where}: {error.strerror}; another folder, or other permissions, would do"
 
 
 class EpisodeError(LitemkdError):

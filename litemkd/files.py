@@ -1,28 +1,42 @@
-"""Files that appear whole or not at all, and locks between processes."""
+"""Files that appear whole or not at all, locks between processes, and what is no file."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from litemkd.errors import FULL, LitemkdError, StorageError
+
+_NO_FILES = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Call `write(beside)` with a path beside `path`, then rename: readers see the old file or the new one.
 
     The content is on the disk before the rename, so neither a killed process nor a lost machine leaves a half.
+
+    Raises:
+        StorageError: no space for it, or a disk that cannot be written; what was at `path` is still there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write(beside)
         with beside.open("rb") as file:
             os.fsync(file.fileno())
         beside.replace(path)
+    except Exception as error:
+        tell_storage(path, error, _size(path) or _size(beside))
+        raise
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what went wrong before tells more
+            beside.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -35,18 +49,67 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """An empty folder beside `path` to fill; it gets that name at the end of the block, unless that raises.
 
     A folder of that name is replaced. What a killed process leaves has a name that begins with a dot.
+
+    Raises:
+        StorageError: no space for it, or a disk that cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir()
         yield beside
         if path.exists():
             shutil.rmtree(path)
         beside.replace(path)
+    except Exception as error:
+        tell_storage(path, error)
+        raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def tell_storage(path: Path, error: Exception, needs: int = 0) -> None:
+    """Raise `StorageError` if writing `path` failed for want of space or of a disk that can be written."""
+    number = _storage_number(error)
+    if number is None:
+        return
+    if number not in FULL:
+        raise StorageError(f"cannot write {path}: {os.strerror(number)}", number) from error
+    about = f"; it needs about {max(needs / 1e6, 0.1):.1f} MB" if needs else ""
+    raise StorageError(
+        f"no space left for {path} ({os.strerror(number)}){about}; make space there and run it again; "
+        "a training goes on with --resume",
+        number,
+    ) from error
+
+
+def not_a_file(path: str | os.PathLike[str]) -> str | None:
+    """Why a path cannot be opened as a file, in words; None for a file. A pipe would be waited on for ever."""
+    try:
+        kind = stat.S_IFMT(Path(path).stat().st_mode)
+    except OSError as error:
+        return error.strerror or str(error)
+    return None if kind == stat.S_IFREG else f"it is {_NO_FILES.get(kind, 'a device')}, not a file"
+
+
+def _storage_number(error: Exception) -> int | None:
+    """The system's number of a storage error, whichever library met it."""
+    if isinstance(error, LitemkdError):
+        return None
+    if isinstance(error, OSError):
+        return error.errno if error.errno in (*FULL, errno.EROFS) else None
+    if found := re.search(r"os error (\d+)", str(error)):  # safetensors
+        return int(found[1]) if int(found[1]) in (*FULL, errno.EROFS) else None
+    # torch's writer of checkpoints says only that it has not come as far as it should.
+    return errno.ENOSPC if "inline_container" in str(error) else None
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ import click
 
 from litemkd import distributed
 from litemkd.config import Config, load_config
-from litemkd.errors import ConfigError, LitemkdError, Terminated, TrackingError
+from litemkd.errors import ConfigError, LitemkdError, Terminated, TrackingError, storage_words
 
 EXPERIMENTS = Path("experiments")
 DEFAULT_CONFIG = EXPERIMENTS / "toy" / "default.yaml"
@@ -196,11 +196,16 @@ def tracked(command: F) -> F:
 
 @contextmanager
 def plain_mistakes(name: Callable[[], str]) -> Iterator[None]:
-    """Print a user's mistake, or Ctrl-C, as one message of `name()` without a traceback; exit."""
+    """Print a user's mistake, a full disk, or Ctrl-C, as one message of `name()` without a traceback; exit."""
     try:
         yield
     except LitemkdError as error:
         click.secho(f"{name()}: {error}", fg="red", err=True)
+        sys.exit(1)
+    except OSError as error:
+        if (words := storage_words(error)) is None:
+            raise
+        click.secho(f"{name()}: {words}", fg="red", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         click.secho(f"{name()}: interrupted", fg="red", err=True)

@@ -52,7 +52,7 @@ class Shelf:
                 if found is None:
                     self._tidy()
                     write_whole(path, lambda beside: _write(beside, shape, fill))
-                    found = np.load(path, mmap_mode="r")
+                    found = np.load(path, mmap_mode="r", allow_pickle=False)
                 os.utime(path)
                 lock.unlink(missing_ok=True)
             return found
@@ -87,7 +87,7 @@ def _used(path: Path) -> float:
 def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     """The array, or None where there is none of this shape."""
     try:
-        found = np.load(path, mmap_mode="r")
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
     except (FileNotFoundError, ValueError, EOFError):
         return None
     return found if found.shape == shape and found.dtype == np.float32 else None

@@ -7,6 +7,7 @@ said beside or above the preset overrides it.
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from litemkd.config.sections import Config, flatten
 from litemkd.errors import ConfigError
 
 PRESET = ("loss", "preset")
+# A few lines of YAML can stand for a value of gigabytes when it is written out.
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 3, 500, 500
 
 
 def load_config(file: Path | None, overrides: Iterable[str] = ()) -> Config:
@@ -30,6 +34,13 @@ def load_config(file: Path | None, overrides: Iterable[str] = ()) -> Config:
         ConfigError: everything that is wrong with file and overrides, at once.
     """
     problems: list[str] = []
+    try:
+        return _load(file, overrides, problems)
+    except RecursionError:
+        raise ConfigError([*problems, f"{file}: nested too deeply, or in itself"]) from None
+
+
+def _load(file: Path | None, overrides: Iterable[str], problems: list[str]) -> Config:
     values = _read(file, problems) if file is not None else {}
     above: dict[str, Any] = {}
     for override in overrides:
@@ -51,7 +62,7 @@ def _read(file: Path, problems: list[str], seen: tuple[Path, ...] = ()) -> dict[
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError([f"{file}: no such file; experiments/ holds ready ones"]) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: also of dates and numbers
         raise ConfigError([f"{file}: not readable as YAML: {' '.join(str(error).split())}"]) from None
     if values is None:
         return {}
@@ -60,7 +71,11 @@ def _read(file: Path, problems: list[str], seen: tuple[Path, ...] = ()) -> dict[
     base = values.pop("base", None)
     if base is None:
         return values
-    below = (file.parent / str(base)).resolve()
+    try:
+        below = (file.parent / str(base)).resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        problems.append(f"{file}: base: {base!r} is no path ({error})")
+        return values
     if below in seen:
         problems.append(f"{file}: base: {base} leads back to this file")
         return values
@@ -87,7 +102,7 @@ def _override(values: dict[str, Any], override: str, problems: list[str]) -> Non
         return
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (ValueError, yaml.YAMLError):
         value = text
     place = values
     *parents, last = key.strip().split(".")
@@ -108,7 +123,7 @@ def _explain(item: Any, values: Mapping[str, Any]) -> str:
         hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(_siblings(path))}"
         return f"{key}: no such key; {hint}"
     given = item.get("input")
-    return f"{key}: {given!r} given; {item['msg'][:1].lower() + item['msg'][1:]}"
+    return f"{key}: {_SHORT.repr(given)} given; {item['msg'][:1].lower() + item['msg'][1:]}"
 
 
 def _sections(model: type[BaseModel], prefix: str) -> Iterable[str]:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from litemkd.arrays import read_array
 from litemkd.errors import DataError, some
-from litemkd.files import write_text, write_whole
+from litemkd.files import not_a_file, write_text, write_whole
 
 FUSED = "mm_features"  # folder of the teacher's fused features
 RECORD = "made_from.json"
@@ -58,17 +59,15 @@ def read_features(folder: Path, videos: Sequence[str], frames: int) -> np.ndarra
         DataError: features missing for some videos, unreadable, of another shape than (frames, D) with one D
             for all, or not finite; the files are named.
     """
-    missing = [name for name in videos if _file(folder / name) is None]
-    if missing:
+    files = {name: path for name in videos if (path := _file(folder / name)) is not None}
+    if missing := [name for name in videos if name not in files]:
         raise DataError(
             f"{folder}: no features for {len(missing)} of {len(videos)} videos: "
             f"{some(missing)}; each needs a folder <class>/<video> with one .npy file"
         )
     out: np.ndarray | None = None
     for place, name in enumerate(videos):
-        path = _file(folder / name)
-        assert path is not None
-        array = _read(path, frames, None if out is None else out.shape[2])
+        array = _read(files[name], frames, None if out is None else out.shape[2])
         if out is None:
             out = np.empty((len(videos), *array.shape), dtype=np.float32)
         out[place] = array
@@ -88,16 +87,11 @@ def features_digest(folder: Path, videos: Sequence[str]) -> str:
 
 
 def _file(clip: Path) -> Path | None:
-    found = sorted(clip.glob("*.npy"))
-    return found[0] if found else None
+    return next((path for path in sorted(clip.glob("*.npy")) if not_a_file(path) is None), None)
 
 
 def _read(path: Path, frames: int, width: int | None) -> np.ndarray:
-    try:
-        with path.open("rb") as file:  # not np.load, which also opens archives
-            array = np.lib.format.read_array(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: not readable as a NumPy array ({error})") from error
+    array = read_array(path)
     if array.ndim != 2 or array.shape[0] != frames or (width is not None and array.shape[1] != width):
         wanted = f"({frames}, {'D' if width is None else width})"
         raise DataError(f"{path}: features of shape {array.shape}; {wanted} would do")

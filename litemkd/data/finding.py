@@ -119,7 +119,7 @@ def find_videos(folder: Path, *, flat: bool = False, leave_out: Iterable[Path] =
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; --videos DIR names the folder that the archive gave")
-    paths = sorted(_videos(folder, {path.resolve() for path in leave_out}))
+    paths = sorted(_videos(folder, {path.resolve() for path in leave_out}, (folder.resolve(),)))
     if not paths:
         raise DataError(
             f"{folder} holds no video ({', '.join(VIDEO_SUFFIXES)}), down to {_DEPTH} folders below it; if "
@@ -128,7 +128,11 @@ def find_videos(folder: Path, *, flat: bool = False, leave_out: Iterable[Path] =
     return Catalogue(folder, paths, flat=flat)
 
 
-def _videos(folder: Path, leave_out: set[Path], depth: int = 0) -> Iterator[Path]:
+def _videos(folder: Path, leave_out: set[Path], above: tuple[Path, ...]) -> Iterator[Path]:
+    """Videos below a folder, `above` being where it and the folders above it really lie.
+
+    What cannot be read under a video's name is given too: reading it will say what is wrong.
+    """
     try:
         with os.scandir(folder) as entries:
             listed = sorted(entries, key=lambda entry: entry.name)
@@ -137,11 +141,15 @@ def _videos(folder: Path, leave_out: set[Path], depth: int = 0) -> Iterator[Path
     for entry in listed:
         if entry.name.startswith(".") or entry.name == "__MACOSX":
             continue
+        path = Path(entry.path)
         if entry.name.lower().endswith(VIDEO_SUFFIXES):
-            if entry.is_file():
-                yield Path(entry.path)
-        elif depth < _DEPTH and entry.is_dir() and Path(entry.path).resolve() not in leave_out:
-            yield from _videos(Path(entry.path), leave_out, depth + 1)
+            if not path.is_dir():
+                yield path
+        elif len(above) <= _DEPTH and path.is_dir():
+            inside = path.resolve()
+            # A link back to a folder above would show its videos again, in other classes.
+            if inside not in leave_out and inside not in above:
+                yield from _videos(path, leave_out, (*above, inside))
 
 
 def link_videos(folder: Path, found: Mapping[str, Path]) -> None:

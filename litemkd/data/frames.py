@@ -5,15 +5,22 @@ from __future__ import annotations
 import io
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from litemkd.errors import DataError
-from litemkd.files import whole_folder
+from litemkd.files import not_a_file, whole_folder
 
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
+LARGEST = 64 * 1024 * 1024  # bytes of a frame's file
+MAX_PIXELS = 40_000_000  # of a frame; 8K video has 33 million
+BLANK = ".blank"  # an empty file beside the frames of a clip that is black in all of them
+_FORMATS = ("JPEG", "PNG")  # of all that Pillow reads; one of the others starts a program
+_MODES = ("RGB", "L", "RGBA", "LA", "P", "1", "CMYK")  # 8 bits a channel or fewer
 
 
 def frame_folder_path(dataset_dir: Path, modality: str, T: int) -> Path:
@@ -39,7 +46,8 @@ def frame_entries(clip_folder: Path, T: int) -> list[os.DirEntry[str]]:
     """The T frame files of a clip in natural order of their names, as the folder lists them.
 
     Raises:
-        DataError: no such folder, or another number of frames.
+        DataError: no such folder, another number of frames, or a name that is not a file's (a pipe, a folder, a
+            link that leads nowhere).
     """
     try:
         with os.scandir(clip_folder) as listing:
@@ -49,6 +57,10 @@ def frame_entries(clip_folder: Path, T: int) -> list[os.DirEntry[str]]:
     entries = [e for e in entries if e.name.lower().endswith(FRAME_SUFFIXES) and not e.name.startswith(".")]
     if len(entries) != T:
         raise DataError(f"{clip_folder} has {len(entries)} frames; exactly {T} are needed")
+    for entry in entries:
+        # Asked of the listing first: it knows files without a look at each of them.
+        if not entry.is_file(follow_symlinks=False) and (wrong := not_a_file(entry.path)):
+            raise DataError(f"cannot read frame {entry.path}: {wrong}")
     return sorted(entries, key=lambda entry: natural_key(entry.name))
 
 
@@ -61,23 +73,17 @@ def read_frame(path: Path) -> np.ndarray:
     """One picture, (H, W, 3) uint8 RGB. A truncated one is an error, never a picture that is half grey.
 
     Raises:
-        DataError: not a picture, or damaged.
+        DataError: not a JPEG or PNG of 8 bits a channel, damaged, or larger than `MAX_PIXELS` or `LARGEST`.
     """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read frame {path}: {error}") from error
-    return decode_frame(data, path)
+    # From memory: Pillow's own file handling would seek and read in small pieces.
+    with _opened(path, path, whole=True) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def decode_frame(data: bytes, name: Path | str) -> np.ndarray:
     """The picture in a file's bytes, see `read_frame`; `name` says in messages which one it is."""
-    try:
-        # From memory: Pillow's own file handling would seek and read in small pieces.
-        with Image.open(io.BytesIO(data)) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"cannot read frame {name}: {error}") from error
+    with _opened(io.BytesIO(data), name, whole=True) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def encode_frame(frame: np.ndarray, quality: int = 95) -> bytes:
@@ -92,13 +98,47 @@ def frame_size(path: Path) -> tuple[int, int]:
     """(H, W) of a picture from its header alone.
 
     Raises:
-        DataError: not a picture.
+        DataError: not a picture that `read_frame` would read, to judge by its header.
+    """
+    with _opened(path, path, whole=False) as image:
+        return image.height, image.width
+
+
+@contextmanager
+def _opened(source: Path | io.BytesIO, path: Path | str, whole: bool) -> Iterator[Image.Image]:
+    """A picture of bounded size, its file read whole or only as far as is needed; `path` is its name.
+
+    Whatever goes wrong with it inside becomes a DataError.
     """
     try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"cannot read frame {path}: {error}") from error
+        with source if isinstance(source, io.BytesIO) else Path(source).open("rb") as file:
+            size = file.seek(0, io.SEEK_END)
+            if not 0 < size <= LARGEST:
+                raise DataError(
+                    f"cannot read frame {path}: it has {size} bytes; at most {LARGEST >> 20} MB are a frame's"
+                )
+            file.seek(0)
+            with Image.open(io.BytesIO(file.read()) if whole else file, formats=_FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise DataError(_too_large(path, f"{image.width}x{image.height} pixels"))
+                if image.mode not in _MODES:
+                    raise DataError(
+                        f"cannot read frame {path}: a picture of kind {image.mode}; 8 bits a channel, in "
+                        "colour or grey, would do"
+                    )
+                yield image
+    except DataError:
+        raise
+    except UnidentifiedImageError as error:
+        raise DataError(f"cannot read frame {path}: {size} bytes that are no JPEG or PNG picture") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(_too_large(path, str(error))) from error
+    except Exception as error:  # of a damaged file Pillow raises nearly everything
+        raise DataError(f"cannot read frame {path}: {error or type(error).__name__}") from error
+
+
+def _too_large(path: Path | str, what: str) -> str:
+    return f"cannot read frame {path}: {what}; at most {MAX_PIXELS // 10**6} million pixels are read"
 
 
 def read_frames(clip_folder: Path, T: int) -> np.ndarray:
@@ -130,6 +170,8 @@ def read_files(paths: list[Path]) -> np.ndarray:
 def write_frames(clip_folder: Path, frames: np.ndarray, quality: int = 95) -> None:
     """Write a clip as 1.jpg, 2.jpg, ...: all of it or nothing. A clip that is there already is replaced.
 
+    One that is black in all frames (a skeleton where nobody was found) gets an empty file `BLANK` beside them.
+
     Args:
         clip_folder: `<modality>_l<T>/<class>/<video>`; made with its parents.
         frames: (T, H, W, 3) uint8 RGB.
@@ -137,6 +179,7 @@ def write_frames(clip_folder: Path, frames: np.ndarray, quality: int = 95) -> No
 
     Raises:
         DataError: a wrong shape.
+        StorageError: no space for it.
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
         raise DataError(
@@ -146,3 +189,5 @@ def write_frames(clip_folder: Path, frames: np.ndarray, quality: int = 95) -> No
         digits = len(str(len(frames)))
         for t, frame in enumerate(frames, 1):
             (beside / f"{t:0{digits}}.jpg").write_bytes(encode_frame(frame, quality))
+        if not frames.any():
+            (beside / BLANK).touch()

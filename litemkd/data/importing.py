@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from litemkd.arrays import read_array
+from litemkd.data.folders import in_class_folders
 from litemkd.data.frames import natural_key
 from litemkd.data.videos import count_frames, list_videos, resized, sample_times, video_size
 from litemkd.errors import DataError
@@ -37,8 +39,8 @@ def list_sources(folder: Path, method: str) -> dict[str, Path]:
     if method not in ("flownet2", "adabins", "alphapose"):
         return list_videos(folder)
     files = list_videos(folder, (".json",)) if method == "alphapose" else {}
-    for path in sorted(Path(folder).glob("*/*")):
-        if path.name.startswith(".") or path.parent.name.startswith(".") or not path.is_dir():
+    for path in in_class_folders(folder):
+        if not path.is_dir():
             continue
         name = f"{path.parent.name}/{path.name}"
         if name in files:
@@ -68,10 +70,7 @@ def joint_frames(
     source: Path, video: Path | None, T: int, short_side: int, layout: str | Bones | None
 ) -> np.ndarray:
     """Pictures of joints (.npy), (T, side, side, 3) uint8; see `render_joints`."""
-    try:
-        joints = np.load(source, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"cannot read joints {source}: {error}") from error
+    joints = read_array(source)
     if joints.ndim != 3:
         raise DataError(f"{source} has shape {joints.shape}; (frames, joints, 3 or 4) is needed")
     times = joint_times(len(joints), count_frames(video, threads=1) if video else None, T)

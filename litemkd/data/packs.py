@@ -8,29 +8,48 @@ made from: when frames change on disk, the next `build_pack` makes a new pack an
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
+import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from litemkd.data.frames import frame_entries, frame_folder, frame_size, read_files
-from litemkd.data.videos import centre_corner, resize_short, resized
-from litemkd.errors import DataError, some
-from litemkd.files import locked
+from litemkd.data.videos import resize_short, resized
+from litemkd.errors import DataError, StorageError, some
+from litemkd.files import locked, tell_storage
 
 FORMAT = 1
 AT_ONCE = 8  # folders listed at once: waiting for a disk or a server, not computing
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+
+
+class ClipsError(DataError):
+    """Clips that cannot be packed.
+
+    Attributes:
+        clips: (name, reason) of each.
+        of: how many were asked for.
+    """
+
+    def __init__(self, clips: Sequence[tuple[str, str]], of: int) -> None:
+        self.clips, self.of = tuple(clips), of
+        more = f"\n  and {len(clips) - 20} more" if len(clips) > 20 else ""
+        lines = "".join(f"\n  {reason}" for _, reason in clips[:20])
+        super().__init__(
+            f"{len(clips)} of {of} clips cannot be packed:{lines}{more}\n"
+            "mend them, take them out of the split lists, or leave them out with data.on_bad_clip=skip"
+        )
 
 
 class FramePack:
@@ -43,6 +62,7 @@ class FramePack:
         names: "class/video" of each clip, in the order of the rows.
         digest: sha256 of the content (names, sizes, pixels, and whether dx is signed); the same on any machine.
         signed_dx: channel 0 is a movement in x about 128 (made by `encode_flow`), so mirroring negates it.
+        bad: (name, reason) of clips that were asked for and left out.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -57,10 +77,15 @@ class FramePack:
         self.names: tuple[str, ...] = tuple(index["names"])
         self.digest: str = index["digest"]
         self.signed_dx: bool = index["signed_dx"]
+        self.bad: tuple[tuple[str, str], ...] = tuple((name, why) for name, why in index.get("bad", ()))
         self._sizes = np.array(index["sizes"], np.int64).reshape(-1, 2)
         self._offsets = _offsets(self._sizes, self.T)
         self._rows = {name: row for row, name in enumerate(self.names)}
-        self._bytes = np.memmap(self.folder / "frames.bin", np.uint8, "r")
+        # Kept open: what is mapped stays as it is when the pack is taken away or built anew by others.
+        self._file = os.open(self.folder / "frames.bin", os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        weakref.finalize(self, os.close, self._file)
+        with open(self._file, "rb", closefd=False) as file:
+            self._bytes = np.memmap(file, np.uint8, "r")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -69,7 +94,16 @@ class FramePack:
         return FramePack, (self.folder,)
 
     def clip(self, row: int) -> np.ndarray:
-        """The frames of a clip, (T, H, W, 3) uint8, a read-only view into the file."""
+        """The frames of a clip, (T, H, W, 3) uint8, a read-only view into the file.
+
+        Raises:
+            DataError: another program has cut the file short meanwhile.
+        """
+        if os.fstat(self._file).st_size < self._offsets[row + 1]:  # reading there would kill the process
+            raise DataError(
+                f"{self.folder / 'frames.bin'} was cut short by another program; run the command again, and "
+                "the pack is built anew"
+            )
         height, width = self._sizes[row]
         piece = self._bytes[self._offsets[row] : self._offsets[row + 1]]
         return np.asarray(piece).reshape(self.T, height, width, 3)
@@ -106,6 +140,7 @@ def build_pack(
     short_side: int | None,
     workers: int | None = None,
     progress: bool = False,
+    skip: bool = False,
 ) -> FramePack:
     """The pack of these clips, made from their JPEGs unless it is there and they have not changed.
 
@@ -120,9 +155,12 @@ def build_pack(
         short_side: of the frames in the pack, in pixels; None leaves them as they are.
         workers: threads that decode; None is one for each CPU.
         progress: show a progress bar on standard error.
+        skip: leave out clips that cannot be read, and say so in `FramePack.bad`, unless that is all of them.
 
     Raises:
-        DataError: no frames of the modality, clips missing or damaged (listed), or too little disk space.
+        ClipsError: clips missing or damaged.
+        DataError: no frames of the modality, or clips of one name.
+        StorageError: too little disk space; nothing of the pack stays.
     """
     source = frame_folder(dataset_dir, modality, T)
     if source is None:
@@ -136,7 +174,7 @@ def build_pack(
             f"repeated {len(repeated)}: {some(repeated) or 'none'}"
         )
     threads = workers or os.cpu_count() or 1
-    listings = _each(videos, lambda name: _listing(source / name, T), AT_ONCE)
+    listings = _each(videos, videos, lambda name: _listing(source / name, T), AT_ONCE)
     signed_dx = _signed_dx(source)
     key = _key(listings, videos, modality, T, short_side, signed_dx)
     names_key = hashlib.sha256("\n".join(videos).encode()).hexdigest()[:8]
@@ -151,134 +189,78 @@ def build_pack(
                     shutil.rmtree(old)
                 building = packs / f".building_{target.name}"
                 building.mkdir()
-                files = [
-                    [source / name / file for file, _, _ in listing]
+                files = {
+                    name: [source / name / file for file, _, _ in listing]
                     for name, listing in zip(videos, listings, strict=True)
-                ]
+                }
                 about = {"key": key, "modality": modality, "T": T, "signed_dx": signed_dx}
                 try:
-                    _fill(building, about, videos, files, short_side, threads, progress)
+                    _fill_with_good(building, about, files, short_side, threads, progress, skip)
                     building.replace(target)
+                except OSError as error:
+                    tell_storage(target, error)
+                    raise
                 finally:
                     shutil.rmtree(building, ignore_errors=True)
-    return FramePack(target)
+    pack = FramePack(target)
+    if pack.bad and not skip:
+        raise ClipsError(pack.bad, len(videos))
+    return pack
 
 
-def crop_clips(
-    pack: FramePack,
-    rows: Sequence[int] | np.ndarray,
-    size: int,
-    rng: np.random.Generator | None = None,
-    *,
-    flip: bool = True,
-    scale: tuple[float, float] | None = None,
-) -> np.ndarray:
-    """Square crops of clips: one place, scale and mirroring for all frames of a clip.
-
-    Args:
-        pack: where the clips are.
-        rows: (V,) rows of the pack, see `FramePack.rows`.
-        size: side of the crops in pixels.
-        rng: None takes the centre, unmirrored. Else four numbers a clip are drawn whatever the options, so the
-            same generator state crops every modality of a clip alike.
-        flip: with `rng`, mirror every second clip or so (half the chance); flow's dx changes its sign then.
-        scale: with `rng`, cut a square of this share of the short side, (smallest, largest), and resize it to
-            `size`; None or (1, 1) cuts `size` pixels as they are.
-
-    Returns:
-        (V, T, size, size, 3) uint8.
-
-    Raises:
-        DataError: frames smaller than the crop.
-    """
-    for row in rows:
-        height, width = pack.size(row)
-        if min(height, width) < size:
-            raise DataError(
-                f"{pack.names[row]} ({pack.modality}) has frames of {width}x{height} in the pack, too small "
-                f"for a crop of {size}; prepare with a short side of {size} or more, or crop less"
-            )
-    out = np.empty((len(rows), pack.T, size, size, 3), np.uint8)
-    if rng is None:
-        for clip, row in zip(out, rows, strict=True):
-            height, width = pack.size(row)
-            _cut(pack, row, clip, *centre_corner(height, width, size), size)
-        return out
-
-    smallest, largest = scale or (1, 1)
-    resizing = (smallest, largest) != (1, 1)
-
-    def augment(clip: np.ndarray, row: int, draws: np.ndarray) -> None:
-        height, width = pack.size(row)
-        by_scale, down, across, by_flip = draws.tolist()
-        side = size
-        if resizing:
-            side = max(1, round((smallest + (largest - smallest) * by_scale) * min(height, width)))
-        _cut(pack, row, clip, int(down * (height - side + 1)), int(across * (width - side + 1)), side)
-        if flip and by_flip < 0.5:
-            _mirror(clip, pack.signed_dx)
-
-    draws = rng.random((len(rows), 4))
-    if resizing:  # resizing computes; copying alone is as fast as memory is, whatever the number of threads
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(augment, out, rows, draws))
-    else:
-        for each in zip(out, rows, draws, strict=True):
-            augment(*each)
-    return out
-
-
-def _cut(pack: FramePack, row: int, out: np.ndarray, top: int, left: int, side: int) -> None:
-    """Copy a square of a clip's frames to `out` (T, size, size, 3), resized where `side` is another."""
-    piece = pack.clip(row)[:, top : top + side, left : left + side]
-    size = out.shape[1]
-    if side == size:
-        out[:] = piece
-        return
-    how = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
-    for frame, place in zip(piece, out, strict=True):
-        cv2.resize(frame, (size, size), dst=place, interpolation=how)
-
-
-def _mirror(clip: np.ndarray, signed_dx: bool) -> None:
-    """Mirror (T, size, size, 3) frames where they are."""
-    rows = clip.reshape(-1, *clip.shape[2:])  # OpenCV mirrors a tall picture in place, much faster than NumPy
-    cv2.flip(rows, 1, dst=rows)
-    if signed_dx:
-        dx = clip[..., 0]
-        # 256 - dx in eight bits; 0, which only JPEG noise makes, becomes 255.
-        clip[..., 0] = np.where(dx == 0, 255, np.negative(dx))
+def _fill_with_good(
+    folder: Path,
+    about: dict[str, Any],
+    files: dict[str, list[Path]],
+    short_side: int | None,
+    threads: int,
+    progress: bool,
+    skip: bool,
+) -> None:
+    """As `_fill`; with `skip`, as often as it takes to know all clips that cannot be read."""
+    of, bad = len(files), list[tuple[str, str]]()
+    while True:
+        try:
+            _fill(folder, {**about, "bad": bad}, files, short_side, threads, progress)
+            return
+        except ClipsError as error:
+            bad = [*bad, *error.clips]
+            files = {name: paths for name, paths in files.items() if name not in dict(bad)}
+            if not skip or not files:
+                raise ClipsError(bad, of) from None
 
 
 def _fill(
     folder: Path,
     about: dict[str, Any],
-    videos: Sequence[str],
-    files: list[list[Path]],
+    files: dict[str, list[Path]],
     short_side: int | None,
     threads: int,
     progress: bool,
 ) -> None:
     """Write `frames.bin` and `index.json` into a folder that nobody reads yet."""
+    videos, of_clip = list(files), list(files.values())
 
     def final_size(paths: list[Path]) -> tuple[int, int]:
         size = frame_size(paths[0])
         return size if short_side is None else resized(*size, short_side)
 
     T = about["T"]
-    sizes = np.array(_each(files, final_size, threads), np.int64)
+    sizes = np.array(_each(videos, of_clip, final_size, threads), np.int64)
     offsets = _offsets(sizes, T)
     free = shutil.disk_usage(folder).free
     if free < offsets[-1]:
-        raise DataError(
-            f"the pack {folder} needs {offsets[-1] / 1e9:.1f} GB, {free / 1e9:.1f} GB are free there"
+        raise StorageError(
+            f"no space left for the pack of {about['modality']} in {folder.parent}: it needs "
+            f"{offsets[-1] / 1e6:.1f} MB, {free / 1e6:.1f} MB are free; make space and run it again",
+            errno.ENOSPC,
         )
     with (folder / "frames.bin").open("wb") as out:
         out.truncate(int(offsets[-1]))
         handle = out.fileno()
 
         def write(row: int) -> str:
-            clip = read_files(files[row])
+            clip = read_files(of_clip[row])
             if short_side is not None:
                 clip = np.stack([resize_short(frame, short_side) for frame in clip])
             data = np.ascontiguousarray(clip).data.cast("B")
@@ -288,7 +270,7 @@ def _fill(
             return hashlib.sha256(data).hexdigest()
 
         with tqdm(total=len(videos), desc=f"packing {about['modality']}", disable=not progress) as bar:
-            hashes = _each(range(len(videos)), write, threads, bar)
+            hashes = _each(videos, range(len(videos)), write, threads, bar)
         out.flush()
         os.fsync(handle)
     # Signed or not decides what mirroring gives, so it is part of what was seen.
@@ -296,28 +278,33 @@ def _fill(
     for name, (height, width), clip_hash in zip(videos, sizes.tolist(), hashes, strict=True):
         content.update(f"{name}\t{height}\t{width}\t{clip_hash}\n".encode())
     index = {"format": FORMAT, **about, "short_side": short_side, "digest": content.hexdigest()}
-    index |= {"names": list(videos), "sizes": sizes.tolist()}
+    index |= {"names": videos, "sizes": sizes.tolist()}
     (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
 
 
 def _each(
-    items: Sequence[_Item], work: Callable[[_Item], _Result], threads: int, bar: Any = None
+    names: Sequence[str],
+    items: Sequence[_Item],
+    work: Callable[[_Item], _Result],
+    threads: int,
+    bar: Any = None,
 ) -> list[_Result]:
-    """`work` on every item, in order. What is wrong with clips is collected, and told all at once."""
+    """`work` on the item of every clip, in order. What is wrong with clips is collected and told at once."""
     results: list[_Result] = []
-    problems: list[str] = []
+    problems: list[tuple[str, str]] = []
     with ThreadPoolExecutor(threads) as pool:
-        for future in [pool.submit(work, item) for item in items]:
+        for name, future in [(name, pool.submit(work, item)) for name, item in zip(names, items, strict=True)]:
             try:
                 results.append(future.result())
             except DataError as error:
-                problems.append(str(error))
+                problems.append((name, str(error)))
+            except OSError:
+                pool.shutdown(cancel_futures=True)  # the disk is full: the others would meet the same
+                raise
             if bar is not None:
                 bar.update()
     if problems:
-        more = f"\n  and {len(problems) - 20} more" if len(problems) > 20 else ""
-        lines = "".join(f"\n  {problem}" for problem in problems[:20])
-        raise DataError(f"{len(problems)} of {len(items)} clips cannot be packed:{lines}{more}")
+        raise ClipsError(problems, len(items))
     return results
 
 

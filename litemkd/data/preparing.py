@@ -11,12 +11,13 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from litemkd.data.estimating import Estimator, estimate_clips
-from litemkd.data.frames import frame_files, frame_folder, frame_folder_path
+from litemkd.data.folders import in_class_folders
+from litemkd.data.frames import BLANK, frame_files, frame_folder, frame_folder_path
 from litemkd.data.importing import list_sources
 from litemkd.data.making import Job, make_clips
 from litemkd.data.videos import list_videos
@@ -41,6 +42,7 @@ class PrepareReport:
         unlisted: clips at the source that were not asked for.
         seconds: time it took.
         weights: what the network's were, if one made it.
+        blank: clips that are there and black in all frames, as a skeleton is where nobody was found.
     """
 
     modality: str
@@ -51,6 +53,13 @@ class PrepareReport:
     unlisted: tuple[str, ...]
     seconds: float
     weights: str | None = None
+    blank: tuple[str, ...] = ()
+
+    def without(self, bad: Sequence[tuple[str, str]]) -> PrepareReport:
+        """The same, with clips skipped that turned out to be bad later; (name, reason) of each."""
+        made = max(self.made - len(bad), 0)
+        kept = self.kept - (len(bad) - (self.made - made))
+        return replace(self, made=made, kept=kept, skipped=tuple(sorted({*self.skipped, *bad})))
 
 
 def choose_method(
@@ -137,6 +146,7 @@ def prepare_modality(
     if (method in NETWORKS) != (estimator is not None):
         raise ValueError(f"method {method} with estimator {estimator}: a network is for its own method alone")
     weights = None if estimator is None else estimator.identity()
+    blank: tuple[str, ...] = ()
     if method == "keep":
         made, kept, bad, unlisted = _keep(dataset_dir, modality, T, videos)
     else:
@@ -165,7 +175,7 @@ def prepare_modality(
                 shutil.rmtree(half, ignore_errors=True)
             todo = [name for name in names if not _whole(folder / name, T)]
             kept = len(names) - len(todo)
-            bad = [(n, f"there is no {source / n}.*") for n in todo if n not in found]
+            bad = [(n, _absent(source, n, found)) for n in todo if n not in found]
             raw = _raw_videos(source_dir, method)
             jobs = [
                 Job(n, method, found[n], raw.get(n), folder / n, T, short_side, layout)
@@ -178,13 +188,15 @@ def prepare_modality(
             else:
                 failed = estimate_clips(jobs, estimator, at_once, label, progress)
             made, bad = len(jobs) - len(failed), sorted(bad + failed)
+            blank = tuple(name for name in names if (folder / name / BLANK).exists())
     if bad and (on_bad_clip == "error" or not made + kept):
         lines = "".join(f"\n  {name}: {reason}" for name, reason in bad)
         raise DataError(
             f"{len(bad)} of {len(bad) + made + kept} clips have no {modality}:{lines}\n"
             "mend them, take them out of the split lists, or leave them out with data.on_bad_clip=skip"
         )
-    return PrepareReport(modality, method, made, kept, tuple(bad), unlisted, time.monotonic() - start, weights)
+    seconds = time.monotonic() - start
+    return PrepareReport(modality, method, made, kept, tuple(bad), unlisted, seconds, weights, blank)
 
 
 def clips_there(dataset_dir: Path, source_dir: Path, modality: str, T: int) -> tuple[Path, list[Path]]:
@@ -292,14 +304,20 @@ def _raw_videos(source_dir: Path, method: str) -> dict[str, Path]:
 
 
 def _clips(folder: Path) -> Iterator[Path]:
-    """Clip folders, leaving out hidden ones (half-written)."""
-    for path in folder.glob("*/*"):
-        if path.is_dir() and not path.name.startswith(".") and not path.parent.name.startswith("."):
+    """Clip folders, and links in their place that lead nowhere; leaving out hidden ones (half-written)."""
+    for path in in_class_folders(folder):
+        if path.is_dir() or (path.is_symlink() and not path.exists()):
             yield path
 
 
 def _has_clips(folder: Path) -> bool:
     return next(_clips(folder), None) is not None
+
+
+def _absent(source: Path, name: str, found: Mapping[str, Path]) -> str:
+    """What to say of a listed clip that is not at the source."""
+    near = next((other for other in found if other.casefold() == name.casefold()), None)
+    return f"there is no {source / name}.*" + (f"; {near} is there, in other letters" if near else "")
 
 
 def _whole(clip_folder: Path, T: int) -> bool:

@@ -208,7 +208,7 @@ def _write_clips(jobs: Iterable[_Job]) -> int:
 def _write_file(clip: ToyClip, kind: str, path: Path) -> None:
     if kind == "joints":
         with path.open("wb") as file:
-            np.save(file, clip.joints)
+            np.save(file, clip.joints, allow_pickle=False)
     else:
         _write_video(path, clip.pictures[kind], exact=kind != "rgb")
 

@@ -16,10 +16,18 @@ import av
 import cv2
 import numpy as np
 
+from litemkd.data.folders import in_class_folders
 from litemkd.data.splits import VIDEO_SUFFIXES
 from litemkd.errors import DataError
+from litemkd.files import not_a_file
 
 OnShort = Literal["error", "repeat"]
+MAX_PIXELS = 40_000_000  # of a frame; 8K video has 33 million
+# Containers of recordings. Others, playlists for instance, are lists of further files and addresses to read.
+_CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm,mpeg,mpegvideo,mpegts,asf,flv,ogg,m4v,h264,hevc,ivf,mjpeg,dv"
+)
+_SAFE = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,8 +157,8 @@ def list_videos(folder: Path, suffixes: tuple[str, ...] = VIDEO_SUFFIXES) -> dic
     if not folder.is_dir():
         raise DataError(f"no folder {folder}; it should hold one folder of videos for each class")
     found: dict[str, Path] = {}
-    for path in sorted(folder.glob("*/*")):
-        if path.name.startswith(".") or path.parent.name.startswith(".") or path.suffix.lower() not in suffixes:
+    for path in in_class_folders(folder):
+        if path.suffix.lower() not in suffixes:
             continue
         name = f"{path.parent.name}/{path.stem}"
         if name in found:
@@ -162,20 +170,27 @@ def list_videos(folder: Path, suffixes: tuple[str, ...] = VIDEO_SUFFIXES) -> dic
 @contextmanager
 def _opened(path: Path, threads: int) -> Iterator[tuple[Any, Any]]:
     """The container and its first video stream; whatever goes wrong with them inside becomes a DataError."""
-    if not path.is_file():
-        raise DataError(f"no video {path}")
+    if wrong := not_a_file(path):
+        raise DataError(f"no video {path}: {wrong}")
     try:
-        # What a file names elsewhere, as a playlist does, is not fetched.
-        with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
+        with av.open(f"file:{path}", options=_SAFE) as container:
             if not container.streams.video:
                 raise DataError(f"{path} has no video in it")
             stream = container.streams.video[0]
+            _check_size(path, stream.codec_context.width, stream.codec_context.height)
             stream.codec_context.thread_type = "AUTO"
             stream.codec_context.thread_count = threads
             yield container, stream
     except (av.error.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"cannot read video {path} ({path.stat().st_size} bytes): {reason}") from error
+
+
+def _check_size(path: Path, width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise DataError(
+            f"{path} has frames of {width}x{height} pixels; at most {MAX_PIXELS // 10**6} million are read"
+        )
 
 
 def _count(path: Path, decode: bool, threads: int) -> int:
@@ -193,6 +208,7 @@ def _decode(path: Path, wanted: np.ndarray, short_side: int, threads: int) -> tu
     with _opened(path, threads) as (container, stream):
         for count, frame in enumerate(container.decode(stream), 1):
             if count - 1 in numbers:
+                _check_size(path, frame.width, frame.height)  # it may change on the way
                 upright = np.rot90(frame.to_ndarray(format="rgb24"), round(getattr(frame, "rotation", 0) / 90))
                 kept[count - 1] = resize_short(np.ascontiguousarray(upright), short_side)
     if len({frame.shape for frame in kept.values()}) > 1:

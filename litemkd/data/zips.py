@@ -14,12 +14,12 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from litemkd.data.frames import FRAME_SUFFIXES, frame_folder, frame_folder_path
-from litemkd.errors import DataError
+from litemkd.data.frames import FRAME_SUFFIXES, LARGEST, frame_folder, frame_folder_path
+from litemkd.errors import DataError, StorageError
 from litemkd.files import whole_folder, write_text
 
 NOTE = ".from_zip.json"
-LARGEST = 64 * 1024 * 1024  # bytes of a frame
+RATIO = 100  # times its own size, at most; pictures hardly shrink
 _ENCRYPTED = 0x1
 
 
@@ -59,6 +59,11 @@ def unpack_frames(archive: Path, dataset_dir: Path, modality: str, T: int) -> bo
                 sum(entry.file_size for entry in entries.values()),
                 shutil.disk_usage(target.parent).free,
             )
+            if size > RATIO * about.st_size:
+                raise DataError(
+                    f"{archive} unpacks to {size / about.st_size:.0f} times its size, which pictures do not: "
+                    "nothing was unpacked"
+                )
             if size > free:
                 raise DataError(
                     f"{archive} unpacks to {size / 1e9:.1f} GB; {free / 1e9:.1f} GB are free in {target.parent}"
@@ -70,6 +75,8 @@ def unpack_frames(archive: Path, dataset_dir: Path, modality: str, T: int) -> bo
                     with opened.open(entry) as source, path.open("xb") as out:
                         shutil.copyfileobj(source, out)
                 write_text(beside / NOTE, json.dumps(record))
+    except StorageError:
+        raise
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, RuntimeError) as error:
         raise DataError(f"cannot unpack {archive} ({about.st_size} bytes): {error}") from error
     return True
@@ -115,7 +122,7 @@ def _checked(archive: Path, entries: list[zipfile.ZipInfo]) -> dict[str, zipfile
 
 def _wrong(name: str, entry: zipfile.ZipInfo) -> str | None:
     parts = name.replace("\\", "/").split("/")
-    if name.startswith(("/", "\\")) or re.fullmatch("[A-Za-z]:", parts[0]):
+    if name.startswith(("/", "\\")) or re.match("[A-Za-z]:", parts[0]):
         return "is an absolute path"
     if ".." in parts:
         return "goes out of the folder with '..'"

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from litemkd.errors import DataError
+from litemkd.files import not_a_file
 
 JOINTS = 17
 BODIES = (17, 26, 133, 136)
@@ -41,9 +42,11 @@ def read_alphapose(path: Path, n_frames: int) -> list[list[np.ndarray]]:
         DataError: unreadable, another form, or frames beyond the recording's end.
     """
     path = Path(path)
+    if wrong := not_a_file(path):
+        raise DataError(f"cannot read AlphaPose's results {path}: {wrong}")
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"cannot read AlphaPose's results {path}: {error}") from error
     if not isinstance(entries, list):
         raise DataError(
@@ -55,7 +58,7 @@ def read_alphapose(path: Path, n_frames: int) -> list[list[np.ndarray]]:
             if int(entry.get("category_id", PERSON)) != PERSON:
                 continue
             number, score, joints = _person(entry)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise DataError(
                 f"{path}: entry {place} is not a person of AlphaPose ({_reason(error)}); image_id, keypoints "
                 "and score are needed"

@@ -13,10 +13,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from litemkd.arrays import read_array
 from litemkd.errors import DataError
+from litemkd.files import not_a_file
 from litemkd.modalities.depth import resize_map
 
 DEPTH_SUFFIXES = (".png", ".npy")
+MAX_PIXELS = 40_000_000  # of a map
 
 
 def read_depth_map(path: Path) -> np.ndarray:
@@ -27,25 +30,32 @@ def read_depth_map(path: Path) -> np.ndarray:
         DataError: unreadable, damaged, not 16-bit, or not one map.
     """
     path = Path(path)
-    try:
-        content = path.read_bytes()
-        if path.suffix.lower() == ".npy":
-            values = np.load(io.BytesIO(content), allow_pickle=False)
-        else:
-            with Image.open(io.BytesIO(content)) as image:
-                if not image.mode.startswith("I"):
-                    raise DataError(
-                        f"{path} is a picture of kind {image.mode}; a depth map is a 16-bit grey PNG, or .npy"
-                    )
-                values = np.asarray(image)
-    except (OSError, ValueError, EOFError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"cannot read depth map {path}: {error}") from error
+    values = read_array(path) if path.suffix.lower() == ".npy" else _read_png(path)
     if values.ndim > 2:  # AdaBins keeps the axes of batch and channel
         values = values.reshape([side for side in values.shape if side != 1] or (1,))
     if values.ndim != 2 or 0 in values.shape or values.dtype.kind not in "iuf":
         raise DataError(f"{path} has shape {values.shape}, {values.dtype}; (H, W) numbers are needed")
     values = values.astype(np.float32)
     return np.where(np.isfinite(values) & (values > 0), values, np.float32(0.0))
+
+
+def _read_png(path: Path) -> np.ndarray:
+    if wrong := not_a_file(path):
+        raise DataError(f"cannot read depth map {path}: {wrong}")
+    try:
+        with Image.open(io.BytesIO(path.read_bytes()), formats=("PNG",)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                size, most = f"{image.width}x{image.height}", MAX_PIXELS // 10**6
+                raise DataError(f"{path} has {size} pixels; at most {most} million are read")
+            if not image.mode.startswith("I"):
+                raise DataError(
+                    f"{path} is a picture of kind {image.mode}; a depth map is a 16-bit grey PNG, or .npy"
+                )
+            return np.asarray(image)
+    except DataError:
+        raise
+    except Exception as error:  # of a damaged file Pillow raises nearly everything
+        raise DataError(f"cannot read depth map {path}: {error or type(error).__name__}") from error
 
 
 def nearness_of(distances: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

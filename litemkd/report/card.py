@@ -66,6 +66,11 @@ def _left_out(card: Mapping[str, Any]) -> str:
             lines += [f"  * {one['clip']}: {one['reason']}" for one in skipped[:_LISTED]]
             if len(skipped) > _LISTED:
                 lines.append(f"  * and {len(skipped) - _LISTED} more, see data_card.json")
+    for modality, blank in card["blank"].items():
+        if blank:
+            lines.append(
+                f"* Kept, but black in every frame of {modality}, {len(blank)}: {some(blank, _LISTED)}"
+            )
     return "\n".join(lines) or "Nothing."
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import nn
 
 from litemkd.catalogue import HEAD_SETTINGS
-from litemkd.checkpoints import load_weights, read_description, read_weights
+from litemkd.checkpoints import check_weights, load_weights, read_description, read_weights
 from litemkd.config import BackboneConfig, Config, ExpertConfig, HeadConfig, StudentConfig, TeacherConfig
 from litemkd.data.clips import Augmentation
 from litemkd.data.estimating import Estimator
@@ -30,6 +30,8 @@ from litemkd.seeding import seed_torch
 from litemkd.weights import Weights, weights_for
 
 FORMAT = 1  # of model descriptions
+# What a description may ask for at most, before it is known whether the weights are of that model.
+MOST_FRAMES, MOST_LAYERS, MOST_TUPLES = 1024, 256, 1_000_000
 
 
 def build_device(config: Config) -> torch.device:
@@ -185,6 +187,8 @@ class TeacherBundle(nn.Module):
 def load_model(directory: Path | str) -> Student | TeacherBundle:
     """A saved student or teacher, in eval mode; of a student's training, the weights that are best so far.
 
+    A description is held against the weights before memory is taken for the model that it claims.
+
     Raises:
         CheckpointError: missing, damaged, of another format, or weights that do not fit the description.
     """
@@ -196,12 +200,15 @@ def load_model(directory: Path | str) -> Student | TeacherBundle:
             f"this version reads students and teachers of format {FORMAT}"
         )
     try:
-        model = _model_of(described)
-    except (KeyError, ValidationError) as error:
+        with torch.device("meta"):
+            empty = _model_of(described)
+    except (KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{directory}: its description does not make a model: {error}") from error
     weights = read_weights(directory)
-    if isinstance(model, Student):
+    if isinstance(empty, Student):
         weights = Student.without_training_parts(weights)
+    check_weights(empty, weights, directory)
+    model = _model_of(described)
     load_weights(model, weights, directory)
     return model.eval()
 
@@ -209,11 +216,25 @@ def load_model(directory: Path | str) -> Student | TeacherBundle:
 def _model_of(described: dict[str, Any]) -> Student | TeacherBundle:
     frames = described["frames"]
     if described["kind"] == "student":
-        return build_student(StudentConfig.model_validate(described["student"]), frames, 0, pretrained=False)
+        student = StudentConfig.model_validate(described["student"])
+        _check_bounds(frames, [student.head])
+        return build_student(student, frames, 0, pretrained=False)
     teacher = TeacherConfig.model_validate(described["teacher"])
+    _check_bounds(frames, [teacher.head, teacher.expert.head], teacher.fusion.layers, len(teacher.modalities))
     experts: dict[str, Student] = {}
     if teacher.experts == "train":
         experts = {
             name: build_expert(teacher.expert, name, frames, 0, pretrained=False) for name in teacher.modalities
         }
     return TeacherBundle(build_teacher(teacher, described["width"], frames, 0), experts)
+
+
+def _check_bounds(frames: object, heads: Sequence[HeadConfig], layers: int = 1, modalities: int = 1) -> None:
+    """Refuse, with a ValueError, what would take for ever to build even without memory."""
+    if not isinstance(frames, int) or not 1 <= frames <= MOST_FRAMES:
+        raise ValueError(f"frames: {frames!r} given; 1 to {MOST_FRAMES} would do")
+    if layers > MOST_LAYERS or modalities > MOST_LAYERS:
+        raise ValueError(f"{layers} layers, {modalities} modalities given; at most {MOST_LAYERS} would do")
+    for size in (size for head in heads for size in head.tuples):
+        if math.comb(frames, size) > MOST_TUPLES:
+            raise ValueError(f"tuples of {size} of {frames} frames are more than {MOST_TUPLES}")

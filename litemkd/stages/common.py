@@ -347,6 +347,8 @@ def log_data(run: Run, config: Config, data: Prepared | None, context: str) -> N
                 "student_digest": data.student_digest,
             },
         )
+        if data.skipped:
+            run.log_dict(data.card(), "data_card.json")
     run.log_dict(config.model_dump(mode="json"), "config.yaml")
     run.log_environment()
 

@@ -6,13 +6,13 @@ Everything that can be wrong with a file is found before a run is opened, so not
 from __future__ import annotations
 
 import hashlib
-import pickle
 import re
 import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from litemkd.config import MODALITIES, Config
 from litemkd.embedding import fuse_all, student_classifier, teacher_classifier
 from litemkd.errors import CheckpointError, ConfigError
 from litemkd.evaluation import Classifier, Evaluation
+from litemkd.files import not_a_file
 from litemkd.models.released import Released, read_released
 from litemkd.models.released_names import Kind
 from litemkd.models.student import Student
@@ -114,6 +115,8 @@ def read_file(path: Path, kind: Kind) -> ReleasedFile:
 
 
 def _load(path: Path) -> object:
+    if path.exists() and (wrong := not_a_file(path)):
+        raise CheckpointError(f"{path}: cannot be read ({wrong})")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what matters about a strange file is said below
@@ -123,7 +126,7 @@ def _load(path: Path) -> object:
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Exception as error:  # torch's reader raises nearly everything
-        code = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
+        code = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, UnpicklingError) else None
         if code:
             raise CheckpointError(
                 f"{path}: asks to run {code[1]}, and code in a file is never run here; a file of tensors and "

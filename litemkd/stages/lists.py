@@ -18,7 +18,7 @@ from litemkd.config import Config
 from litemkd.data.episodes import EpisodeSampler
 from litemkd.data.finding import Catalogue, find_videos, link_videos
 from litemkd.data.preparing import clips_there
-from litemkd.data.published import Published, published
+from litemkd.data.published import Published, class_key, published
 from litemkd.data.splits import Split, make_split, make_splits, read_splits, write_splits
 from litemkd.errors import DataError, some
 from litemkd.files import whole_folder, write_text
@@ -228,6 +228,7 @@ def _located(lists: Lists, found: Catalogue, rename: bool) -> tuple[Lists, dict[
         found: what is there.
         rename: give clips the names they have on disk, which are looked up there by these names.
     """
+    _refuse_spellings(lists)
     paths: dict[str, Path] = {}
     missing: dict[str, tuple[str, ...]] = {}
     splits = {}
@@ -244,6 +245,17 @@ def _located(lists: Lists, found: Catalogue, rename: bool) -> tuple[Lists, dict[
         splits[name] = make_split(name, kept)
     unlisted = found.not_of(one for split in lists.splits.values() for one in split.classes)
     return replace(lists, splits=splits, missing_of=missing, unlisted=unlisted), paths
+
+
+def _refuse_spellings(lists: Lists) -> None:
+    """Refuse lists that spell one class in two ways: its clips would be found for both."""
+    spellings: dict[str, str] = {}
+    for one in (one for split in lists.splits.values() for one in split.classes):
+        other = spellings.setdefault(class_key(one), one)
+        if other != one:
+            raise DataError(
+                f"the lists spell a class in two ways, {other!r} and {one!r}; one of them, everywhere, would do"
+            )
 
 
 def _refuse(config: Config, lists: Lists, found: Catalogue | None, new: bool) -> None:

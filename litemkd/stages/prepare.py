@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -58,7 +58,19 @@ class Prepared:
     @property
     def told(self) -> list[str]:
         """Lines for the user: where the splits come from, and what was left out."""
-        return self.lists.told if self.lists is not None else []
+        lines = list(self.lists.told) if self.lists is not None else []
+        for name, report in self.reports.items():
+            if report.skipped:
+                clips = some([clip for clip, _ in report.skipped])
+                lines.append(f"left out, no {name} (data.on_bad_clip=skip): {len(report.skipped)}: {clips}")
+            if report.blank:
+                lines.append(f"black in every frame of {name}: {len(report.blank)}: {some(report.blank)}")
+        return lines
+
+    @property
+    def skipped(self) -> int:
+        """How many clips were left out because they are bad in some modality."""
+        return len({clip for report in self.reports.values() for clip, _ in report.skipped})
 
     def card(self) -> dict[str, Any]:
         """The data card: what there is, how it was made, and what was left out and why."""
@@ -96,6 +108,7 @@ class Prepared:
                 name: [{"clip": clip, "reason": reason} for clip, reason in report.skipped]
                 for name, report in self.reports.items()
             },
+            "blank": {name: list(report.blank) for name, report in self.reports.items()},
         }
 
     def summary(self) -> str:
@@ -199,10 +212,7 @@ def prepare(config: Config, also: Sequence[str] = ()) -> Prepared:
         if data.on_unlisted_class == "error":
             _refuse_unlisted(config, modality, reports[modality], splits)
     # A clip that is bad in one modality is left out of all, so that every model sees the same data.
-    splits = {name: split.without(dropped) for name, split in splits.items()}
-    if dropped:
-        for split in splits.values():
-            check_episodes(config, split, lists)
+    splits = _left(config, lists, dropped, reports)
     videos = [video for split in splits.values() for video in split.videos]
     packs = {
         modality: build_pack(
@@ -212,9 +222,15 @@ def prepare(config: Config, also: Sequence[str] = ()) -> Prepared:
             videos=_without(videos, reports[modality]),
             short_side=data.short_side,
             workers=build_workers(config),
+            skip=data.on_bad_clip == "skip",
         )
         for modality in methods
     }
+    for modality, pack in packs.items():  # damaged frames of one's own are met only when they are read
+        reports[modality] = reports[modality].without(pack.bad)
+        if modality in config.modalities:
+            dropped |= {name for name, _ in pack.bad}
+    splits = _left(config, lists, dropped, reports)
     names = hashlib.sha256("\n".join(f"{s.name} {v}" for s in splits.values() for v in s.videos).encode())
     digest = digest_of(names.hexdigest(), {name: packs[name].digest for name in config.modalities})
     seen = digest_of(names.hexdigest(), {"rgb": packs["rgb"].digest})
@@ -233,6 +249,32 @@ def _estimators(config: Config, methods: Mapping[str, str]) -> dict[str, Estimat
     for estimator in estimators.values():
         estimator.identity()
     return estimators
+
+
+def _left(
+    config: Config, lists: Lists, dropped: Collection[str], reports: Mapping[str, PrepareReport]
+) -> dict[str, Split]:
+    """The splits without clips that are bad in some modality.
+
+    Raises:
+        DataError: what is left is too little for the episodes, or nothing of a class.
+    """
+    splits = {name: split.without(dropped) for name, split in lists.splits.items()}
+    if not dropped:
+        return splits
+    try:
+        for name, split in splits.items():
+            if gone := sorted(set(lists.splits[name].classes) - set(split.classes)):
+                raise DataError(f"split {name} has no clip left of {len(gone)} classes: {some(gone)}")
+            check_episodes(config, split, lists)
+    except DataError as error:
+        reasons = {clip: why for report in reports.values() for clip, why in report.skipped if clip in dropped}
+        lines = "".join(f"\n  {clip}: {why}" for clip, why in list(reasons.items())[:20])
+        raise DataError(
+            f"{error}; {len(dropped)} bad clips were left out (data.on_bad_clip=skip):{lines}\n"
+            "mend them, or take their classes out of the lists"
+        ) from None
+    return splits
 
 
 def _without(videos: list[str], report: PrepareReport) -> list[str]:

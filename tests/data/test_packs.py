@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from litemkd.data import packs
+from litemkd.data.crops import crop_clips
 from litemkd.data.frames import read_frames, write_frames
-from litemkd.data.packs import FramePack, build_pack, crop_clips
+from litemkd.data.packs import FramePack, build_pack
 from litemkd.data.videos import resize_short
 from litemkd.errors import DataError
 

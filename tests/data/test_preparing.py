@@ -252,7 +252,7 @@ def test_joints_that_do_not_fit_are_named(tmp_path, source):
         prepare(tmp_path, source, "skeleton", method="joints")
     text = str(caught.value)
     assert "run/v1: it has 936 frames of joints, but its video has 30: not one recording" in text
-    assert f"run/v2: cannot read joints {folder / 'v2.npy'}" in text
+    assert f"run/v2: {folder / 'v2.npy'}: not readable as a NumPy array" in text
     assert "jump/v1: no body was found in any of the 8 frames" in text
     np.save(folder / "v2.npy", np.ones((9, 3, 3), np.float32))
     with pytest.raises(DataError, match="run/v2: no bone layout is known for 3 joints; known: kinect20"):

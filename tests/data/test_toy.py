@@ -12,7 +12,8 @@ import numpy as np
 import psutil
 import pytest
 
-from litemkd.data.packs import build_pack, crop_clips
+from litemkd.data.crops import crop_clips
+from litemkd.data.packs import build_pack
 from litemkd.data.preparing import prepare_modality
 from litemkd.data.toy import ToySettings, make_clip, make_toy, toy_classes
 from litemkd.data.toy_actions import ACTIONS, SAME_START
