@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from litemkd import distributed
+from litemkd.commands.compare import compare
 from litemkd.commands.cost import cost
 from litemkd.commands.evaluate import evaluate
 from litemkd.commands.prepare import prepare
@@ -51,6 +52,7 @@ for command in (
     student,
     distill,
     evaluate,
+    compare,
     search,
     cost,
     import_weights,

@@ -54,6 +54,7 @@ def evaluate_stage(
         "litemkd.model": source,
         "litemkd.backbone": described["student"]["backbone"]["name"],
         "litemkd.head": described["student"]["head"]["name"],
+        "litemkd.data_digest": data.student_digest,
     }
     with run_of(config, data, "evaluate", f"evaluate {source}", device, tags) as run:
         clips = clip_source(config, data, "rgb", "test", device)

@@ -111,6 +111,7 @@ def student_tags(config: Config, data: Prepared, teacher: ReadyTeacher | None) -
         "litemkd.head": config.student.head.name,
         "litemkd.distilled": str(teacher is not None).lower(),
         "litemkd.protocol": protocol(config, data),
+        "litemkd.data_digest": data.student_digest,
     }
     if teacher is not None:
         tags["litemkd.teacher"] = f"{teacher.name} version {teacher.version}"

@@ -5,6 +5,7 @@
 """
 
 from litemkd.tracking import quiet  # noqa: F401  (first: it sets what MLflow reads while it is imported)
+from litemkd.tracking.artifacts import read_array, read_table
 from litemkd.tracking.launcher import close_orphans
 from litemkd.tracking.others import attach, close_dead, metric_points
 from litemkd.tracking.records import RunRecord, read_runs
@@ -45,7 +46,9 @@ __all__ = [
     "metric_points",
     "model_name",
     "promote",
+    "read_array",
     "read_runs",
+    "read_table",
     "register",
     "send_unsent",
     "stage_run",
