@@ -161,7 +161,7 @@ def _settings(record: RunRecord, distilled: str, shots: tuple[int, ...]) -> dict
     # Checkpoints are chosen with the first number of shots, on so many episodes.
     settings["evaluation.shots"] = str(shots[0]) if shots else ""
     settings["evaluation.val_episodes"] = params.get("evaluation.val_episodes", "")
-    settings |= {key: tags.get(f"litemkd.{key}", "") for key in ("backbone", "head")}
+    settings |= {key: tags.get(f"litemkd.{key}", "") for key in ("backbone", "head", "model")}
     return dict(sorted(settings.items())) | {"distilled": distilled}
 
 

@@ -29,11 +29,13 @@ class Row:
     """Runs of one configuration.
 
     Attributes:
-        keys: values of the grouping keys, in their order.
+        by: the grouping keys.
+        keys: their values.
         settings: what else tells this row from others with the same keys, by setting.
         cells: the runs that count in each column, by seed.
     """
 
+    by: tuple[str, ...]
     keys: tuple[str, ...]
     settings: Mapping[str, str]
     cells: Mapping[Column, list[Entry]] = field(repr=False)
@@ -45,8 +47,9 @@ class Row:
 
     @property
     def title(self) -> str:
-        """The row in words."""
-        return " + ".join([*self.keys, *(f"{key}={value}" for key, value in self.settings.items())])
+        """The row in words, such as `resnet18, trx, distilled`."""
+        told = [*zip(self.by, self.keys, strict=True), *self.settings.items()]
+        return ", ".join(_in_words(key, value) for key, value in told)
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ def group(
         for settings, members in variants:
             cells = {column: cell for column in columns if (cell := _cell(members, column))}
             if cells:
-                rows.append(Row(keys, settings, cells))
+                rows.append(Row(tuple(by), keys, settings, cells))
                 counted |= {entry.run_id for entry in rows[-1].entries}
     for entry in shared:
         if entry.run_id not in counted:
@@ -181,6 +184,12 @@ def _differing(members: Sequence[Entry]) -> list[str]:
 
 def _optional(key: str) -> bool:
     return key.startswith(("loss.", "teacher."))
+
+
+def _in_words(key: str, value: str) -> str:
+    if key == "distilled":
+        return {"yes": "distilled", "no": "labels only"}.get(value, value)
+    return f"{key}={value}" if "." in key else value
 
 
 def _cell(members: Sequence[Entry], column: Column) -> list[Entry]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -29,11 +30,12 @@ class Reading:
     """A training's val accuracy under its loss settings, for the response.
 
     Attributes:
+        name: of what was trained: data set, backbone, head.
         settings: by key, such as `loss.temperature`.
         accuracy: on val, per cent.
     """
 
-    dataset: str
+    name: str
     settings: Mapping[str, float]
     accuracy: Interval
 
@@ -59,6 +61,7 @@ def accuracy_against_cost(comparison: Comparison) -> Figure | None:
         )
     for axes in panels[len(columns) :]:
         axes.remove()
+    figure.suptitle("Mean and 95 % interval; points of nearly equal cost stand side by side", fontsize=9)
     front = Line2D([], [], color=GREY, linestyle="--", label="Pareto front")
     _legend_below(figure, [*legend_of([line.row for line in shown], comparison.groups.by, styles), front])
     return figure
@@ -82,9 +85,12 @@ def _cost_panel(axes: Axes, column: Column, lines: Sequence[tuple[Line, Style]])
         )
     best = pareto([(x, figure.mean) for x, figure in zip(costs, figures, strict=True)])
     line = np.array([(costs[place], figures[place].mean) for place in best])
+    line = np.vstack([line, (max(costs), line[-1, 1])])
     axes.step(line[:, 0], line[:, 1], where="post", color=GREY, linestyle="--", linewidth=1, zorder=1)
     axes.grid(alpha=0.3)
     axes.margins(0.08)
+    if len(set(costs)) == 1:
+        axes.set_xlim(0.8 * costs[0], 1.2 * costs[0])
 
 
 def _spread(axes: Axes, values: Sequence[float]) -> bool:
@@ -99,16 +105,22 @@ def _spread(axes: Axes, values: Sequence[float]) -> bool:
     return wide
 
 
-def _side_by_side(costs: Sequence[float], wide: bool) -> list[float]:
-    """Costs, with points of nearly equal cost moved apart by so little that it cannot be read off."""
-    span = (math.log(max(costs) / min(costs)) if wide else max(costs) - min(costs)) or max(costs, default=1.0)
-    step = 0.012 * span
-    shifted = list(costs)
-    for place, cost in enumerate(costs):
-        near = [i for i, other in enumerate(costs) if abs(other - cost) <= 0.01 * max(cost, other)]
-        shift = step * (near.index(place) - (len(near) - 1) / 2)
-        shifted[place] = cost * math.exp(shift) if wide else cost + shift
-    return shifted
+def _side_by_side(values: Sequence[float], wide: bool) -> list[float]:
+    """Values, with points that would lie on one another moved apart by the width of a few markers."""
+    at = [math.log(value) for value in values] if wide else list(values)
+    span = (max(at) - min(at)) or abs(at[0]) or 1.0
+    clusters: list[list[int]] = []
+    for place in sorted(range(len(at)), key=lambda place: at[place]):
+        if clusters and at[place] - at[clusters[-1][-1]] < 0.02 * span:
+            clusters[-1].append(place)
+        else:
+            clusters.append([place])
+    for cluster in clusters:
+        middle = sum(at[place] for place in cluster) / len(cluster)
+        step = min(0.025, 0.2 / len(cluster)) * span
+        for number, place in enumerate(cluster if len(cluster) > 1 else ()):
+            at[place] = middle + step * (number - (len(cluster) - 1) / 2)
+    return [math.exp(value) for value in at] if wide else at
 
 
 def per_class_gains(gains: Mapping[str, Mapping[str, Interval]], title: str, note: str) -> Figure:
@@ -145,7 +157,7 @@ def per_class_gains(gains: Mapping[str, Mapping[str, Interval]], title: str, not
     cut = f", the {CLASSES} that change most" if len(classes) > CLASSES else ""
     axes.set_title(f"{title}{cut}\n{note}", fontsize=10)
     axes.grid(alpha=0.3, axis="x")
-    _legend_below(figure, axes.get_legend_handles_labels()[0], across=1)
+    _legend_below(figure, axes.get_legend_handles_labels()[0])
     return figure
 
 
@@ -175,7 +187,7 @@ def curves_of_runs(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> Figur
     axes.set(xlabel="training episodes seen", ylabel="val accuracy, per cent")
     axes.set_title("Learning curves; bands: 95 % interval over the val episodes", fontsize=10)
     axes.grid(alpha=0.3)
-    _legend_below(figure, axes.get_legend_handles_labels()[0], across=1 if len(curves) < 4 else 2)
+    _legend_below(figure, axes.get_legend_handles_labels()[0])
     return figure
 
 
@@ -189,24 +201,26 @@ def response(readings: Sequence[Reading]) -> Figure | None:
     down = math.ceil(len(varying) / across)
     figure = Figure(figsize=(1.0 + 3.8 * across, 1.2 + 3.2 * down), layout="constrained")
     panels = figure.subplots(down, across, squeeze=False).ravel()
-    datasets = list(dict.fromkeys(reading.dataset for reading in readings))
+    names = list(dict.fromkeys(reading.name for reading in readings))
     for axes, key in zip(panels, varying, strict=False):
         there = [reading for reading in readings if key in reading.settings]
-        for number, dataset in enumerate(datasets):
-            mine = [reading for reading in there if reading.dataset == dataset]
+        wide = _spread(axes, [reading.settings[key] for reading in there])
+        moved = _side_by_side([reading.settings[key] for reading in there], wide)
+        for number, name in enumerate(names):
+            mine = [
+                (x, reading.accuracy) for x, reading in zip(moved, there, strict=True) if reading.name == name
+            ]
             if mine:
                 axes.errorbar(
-                    [reading.settings[key] for reading in mine],
-                    [reading.accuracy.mean for reading in mine],
-                    np.nan_to_num([reading.accuracy.half for reading in mine]),
+                    [x for x, _ in mine],
+                    [accuracy.mean for _, accuracy in mine],
+                    np.nan_to_num([accuracy.half for _, accuracy in mine]),
                     fmt=MARKERS[number % len(MARKERS)],
                     color=COLOURS[number % len(COLOURS)],
                     markersize=4,
                     elinewidth=0.7,
-                    alpha=0.7,
-                    label=dataset,
+                    label=name,
                 )
-        _spread(axes, [reading.settings[key] for reading in there])
         axes.set(xlabel=f"{key.removeprefix('loss.')} (no unit)", ylabel="val accuracy, per cent")
         axes.grid(alpha=0.3)
     for axes in panels[len(varying) :]:
@@ -219,11 +233,7 @@ def response(readings: Sequence[Reading]) -> Figure | None:
     return figure
 
 
-def _legend_below(figure: Figure, handles: Sequence[object], across: int = 4) -> None:
-    figure.legend(
-        handles=list(handles),
-        loc="outside lower center",
-        ncols=min(across, len(handles)),
-        fontsize=8,
-        frameon=False,
-    )
+def _legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    across = max(1, min(4, len(handles), int(figure.get_figwidth() * 14 / (longest + 8))))
+    figure.legend(handles=list(handles), loc="outside lower center", ncols=across, fontsize=8, frameon=False)

@@ -25,6 +25,6 @@ def readings_of(records: Iterable[RunRecord]) -> list[Reading]:
                 for name in RESPONSE
                 if f"loss.{name}" in record.params
             }
-            dataset = record.tags.get("litemkd.dataset", "")
-            found.append(Reading(dataset, settings, Interval(accuracy, half)))
+            told = [record.tags.get(f"litemkd.{key}", "") for key in ("dataset", "backbone", "head")]
+            found.append(Reading(", ".join(word for word in told if word), settings, Interval(accuracy, half)))
     return found
