@@ -46,10 +46,19 @@ class Row:
         return list({entry.run_id: entry for cell in self.cells.values() for entry in cell}.values())
 
     @property
+    def key_words(self) -> list[str]:
+        """The keys as they can stand by themselves."""
+        return [_in_words(key, value) for key, value in zip(self.by, self.keys, strict=True)]
+
+    @property
+    def setting_words(self) -> list[str]:
+        """The settings likewise."""
+        return [_in_words(key, value) for key, value in self.settings.items()]
+
+    @property
     def title(self) -> str:
         """The row in words, such as `resnet18, trx, distilled`."""
-        told = [*zip(self.by, self.keys, strict=True), *self.settings.items()]
-        return ", ".join(_in_words(key, value) for key, value in told)
+        return ", ".join([*self.key_words, *self.setting_words])
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodF
 from litemkd.comparison.comparison import Comparison, Line, typical
 from litemkd.comparison.front import pareto
 from litemkd.comparison.grouping import Column
-from litemkd.comparison.styles import COLOURS, MARKERS, Style, legend_of, styles_of
+from litemkd.comparison.styles import COLOURS, MARKERS, Style, styles_of
 from litemkd.evaluation import Interval
 
 PANELS = 6
@@ -46,7 +46,7 @@ def accuracy_against_cost(comparison: Comparison) -> Figure | None:
     columns = [c for c in comparison.columns if any(c in line.cells for line in shown)][:PANELS]
     if not columns:
         return None
-    styles = styles_of([line.row for line in shown], comparison.groups.by)
+    styles, legend = styles_of([line.row for line in shown])
     across = min(len(columns), 3)
     down = math.ceil(len(columns) / across)
     figure = Figure(figsize=(1.2 + 4.2 * across, 1.2 + 3.6 * down), layout="constrained")
@@ -63,7 +63,7 @@ def accuracy_against_cost(comparison: Comparison) -> Figure | None:
         axes.remove()
     figure.suptitle("Mean and 95 % interval; points of nearly equal cost stand side by side", fontsize=9)
     front = Line2D([], [], color=GREY, linestyle="--", label="Pareto front")
-    _legend_below(figure, [*legend_of([line.row for line in shown], comparison.groups.by, styles), front])
+    _legend_below(figure, [*legend, front])
     return figure
 
 
@@ -106,18 +106,18 @@ def _spread(axes: Axes, values: Sequence[float]) -> bool:
 
 
 def _side_by_side(values: Sequence[float], wide: bool) -> list[float]:
-    """Values, with points that would lie on one another moved apart by the width of a few markers."""
+    """Values, with points that would lie on one another moved apart by about a marker's width."""
     at = [math.log(value) for value in values] if wide else list(values)
     span = (max(at) - min(at)) or abs(at[0]) or 1.0
     clusters: list[list[int]] = []
     for place in sorted(range(len(at)), key=lambda place: at[place]):
-        if clusters and at[place] - at[clusters[-1][-1]] < 0.02 * span:
+        if clusters and at[place] - at[clusters[-1][-1]] < 0.06 * span:
             clusters[-1].append(place)
         else:
             clusters.append([place])
     for cluster in clusters:
         middle = sum(at[place] for place in cluster) / len(cluster)
-        step = min(0.025, 0.2 / len(cluster)) * span
+        step = min(0.02, 0.12 / len(cluster)) * span
         for number, place in enumerate(cluster if len(cluster) > 1 else ()):
             at[place] = middle + step * (number - (len(cluster) - 1) / 2)
     return [math.exp(value) for value in at] if wide else at
@@ -226,7 +226,7 @@ def response(readings: Sequence[Reading]) -> Figure | None:
     for axes in panels[len(varying) :]:
         axes.remove()
     figure.suptitle(
-        "Distilled students, one point a training; bars: 95 % interval over the val episodes", fontsize=10
+        "Distilled students, one point a training\nbars: 95 % interval over the val episodes", fontsize=9
     )
     handles = {h.get_label(): h for axes in panels[: len(varying)] for h in axes.get_legend_handles_labels()[0]}
     _legend_below(figure, list(handles.values()))
@@ -236,4 +236,5 @@ def response(readings: Sequence[Reading]) -> Figure | None:
 def _legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
     longest = max(len(str(handle.get_label())) for handle in handles)
     across = max(1, min(4, len(handles), int(figure.get_figwidth() * 14 / (longest + 8))))
+    figure.set_figheight(figure.get_figheight() + 0.19 * math.ceil(len(handles) / across))
     figure.legend(handles=list(handles), loc="outside lower center", ncols=across, fontsize=8, frameon=False)

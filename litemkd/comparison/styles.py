@@ -34,63 +34,48 @@ class Style:
         }
 
 
-def styles_of(rows: Sequence[Row], by: Sequence[str]) -> list[Style]:
-    """A style a row: by its keys where three tell all of it, else one after the other."""
-    values = _values(rows, by)
-    if values is None:
+def styles_of(rows: Sequence[Row]) -> tuple[list[Style], list[Line2D]]:
+    """A style a row, and the legend.
+
+    What `distilled` says is the filling. What else differs between rows is colour and marker, where that is no
+    more than two things of few values; else each row has a style of its own.
+    """
+    told = _told(rows)
+    if told is None:
         count = len(COLOURS)
-        return [
+        styles = [
             Style(COLOURS[place % count], MARKERS[place // count % len(MARKERS)], True)
             for place in range(len(rows))
         ]
-    colours, markers, filled = values
-    return [
-        Style(
-            COLOURS[colours.index(_at(row, by, 0))],
-            MARKERS[markers.index(_at(row, by, 1))],
-            not filled or _at(row, by, 2) == filled[-1],
-        )
-        for row in rows
+        named = [_entry(row.title, style) for row, style in zip(rows, styles, strict=True)]
+        more = [Line2D([], [], linestyle="none", label=f"… {len(rows) - LEGEND} more")] * (len(rows) > LEGEND)
+        return styles, [*named[:LEGEND], *more]
+    colours, markers, filled = (list(dict.fromkeys(values)) for values in told)
+    styles = [
+        Style(COLOURS[colours.index(colour)], MARKERS[markers.index(marker)], fill != "labels only")
+        for colour, marker, fill in zip(*told, strict=True)
     ]
+    legend = [_entry(name, Style(COLOURS[place], "o", True)) for place, name in enumerate(colours)]
+    legend += [_entry(name, Style(INK, MARKERS[place], True)) for place, name in enumerate(markers)]
+    legend += [_entry(name, Style(INK, "o", name != "labels only")) for name in filled]
+    return styles, [entry for entry in legend if entry.get_label()]
 
 
-def _at(row: Row, by: Sequence[str], place: int) -> str:
-    """The value shown by colour (0), marker (1) or filling (2): `distilled` fills, others come in order."""
-    others = [key for key, name in zip(row.keys, by, strict=True) if name != "distilled"]
-    if place == 2:
-        return row.keys[list(by).index("distilled")] if "distilled" in by else ""
-    return others[place] if place < len(others) else ""
-
-
-def _values(rows: Sequence[Row], by: Sequence[str]) -> tuple[list[str], list[str], list[str]] | None:
-    """Values shown by colour, marker and filling; None where these do not tell all rows apart."""
-    if any(row.settings for row in rows) or len([key for key in by if key != "distilled"]) > 2:
+def _told(rows: Sequence[Row]) -> tuple[list[str], list[str], list[str]] | None:
+    """What colour, marker and filling say of each row; None where they cannot say all of it."""
+    words = [dict(zip(row.by, row.key_words, strict=True)) for row in rows]
+    filled = [found.pop("distilled", "") for found in words]
+    for found, row in zip(words, rows, strict=True):
+        found["settings"] = ", ".join(row.setting_words)
+    names = list(words[0])
+    differing = [name for name in names if len({found[name] for found in words}) > 1] or names[:1]
+    if len(differing) > 2 or len(set(filled)) > 2 or (len(set(filled)) == 2 and "labels only" not in filled):
         return None
-    found = [list(dict.fromkeys(_at(row, by, place) for row in rows)) for place in range(3)]
-    colours, markers, filled = found
-    if len(colours) > len(COLOURS) or len(markers) > len(MARKERS) or len(filled) > 2:
+    shown = [[found[name] for found in words] for name in differing] + [[""] * len(rows)] * (2 - len(differing))
+    colours, markers = shown
+    if len(set(colours)) > len(COLOURS) or len(set(markers)) > len(MARKERS):
         return None
-    return colours, markers, sorted(value for value in filled if value)
-
-
-def legend_of(rows: Sequence[Row], by: Sequence[str], styles: Sequence[Style]) -> list[Line2D]:
-    """What colours, markers and filling mean, or the name of each row."""
-    values = _values(rows, by)
-    if values is None:
-        entries = [_entry(row.title, style) for row, style in zip(rows, styles, strict=True)]
-        more = len(entries) - LEGEND
-        return (
-            entries
-            if more <= 0
-            else [*entries[:LEGEND], Line2D([], [], linestyle="none", label=f"… {more} more")]
-        )
-    colours, markers, filled = values
-    entries = [_entry(name, Style(COLOURS[i], "o", True)) for i, name in enumerate(colours) if name]
-    entries += [_entry(name, Style(INK, MARKERS[i], True)) for i, name in enumerate(markers) if name]
-    words = {"yes": "distilled", "no": "labels only"}
-    return entries + [
-        _entry(words.get(name, f"distilled: {name}"), Style(INK, "o", name == filled[-1])) for name in filled
-    ]
+    return colours, markers, filled
 
 
 def _entry(label: str, style: Style) -> Line2D:
