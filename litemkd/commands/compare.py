@@ -40,7 +40,7 @@ def _numbers(context: click.Context, option: click.Parameter, values: tuple[str,
     "condition",
     default="",
     metavar="WORDS",
-    help="A condition in MLflow's own words: \"params.`loss.temperature` = '2.0'\".",
+    help="A condition in MLflow's own words, such as 'params.`loss.temperature` = \"2.0\"'.",
 )
 @click.option(
     "--by",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -156,13 +157,18 @@ def _settings(record: RunRecord, distilled: str, shots: tuple[int, ...]) -> dict
     settings = {
         key: value
         for key, value in params.items()
-        if (_STUDENT.match(key) or (distilled != "no" and _TAUGHT.match(key))) and not _INCIDENTAL.search(key)
+        if _is_setting(key) and (distilled != "no" or not _TAUGHT.match(key))
     }
     # Checkpoints are chosen with the first number of shots, on so many episodes.
     settings["evaluation.shots"] = str(shots[0]) if shots else ""
     settings["evaluation.val_episodes"] = params.get("evaluation.val_episodes", "")
     settings |= {key: tags.get(f"litemkd.{key}", "") for key in ("backbone", "head", "model")}
     return dict(sorted(settings.items())) | {"distilled": distilled}
+
+
+@functools.cache  # every run has the same keys
+def _is_setting(key: str) -> bool:
+    return bool((_STUDENT.match(key) or _TAUGHT.match(key)) and not _INCIDENTAL.search(key))
 
 
 def of_student(settings: Mapping[str, str]) -> dict[str, str]:

@@ -26,7 +26,7 @@ body{font:15px/1.5 system-ui,sans-serif;margin:2rem;color:#222;background:#fff}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 caption{font-weight:600;text-align:left;padding:.4rem 0}
 th,td{padding:.25rem .7rem;text-align:right;white-space:nowrap}
-thead th{border-top:2px solid;border-bottom:1px solid;vertical-align:bottom}
+thead th{border-top:2px solid;border-bottom:1px solid;vertical-align:bottom;white-space:normal;max-width:9rem}
 tbody tr:last-child>*{border-bottom:2px solid}
 .word{text-align:left}
 .quoted{background:#f4f1e8}

@@ -32,6 +32,7 @@ def plain_values(comparison: Comparison, published: bool = False) -> Plain:
             for c in groups.columns
         ],
         "rows": [_line(line, groups.by) for line in comparison.lines],
+        "costs": cost_names(comparison),
         "notes": [INTERVALS, GAINS],
         "left_out": [
             {"run_id": one.run_id, "name": one.name, "reason": one.reason} for one in comparison.left_out

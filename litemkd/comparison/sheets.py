@@ -93,7 +93,9 @@ def _rows(comparison: Comparison) -> Sheet:
                 gain = _gain(line, column)
                 cells.append(gain or NONE)
         rows.append((*cells, *(_amount(line.cost.get(name, ())) for name in costs)))
-    return Sheet("Comparison", (*header, *costs.values()), tuple(rows), left=len(by) + settings)
+    return Sheet(
+        "Test accuracy, gain and cost", (*header, *costs.values()), tuple(rows), left=len(by) + settings
+    )
 
 
 def _gain(line: Line, column: Column) -> str:
@@ -140,7 +142,8 @@ def left_out_sheet(left_out: Sequence[LeftOut]) -> Sheet:
         (reason, str(len(them)), some([f"{one.name} ({one.run_id[:8]})" for one in them], 3))
         for reason, them in sorted(reasons.items(), key=lambda pair: -len(pair[1]))
     ]
-    return Sheet(f"Left out: {len(left_out)} runs", ("why", "runs", "which"), tuple(rows), left=1)
+    count = f"{len(left_out)} run{'s' * (len(left_out) != 1)}"
+    return Sheet(f"Left out: {count}", ("why", "runs", "which"), tuple(rows), left=1)
 
 
 def _published_shape(comparison: Comparison) -> list[Sheet]:

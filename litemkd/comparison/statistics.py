@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from litemkd.evaluation import Interval
 
@@ -51,5 +51,5 @@ def figure_of(values: Sequence[Interval]) -> Figure:
     if len(values) == 1:
         return Figure(values[0].mean, values[0].half, 1, "episodes")
     means = np.array([value.mean for value in values])
-    half = student_t.ppf(0.975, len(means) - 1) * means.std(ddof=1) / math.sqrt(len(means))
+    half = stdtrit(len(means) - 1, 0.975) * means.std(ddof=1) / math.sqrt(len(means))
     return Figure(float(means.mean()), float(half), len(means), "seeds")

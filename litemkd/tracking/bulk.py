@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,18 +34,22 @@ def is_database() -> bool:
 
 @contextlib.contextmanager
 def bare_runs() -> Iterator[None]:
-    """Searches in this block find runs without their parameters, tags and metrics; filters see them still."""
-    event.listen(Session, "do_orm_execute", _leave_out)
+    """Searches of this thread in this block find runs without their parameters, tags and metrics.
+
+    Filters and orders see these still.
+    """
+    owner = threading.get_ident()
+
+    def leave_out(state: ORMExecuteState) -> None:
+        if state.is_relationship_load and threading.get_ident() == owner:
+            nothing = [with_loader_criteria(kind, lambda _: false()) for kind in _KINDS]
+            state.statement = state.statement.options(*nothing)
+
+    event.listen(Session, "do_orm_execute", leave_out)
     try:
         yield
     finally:
-        event.remove(Session, "do_orm_execute", _leave_out)
-
-
-def _leave_out(state: ORMExecuteState) -> None:
-    if state.is_relationship_load:
-        nothing = [with_loader_criteria(kind, lambda _: false()) for kind in _KINDS]
-        state.statement = state.statement.options(*nothing)
+        event.remove(Session, "do_orm_execute", leave_out)
 
 
 def contents(run_ids: Sequence[str]) -> dict[str, Content]:

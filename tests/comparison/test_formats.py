@@ -119,6 +119,13 @@ def test_the_table_says_what_it_has_to(comparison: Comparison) -> None:
         assert word in notes
 
 
+def test_energy_is_shown_where_it_is_known() -> None:
+    (main, *_) = sheets_of(compared([record(metrics={"cost/energy_j_per_video": 1.5}), record(1)], []))
+    assert dict(zip(main.header, main.rows[0], strict=True))["energy j per video"] == "1.500"
+    (main, *_) = sheets_of(compared([record()], []))
+    assert not any("energy" in name for name in main.header)
+
+
 def test_html_holds_the_tables_and_nothing_from_the_store_as_markup(
     comparison: Comparison, hostile: list[Sheet]
 ) -> None:
@@ -186,6 +193,7 @@ def test_json_has_every_run_and_why_others_are_missing(comparison: Comparison) -
     cells = {cell["dataset"]: cell for cell in row["cells"]}
     assert [run["accuracy"] for run in cells["ucf101"]["runs"]] == [92.0, 94.0, 96.0]
     assert cells["ucf101"]["gain"]["leaves_zero"] is True
+    assert values["costs"]["gflops_per_episode"] == "GFLOPs/episode, exact"
     assert row["cost"]["latency_ms_per_video"] == {"median": 21.0, "min": 20.0, "max": 22.0, "runs": 6}
     assert len(values["published"]["rows"]) == len(PUBLISHED)
     unknown = json.loads(as_json(compared([record(accuracy={5: (80.0, float("nan"))})], [])))
@@ -207,7 +215,7 @@ def test_the_published_shape_is_made_from_runs(comparison: Comparison) -> None:
         ("mobilenet_v3_small", "74.32 / 88.18 / 64.47", "80.27 / 93.31 / 71.72"),
         ("mobilenet_v3_large", "78.55 / 90.34 / 65.85", "83.25 / 94.76 / 73.95"),
     )
-    assert left.title == "Left out: 1 runs"
+    assert left.title == "Left out: 1 run"
     with pytest.raises(TrackingError, match="distilled"):
         sheets_of(compared(*family(), by=("backbone",)), shape="published")
 

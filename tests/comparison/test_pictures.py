@@ -44,7 +44,7 @@ def test_accuracy_against_cost(comparison: Comparison) -> None:
     assert [axes.get_title() for axes in figure.axes] == ["kinetics100 5-shot", "ucf101 5-shot"]
     (legend,) = figure.legends
     told = [text.get_text() for text in legend.get_texts()]
-    assert told == ["mobilenet_v3_small", "resnet18", "trx", "labels only", "distilled", "Pareto front"]
+    assert told == ["mobilenet_v3_small", "resnet18", "labels only", "distilled", "Pareto front"]
     for axes in figure.axes:
         assert axes.get_xlabel() == "GMACs of a 5-shot episode, as thop counts"
         assert axes.get_ylabel() == "test accuracy, per cent"
