@@ -104,7 +104,9 @@ def compare(
     from litemkd.stages.compare import Question, compare_runs, log_answer, pictures_of, write_answer
 
     named = datasets or _dataset_of(source)
-    question = Question(named, condition, by or DEFAULT_KEYS, stage, shots, pool, shape, published, runs)
+    question = Question(
+        named, condition, tuple(dict.fromkeys(by)) or DEFAULT_KEYS, stage, shots, pool, shape, published, runs
+    )
     answer = compare_runs(question)
     click.echo(answer.render(form), nl=False)
     pictures = pictures_of(answer) if out or not no_log else {}

@@ -81,7 +81,7 @@ def _rows(comparison: Comparison) -> Sheet:
     costs = cost_names(comparison)
     header = [*by, *(["settings"] if settings else [])]
     for column in comparison.columns:
-        header += [f"{column}, %", *(["gain"] if column in gained else [])]
+        header += [f"{column}, %", *([f"gain, {column}"] if column in gained else [])]
     rows = []
     for line in lines:
         cells = [*line.row.keys]

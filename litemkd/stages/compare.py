@@ -27,7 +27,7 @@ from litemkd.comparison.pictures import (
 from litemkd.comparison.plain import as_csv, as_json, flat_rows
 from litemkd.comparison.readings import readings_of
 from litemkd.comparison.sheets import Sheet, sheets_of
-from litemkd.errors import TrackingError
+from litemkd.errors import TrackingError, some
 from litemkd.files import write_text, write_whole
 from litemkd.tracking import Run, RunRecord, read_array, read_runs, read_table, stage_run
 
@@ -113,6 +113,11 @@ def compare_runs(question: Question) -> Answer:
         return read_array(by_id[run_id], f"episode_accuracy_{shot}shot.npy")
 
     groups = group(entries, question.by, question.shots, question.pool)
+    if not groups.rows:
+        tested = sorted({shot for entry in entries for shot in entry.accuracy})
+        raise TrackingError(
+            f"--shots {some([str(shot) for shot in question.shots])}: no run was tested so; tested: {some([str(shot) for shot in tested])}"
+        )
     gains = Gains(entries, _read(question, "distill"), episodes)
     comparison = compare(groups, gains, left)
     sheets = sheets_of(comparison, shape=question.shape, published=question.published, pooled=question.pool)
@@ -202,7 +207,9 @@ def log_answer(answer: Answer, pictures: Mapping[str, Figure]) -> Run:
         flat = flat_rows(answer.comparison, answer.question.published)
         run.log_table(flat, "comparison_flat.json")
         for number, sheet in enumerate(answer.sheets):
-            run.log_table([_record(sheet, row) for row in sheet.rows], f"table_{number + 1}.json")
+            run.log_table(
+                [dict(zip(sheet.header, row, strict=True)) for row in sheet.rows], f"table_{number + 1}.json"
+            )
         for form, suffix in SUFFIXES.items():
             text = as_html(answer.sheets, _shown(pictures)) if form == "html" else answer.render(form)
             run.log_text(text, f"comparison.{suffix}")
@@ -245,14 +252,6 @@ def _compare_run(answer: Answer) -> Iterator[Run]:
         system_metrics=False,
     ) as run:
         yield run
-
-
-def _record(sheet: Sheet, row: Sequence[str]) -> dict[str, str]:
-    names = [
-        f"{name} ({place})" if sheet.header.index(name) != place else name
-        for place, name in enumerate(sheet.header)
-    ]
-    return dict(zip(names, row, strict=True))
 
 
 def _shown(pictures: Mapping[str, Figure]) -> dict[str, str]:

@@ -48,6 +48,9 @@ def test_json_agrees_with_mlflow(job: Job, home: Home) -> None:
             assert cost["median"] == data.metrics[f"cost/{name}"]
         assert (cell["gain"] is None) is (row["keys"]["distilled"] == "no")
     distilled, labels = job.student(True), job.student(False)
+    digest = values["columns"][0]["protocol"]["data digest"]
+    assert distilled.data.tags["litemkd.data_digest"] == digest
+    assert distilled.data.tags["litemkd.protocol"].endswith(f"data {digest}")
     arrays = [
         np.load(home.artifact(run, "episode_accuracy_5shot.npy")).astype(float) for run in (distilled, labels)
     ]
@@ -104,6 +107,7 @@ def test_words_that_choose(home: Home) -> None:
         (["--dataset", "nowhere"], "holds no tested run of nowhere"),
         (["--filter", "what is this"], "cannot be read"),
         (["--by", "los.temperature"], "loss.temperature"),
+        (["--shots", "3"], "no run was tested so"),
         (["--runs", "zzz"], "--runs zzz: 0 of the runs"),
         (["--shape", "published", "--by", "head"], "needs `distilled`"),
     ],
