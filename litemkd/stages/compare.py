@@ -115,9 +115,8 @@ def compare_runs(question: Question) -> Answer:
     groups = group(entries, question.by, question.shots, question.pool)
     if not groups.rows:
         tested = sorted({shot for entry in entries for shot in entry.accuracy})
-        raise TrackingError(
-            f"--shots {some([str(shot) for shot in question.shots])}: no run was tested so; tested: {some([str(shot) for shot in tested])}"
-        )
+        wanted, there = (some([str(shot) for shot in shots]) for shots in (question.shots, tested))
+        raise TrackingError(f"--shots {wanted}: no run was tested so; there are tests with {there}")
     gains = Gains(entries, _read(question, "distill"), episodes)
     comparison = compare(groups, gains, left)
     sheets = sheets_of(comparison, shape=question.shape, published=question.published, pooled=question.pool)
