@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from litemkd import distributed
+from litemkd.commands.compare import compare
 from litemkd.commands.cost import cost
 from litemkd.commands.evaluate import evaluate
 from litemkd.commands.predict import predict
@@ -55,6 +56,7 @@ for command in (
     evaluate,
     predict,
     register,
+    compare,
     search,
     cost,
     import_weights,

@@ -20,7 +20,7 @@ from tuning.search import main as search
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {"prepare", "teacher", "features", "student", "distill", "evaluate", "cost"}
-COMMANDS |= {"import-weights", "export-weights", "search", "predict", "register"}
+COMMANDS |= {"import-weights", "export-weights", "search", "predict", "register", "compare"}
 COMMON = {"--config", "--set", "--overrides", "--data-root", "--seed", "--device"}
 
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table with aligned columns, the first one to the left and the others to the right."""
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """A table with aligned columns, the first `left` ones to the left and the others to the right."""
     widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
 
     def line(cells: Sequence[str]) -> str:
-        first, *others = (
-            cell.ljust(w) if i == 0 else cell.rjust(w)
+        padded = (
+            cell.ljust(w) if i < left else cell.rjust(w)
             for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
         )
-        return "  ".join([first, *others]).rstrip()
+        return "  ".join(padded).rstrip()
 
     rule = "  ".join("-" * width for width in widths)
     return "\n".join([line(header), rule, *map(line, rows)])
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
     """The same as Markdown."""
-    lines = [list(header), ["---"] + ["---:"] * (len(header) - 1), *map(list, rows)]
+    lines = [list(header), ["---"] * left + ["---:"] * (len(header) - left), *map(list, rows)]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"

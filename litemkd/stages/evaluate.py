@@ -49,6 +49,7 @@ def evaluate_stage(
         "litemkd.model": source,
         "litemkd.backbone": described["student"]["backbone"]["name"],
         "litemkd.head": described["student"]["head"]["name"],
+        "litemkd.data_digest": data.student_digest,
     }
     going = replace(going, asked={"--model": source, "the weights": weights_digest(student)})
     with run_of(config, data, "evaluate", f"evaluate {source}", device, tags, going=going) as run:

@@ -5,6 +5,7 @@
 """
 
 from litemkd.tracking import quiet  # noqa: F401  (first: it sets what MLflow reads while it is imported)
+from litemkd.tracking.artifacts import read_array, read_table
 from litemkd.tracking.history import Record, promotions
 from litemkd.tracking.launcher import close_orphans
 from litemkd.tracking.others import attach, close_dead, metric_points
@@ -71,8 +72,10 @@ __all__ = [
     "promote",
     "promote_by_hand",
     "promotions",
+    "read_array",
     "read_run",
     "read_runs",
+    "read_table",
     "register",
     "send_unsent",
     "stage_run",

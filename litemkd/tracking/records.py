@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -9,7 +10,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as StoredRun
 
 from litemkd.errors import TrackingError
-from litemkd.tracking import store
+from litemkd.tracking import bulk, store
 
 _PAGE = 1000
 
@@ -24,6 +25,7 @@ class RunRecord:
         parent_run_id: of the run it is a child of.
         tags: all tags, with MLflow's own.
         metrics: the last value of each.
+        artifact_uri: where its files are.
     """
 
     run_id: str
@@ -36,6 +38,7 @@ class RunRecord:
     tags: Mapping[str, str] = field(repr=False)
     params: Mapping[str, str] = field(repr=False)
     metrics: Mapping[str, float] = field(repr=False)
+    artifact_uri: str = field(repr=False, default="")
 
     @property
     def stage(self) -> str | None:
@@ -79,19 +82,22 @@ def read_runs(
     conditions += [filter_string] if filter_string else []
     records: list[RunRecord] = []
     token: str | None = None
+    database = bulk.is_database()
     while names and (limit is None or len(records) < limit):
         size = _PAGE if limit is None else min(_PAGE, limit - len(records))
         try:
-            page = client.search_runs(
-                list(names),
-                " and ".join(conditions),
-                max_results=size,
-                order_by=["start_time DESC"],
-                page_token=token,
-            )
+            with bulk.bare_runs() if database else contextlib.nullcontext():
+                page = client.search_runs(
+                    list(names),
+                    " and ".join(conditions),
+                    max_results=size,
+                    order_by=["start_time DESC"],
+                    page_token=token,
+                )
+            contents = bulk.contents([run.info.run_id for run in page]) if database else {}
         except Exception as error:
             raise TrackingError(f"the runs of {', '.join(names.values())} cannot be read: {error}") from error
-        records += [_record(run, names[run.info.experiment_id]) for run in page]
+        records += [_record(run, names[run.info.experiment_id], contents.get(run.info.run_id)) for run in page]
         token = page.token
         if not token:
             break
@@ -117,8 +123,9 @@ def _experiments(client: MlflowClient, name: str | None) -> dict[str, str]:
     return {} if one is None else {one.experiment_id: one.name}
 
 
-def _record(run: StoredRun, experiment: str) -> RunRecord:
+def _record(run: StoredRun, experiment: str, content: bulk.Content | None = None) -> RunRecord:
     info, data = run.info, run.data
+    params, tags, metrics = content or (data.params, data.tags, data.metrics)
     return RunRecord(
         run_id=info.run_id,
         name=info.run_name or "",
@@ -126,8 +133,9 @@ def _record(run: StoredRun, experiment: str) -> RunRecord:
         status=info.status,
         start_time=info.start_time / 1000,
         end_time=info.end_time / 1000 if info.end_time else None,
-        parent_run_id=data.tags.get("mlflow.parentRunId"),
-        tags=dict(data.tags),
-        params=dict(data.params),
-        metrics=dict(data.metrics),
+        parent_run_id=tags.get("mlflow.parentRunId"),
+        tags=dict(tags),
+        params=dict(params),
+        metrics=dict(metrics),
+        artifact_uri=info.artifact_uri or "",
     )

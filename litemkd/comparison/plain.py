@@ -1,0 +1,160 @@
+"""The comparison as plain values: JSON with every run, and CSV with one line a row and column."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from typing import Any
+
+from litemkd.comparison.comparison import Cell, Comparison, Line, typical
+from litemkd.comparison.grouping import Column
+from litemkd.comparison.published import PUBLISHED, QUOTED
+from litemkd.comparison.sheets import GAINS, INTERVALS, cost_names
+from litemkd.comparison.statistics import Figure
+
+Plain = dict[str, Any]
+
+
+def as_json(comparison: Comparison, published: bool = False) -> str:
+    """All figures with their runs; unknown ones are null."""
+    return json.dumps(plain_values(comparison, published), indent=2, allow_nan=False) + "\n"
+
+
+def plain_values(comparison: Comparison, published: bool = False) -> Plain:
+    """The same before it is written."""
+    groups = comparison.groups
+    values: Plain = {
+        "by": list(groups.by),
+        "columns": [
+            {"dataset": c.dataset, "shot": c.shot, "unit": "%", "protocol": dict(groups.protocols[c.dataset])}
+            for c in groups.columns
+        ],
+        "rows": [_line(line, groups.by) for line in comparison.lines],
+        "costs": cost_names(comparison),
+        "notes": [INTERVALS, GAINS],
+        "left_out": [
+            {"run_id": one.run_id, "name": one.name, "reason": one.reason} for one in comparison.left_out
+        ],
+    }
+    if published:
+        values["published"] = {
+            "note": QUOTED,
+            "rows": [
+                {
+                    **{"method": row.method, "backbone": row.backbone, "head": row.head},
+                    **{"distilled": row.distilled, "gmacs_per_episode": row.gmacs, "source": row.source},
+                    "cells": [
+                        {"dataset": name, "shot": shot, "accuracy": value}
+                        for (name, shot), value in row.accuracy.items()
+                    ],
+                }
+                for row in PUBLISHED
+            ],
+        }
+    return values
+
+
+def _line(line: Line, by: tuple[str, ...]) -> Plain:
+    return {
+        "keys": dict(zip(by, line.row.keys, strict=True)),
+        "settings": dict(line.row.settings),
+        "cells": [_cell(column, cell) for column, cell in line.cells.items()],
+        "cost": {
+            name: {
+                "median": _number(typical(values)),
+                "min": min(values),
+                "max": max(values),
+                "runs": len(values),
+            }
+            for name, values in line.cost.items()
+        },
+    }
+
+
+def _cell(column: Column, cell: Cell) -> Plain:
+    return {
+        "dataset": column.dataset,
+        "shot": column.shot,
+        "accuracy": _figure(cell.accuracy),
+        "gain": None if cell.gain is None else _figure(cell.gain) | {"leaves_zero": cell.gain.leaves_zero},
+        "runs": [
+            {
+                "run_id": entry.run_id,
+                "seed": entry.seed,
+                "accuracy": _number(entry.accuracy[column.shot].mean),
+                "accuracy_ci95": _number(entry.accuracy[column.shot].half),
+                "gain": None if gain is None else _number(gain.points.mean),
+                "gain_ci95": None if gain is None else _number(gain.points.half),
+                "baseline_run_id": None if gain is None else gain.baseline,
+            }
+            for entry, gain in zip(cell.entries, cell.gains, strict=True)
+        ],
+    }
+
+
+def _figure(figure: Figure) -> Plain:
+    return {
+        "mean": _number(figure.mean),
+        "half_width": _number(figure.half),
+        "seeds": figure.runs,
+        "interval_over": figure.over,
+    }
+
+
+def _number(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def flat_rows(comparison: Comparison, published: bool = False) -> list[Plain]:
+    """One record a row and column, with numbers as numbers; quoted ones say so."""
+    costs = cost_names(comparison)
+    records: list[Plain] = []
+    for line in comparison.lines:
+        for column, cell in line.cells.items():
+            gain = cell.gain
+            records.append(
+                {
+                    **dict(zip(comparison.groups.by, line.row.keys, strict=True)),
+                    "settings": ", ".join(f"{key}={value}" for key, value in line.row.settings.items()),
+                    "dataset": column.dataset,
+                    "shot": column.shot,
+                    "accuracy_percent": cell.accuracy.mean,
+                    "accuracy_half_width": _number(cell.accuracy.half),
+                    "seeds": cell.accuracy.runs,
+                    "interval_over": cell.accuracy.over,
+                    "gain_points": gain.mean if gain else None,
+                    "gain_half_width": _number(gain.half) if gain else None,
+                    "gain_seeds": gain.runs if gain else None,
+                    "gain_leaves_zero": gain.leaves_zero if gain else None,
+                    **{name: typical(line.cost.get(name, ())) for name in costs},
+                    "quoted_from": "",
+                }
+            )
+    for row in PUBLISHED if published else ():
+        told = {"backbone": row.backbone, "head": row.head, "distilled": row.distilled}
+        records += [
+            {
+                **{key: told.get(key, "") for key in comparison.groups.by},
+                "settings": row.method,
+                "dataset": name,
+                "shot": shot,
+                "accuracy_percent": value,
+                "gmacs_per_episode_plain": row.gmacs,
+                "quoted_from": row.source,
+            }
+            for (name, shot), value in row.accuracy.items()
+        ]
+    return records
+
+
+def as_csv(comparison: Comparison, published: bool = False) -> str:
+    """The flat rows."""
+    records = flat_rows(comparison, published)
+    names = list(dict.fromkeys(name for record in records for name in record)) or list(comparison.groups.by)
+    out = io.StringIO()
+    writer = csv.DictWriter(out, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return out.getvalue()

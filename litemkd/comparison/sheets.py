@@ -1,0 +1,244 @@
+"""The comparison in words: titled tables with notes, the same for every format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from litemkd.comparison.comparison import Cell, Comparison, Line, typical
+from litemkd.comparison.entries import LeftOut
+from litemkd.comparison.grouping import NONE, Column
+from litemkd.comparison.published import ORDER, PUBLISHED, QUOTED, Published
+from litemkd.errors import TrackingError, some
+
+COSTS = {
+    "gmacs_per_episode": "GMACs/episode, as thop counts",
+    "gmacs_per_episode_plain": "GMACs, published form",
+    "gflops_per_episode": "GFLOPs/episode, exact",
+    "params_m": "parameters, M",
+    "latency_ms_per_video": "latency, ms/video",
+}
+INTERVALS = (
+    "± is half the width of a 95 % interval; the number of seeds stands in brackets. Of several seeds it is "
+    "Student's t interval of the mean over seeds; of one seed it is over the test episodes, 1.96 s / sqrt(n), "
+    "and says nothing of other trainings."
+)
+GAINS = (
+    "gain: distilled minus labels only of the same seed and settings, paired on the same test episodes, in "
+    "points; * where the interval leaves zero."
+)
+POOLED = "Rows hold all runs with the same keys, whatever else differs; the number in brackets counts runs."
+SHAPES = ("rows", "published")
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table with a title and notes below it.
+
+    Attributes:
+        left: so many columns are words, and stand to the left.
+        quoted: the figures are others', and must be seen to be.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+    left: int = 1
+    quoted: bool = False
+
+
+def sheets_of(
+    comparison: Comparison, *, shape: str = "rows", published: bool = False, pooled: bool = False
+) -> list[Sheet]:
+    """All tables: the comparison, the published figures if asked for, and what was left out.
+
+    Raises:
+        TrackingError: the published shape is asked for without `distilled` among the grouping keys.
+    """
+    found = _published_shape(comparison) if shape == "published" else [_rows(comparison)]
+    notes = _notes(comparison, costs=shape == "rows", pooled=pooled)
+    last = found[-1]
+    found[-1] = Sheet(last.title, last.header, last.rows, notes, last.left)
+    if published:
+        found.append(_quoted_shape() if shape == "published" else _quoted_rows())
+    if comparison.left_out:
+        found.append(left_out_sheet(comparison.left_out))
+    return found
+
+
+def cost_names(comparison: Comparison) -> dict[str, str]:
+    """The kinds of cost that some run recorded, with their titles; energy where it was measured."""
+    there = {name for line in comparison.lines for name in line.cost}
+    energy = {name: name.replace("_", " ") for name in sorted(there) if name.startswith("energy")}
+    return {name: title for name, title in (COSTS | energy).items() if name in there}
+
+
+def _rows(comparison: Comparison) -> Sheet:
+    by, lines = comparison.groups.by, comparison.lines
+    settings = any(line.row.settings for line in lines)
+    gained = [c for c in comparison.columns if any(_gain(line, c) for line in lines)]
+    costs = cost_names(comparison)
+    header = [*by, *(["settings"] if settings else [])]
+    for column in comparison.columns:
+        header += [f"{column}, %", *([f"gain, {column}"] if column in gained else [])]
+    rows = []
+    for line in lines:
+        cells = [*line.row.keys]
+        if settings:
+            cells.append(", ".join(f"{key}={value}" for key, value in line.row.settings.items()))
+        for column in comparison.columns:
+            cells.append(_accuracy(line.cells.get(column)))
+            if column in gained:
+                gain = _gain(line, column)
+                cells.append(gain or NONE)
+        rows.append((*cells, *(_amount(line.cost.get(name, ())) for name in costs)))
+    return Sheet(
+        "Test accuracy, gain and cost", (*header, *costs.values()), tuple(rows), left=len(by) + settings
+    )
+
+
+def _gain(line: Line, column: Column) -> str:
+    cell = line.cells.get(column)
+    return cell.gain.words(signed=True) if cell and cell.gain else ""
+
+
+def _accuracy(cell: Cell | None) -> str:
+    return cell.accuracy.words() if cell else NONE
+
+
+def _amount(values: Sequence[float]) -> str:
+    value = typical(values)
+    return NONE if value is None else f"{value:.3f}" if value < 10 else f"{value:.2f}"
+
+
+def _notes(comparison: Comparison, *, costs: bool, pooled: bool) -> tuple[str, ...]:
+    notes = [INTERVALS]
+    cells = [cell for line in comparison.lines for cell in line.cells.values()]
+    if costs and any(cell.gain for cell in cells):
+        notes.append(GAINS)
+    if pooled:
+        notes.append(POOLED)
+    if costs and comparison.main_shots:
+        shots = " or ".join(map(str, comparison.main_shots))
+        notes.append(
+            f"Costs are of a {shots}-shot episode. GMACs as thop counts them are what papers print as GFLOPs; "
+            "in published form nothing is folded. GFLOPs are exact, two for a multiply-add. Costs that differ "
+            "from run to run are medians."
+        )
+        devices = sorted({entry.record.tags.get("litemkd.device", NONE) for entry in comparison.entries})
+        notes.append(f"Measured on: {some(devices)}.")
+    for dataset, protocol in comparison.groups.protocols.items():
+        notes.append(f"{dataset}: {', '.join(f'{words} {value}' for words, value in protocol.items())}.")
+    return tuple(notes)
+
+
+def left_out_sheet(left_out: Sequence[LeftOut]) -> Sheet:
+    """Runs that do not count, by reason."""
+    reasons: dict[str, list[LeftOut]] = {}
+    for one in left_out:
+        reasons.setdefault(one.reason, []).append(one)
+    rows = [
+        (reason, str(len(them)), some([f"{one.name} ({one.run_id[:8]})" for one in them], 3))
+        for reason, them in sorted(reasons.items(), key=lambda pair: -len(pair[1]))
+    ]
+    count = f"{len(left_out)} run{'s' * (len(left_out) != 1)}"
+    return Sheet(f"Left out: {count}", ("why", "runs", "which"), tuple(rows), left=1)
+
+
+def _published_shape(comparison: Comparison) -> list[Sheet]:
+    """One table a number of shots: a line a student, labels only beside distilled, data sets by slashes."""
+    by = comparison.groups.by
+    if "distilled" not in by:
+        raise TrackingError("--shape published lays labels only beside distilled: it needs `distilled` in --by")
+    place = by.index("distilled")
+    lines = comparison.lines
+    others = [i for i in range(len(by)) if i != place]
+    told = [i for i in others if i == others[0] or len({line.row.keys[i] for line in lines}) > 1]
+    fixed = [f"{by[i]} {lines[0].row.keys[i]}" for i in others if i not in told and lines]
+    pairs = _pairs(lines, place)
+    sheets = []
+    for shot in dict.fromkeys(column.shot for column in comparison.columns):
+        datasets = sorted({c.dataset for c in comparison.columns if c.shot == shot}, key=_published_order)
+        columns = [Column(name, shot) for name in datasets]
+        ways = sorted({comparison.groups.protocols[name]["ways"] for name in datasets})
+        title = ", ".join([f"Accuracy, {' or '.join(ways)}-way {shot}-shot, per cent", *fixed])
+        rows = []
+        for labels, distilled in pairs:
+            one = distilled or labels
+            assert one is not None
+            name = [one.row.keys[i] for i in told]
+            name[0] += "".join(f", {key}={value}" for key, value in one.row.settings.items())
+            rows.append((*name, _joined(labels, columns), _joined(distilled, columns)))
+        header = (*(("Student" if i == others[0] else by[i]) for i in told), "labels only", "distilled")
+        sheets.append(Sheet(f"{title} ({' / '.join(datasets)})", header, tuple(rows), left=len(told)))
+    return sheets or [Sheet("Accuracy, per cent", ("Student", "labels only", "distilled"), ())]
+
+
+def _pairs(lines: Sequence[Line], place: int) -> list[tuple[Line | None, Line | None]]:
+    """Each distilled line with that of labels only which it belongs to, and those that belong to none."""
+
+    def base(line: Line) -> tuple[str, ...]:
+        return tuple(value for i, value in enumerate(line.row.keys) if i != place)
+
+    labels = [line for line in lines if line.row.keys[place] != "yes"]
+    found: list[tuple[Line | None, Line | None]] = []
+    for line in lines:
+        if line.row.keys[place] == "yes":
+            fits = (one for one in labels if base(one) == base(line) and _within(one, line))
+            found.append((next(fits, None), line))
+    paired = [one for one, _ in found]
+    return [*found, *((one, None) for one in labels if one not in paired)]
+
+
+def _within(labels: Line, distilled: Line) -> bool:
+    """Whether nothing that both rows name differs."""
+    mine, theirs = labels.row.settings, distilled.row.settings
+    return all(theirs.get(key, value) == value for key, value in mine.items())
+
+
+def _joined(line: Line | None, columns: Sequence[Column]) -> str:
+    return NONE if line is None else " / ".join(_accuracy(line.cells.get(column)) for column in columns)
+
+
+def _published_order(dataset: str) -> tuple[int, str]:
+    return (ORDER.index(dataset) if dataset in ORDER else len(ORDER)), dataset
+
+
+def _quoted_rows() -> Sheet:
+    columns = sorted(
+        {column for row in PUBLISHED for column in row.accuracy}, key=lambda c: (_published_order(c[0]), -c[1])
+    )
+    header = ("method", "backbone", "head", "distilled", *(f"{name} {shot}-shot, %" for name, shot in columns))
+    rows = [
+        (
+            *(row.method, row.backbone, row.head, row.distilled),
+            *(_quote(row, column) for column in columns),
+            NONE if row.gmacs is None else f"{row.gmacs:g}",
+            row.source,
+        )
+        for row in PUBLISHED
+    ]
+    header = (*header, "GMACs/episode, as thop counts", "source")
+    return Sheet("Published figures, quoted", header, tuple(rows), (QUOTED,), left=4, quoted=True)
+
+
+def _quoted_shape() -> Sheet:
+    """The published table of students as it was printed."""
+    datasets = ORDER[:3]
+    by_backbone: dict[str, dict[str, Published]] = {}
+    for row in PUBLISHED:
+        if row.distilled in ("yes", "no"):
+            by_backbone.setdefault(row.backbone, {})[row.distilled] = row
+    rows = [
+        (backbone, *(" / ".join(_quote(pair[kind], (name, 5)) for name in datasets) for kind in ("no", "yes")))
+        for backbone, pair in by_backbone.items()
+    ]
+    title = f"Published figures, quoted: accuracy, 5-way 5-shot, per cent ({' / '.join(datasets)})"
+    return Sheet(title, ("Student", "labels only", "Lite-MKD"), tuple(rows), (QUOTED,), quoted=True)
+
+
+def _quote(row: Published, column: tuple[str, int]) -> str:
+    value = row.accuracy.get(column)
+    decimals = 2 if row.source.startswith("Lite-MKD") else 1  # as printed
+    return NONE if value is None else f"{value:.{decimals}f}"

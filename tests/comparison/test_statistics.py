@@ -1,0 +1,47 @@
+"""One figure of several trainings."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_1samp
+
+from litemkd.comparison.front import pareto
+from litemkd.comparison.statistics import Figure, figure_of
+from litemkd.evaluation import Interval
+
+
+@pytest.mark.parametrize("count", [2, 3, 7])
+def test_over_seeds_it_is_students_t_interval(count: int) -> None:
+    values = np.random.default_rng(count).normal(70, 3, count)
+    figure = figure_of([Interval(value, 0.4) for value in values])
+    expected = ttest_1samp(values, 0).confidence_interval(0.95)
+    assert (figure.runs, figure.over) == (count, "seeds")
+    assert figure.mean - figure.half == pytest.approx(expected.low)
+    assert figure.mean + figure.half == pytest.approx(expected.high)
+
+
+def test_one_seed_keeps_its_interval_over_episodes() -> None:
+    assert figure_of([Interval(70.0, 0.4)]) == Figure(70.0, 0.4, 1, "episodes")
+
+
+def test_what_leaves_zero_is_marked() -> None:
+    assert Figure(5.7, 3.87, 3, "seeds").words(signed=True) == "+5.70 ± 3.87 * (3)"
+    assert Figure(-0.79, 0.4, 1, "episodes").words(signed=True) == "-0.79 ± 0.40 * (1)"
+    assert Figure(0.17, 0.37, 1, "episodes").words(signed=True) == "+0.17 ± 0.37 (1)"
+    assert Figure(65.789, 2.55, 3, "seeds").words() == "65.79 ± 2.55 (3)"
+    unknown = Figure(60.0, math.nan, 1, "episodes")
+    assert (unknown.words(), unknown.leaves_zero) == ("60.00 (1)", False)
+
+
+def test_the_front_is_what_nothing_beats() -> None:
+    points = [tuple(pair) for pair in np.random.default_rng(0).integers(0, 12, (60, 2)).astype(float)]
+    beaten = [any(x <= a and y >= b and (x, y) != (a, b) for x, y in points) for a, b in points]
+    front = pareto(points)
+    assert {points[place] for place in front} == {
+        point for point, lost in zip(points, beaten, strict=True) if not lost
+    }
+    assert [points[place] for place in front] == sorted({points[place] for place in front})
+    assert pareto([]) == []
