@@ -15,7 +15,7 @@ from litemkd.models.student import Student
 from litemkd.stages.build import load_model
 from litemkd.stages.common import clip_source, evaluate_split, features_shelf, log_test, run_of
 from litemkd.stages.prepare import Prepared
-from litemkd.tracking import download, model_name
+from litemkd.tracking import download, find_address, model_name
 
 
 def evaluate_stage(
@@ -56,6 +56,9 @@ def evaluate_stage(
         "litemkd.head": described["student"]["head"]["name"],
     }
     with run_of(config, data, "evaluate", f"evaluate {source}", device, tags) as run:
+        if source.startswith("models:"):
+            found = find_address(source)
+            run.use_model(found.name, found.version)
         clips = clip_source(config, data, "rgb", "test", device)
         classify = student_classifier(student, clips, shelf=features_shelf(config))
         e = config.evaluation

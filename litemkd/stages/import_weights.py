@@ -241,6 +241,8 @@ def import_stage(
             about = (
                 f"{title}: {test} % on the test classes of {config.data.dataset}, {tags['litemkd.protocol']}."
             )
+        if data is None:
+            run.describe(about)
         model_id = run.log_model(folder, name=content.kind, step=0, metrics=metrics, tags=tags)
         version = register(model_id, name, tags, about)
         return Imported(name, version, run.run_id, val, tests)
