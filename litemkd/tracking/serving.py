@@ -24,7 +24,7 @@ PORT = 5000  # where MLflow is looked for
 TRIED = 100  # ports after it, until one is free
 PATIENCE = 180.0  # seconds until a server that does not answer is given up
 LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
-PAGE = "/#/experiments"
+PAGE = "/#/experiments?workflowType=machine_learning"  # MLflow opens at chat applications else
 
 
 def free_port(host: str, wanted: int | None = None) -> int:
