@@ -16,6 +16,7 @@ from types import ModuleType
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput, Metric
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model
 
 import litemkd
@@ -94,6 +95,12 @@ def write_model(
             f"the model {name} (step {step}) could not be logged from {directory}: {error}"
         ) from error
     return model_id
+
+
+def model_of(version: ModelVersion) -> str | None:
+    """The id of the logged model that a registered version was made of, None where it was made otherwise."""
+    source = version.source or ""
+    return version.model_id or (source.removeprefix("models:/") if source.startswith("models:/m-") else None)
 
 
 def _pyfunc() -> ModuleType:

@@ -189,8 +189,8 @@ class Run:
         """Link a registered version that the run reads: a student's teacher, or the model that is evaluated."""
 
         def send() -> None:
-            model_id = self._client.get_model_version(registered_name, str(version)).model_id
-            if model_id:
+            model_id = models.model_of(self._client.get_model_version(registered_name, str(version)))
+            if model_id is not None:
                 self._client.log_inputs(self.run_id, models=[LoggedModelInput(model_id)])
 
         used = run_tags({"model_used": f"{registered_name} version {version}"})

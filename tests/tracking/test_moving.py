@@ -121,7 +121,7 @@ def test_everything_arrives_and_a_second_time_nothing(
         for key in ("status", "start_time", "end_time"):
             assert getattr(new.info, key) == getattr(old.info, key)
         assert new.data.params == old.data.params
-        assert str(new.data.metrics) == str(old.data.metrics)
+        assert new.data.metrics == old.data.metrics
         for key in old.data.metrics:
             assert history(there, new, key) == history(laptop, old, key)
         assert [str(one.dataset) for one in new.inputs.dataset_inputs] == [

@@ -20,6 +20,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from litemkd.tracking import store
+from litemkd.tracking.models import model_of
 
 ORIGIN_RUN = "litemkd.origin_run"  # the id that a run had in the store where it was made
 ORIGIN_MODEL = "litemkd.origin_model"
@@ -48,8 +49,9 @@ def experiments(client: MlflowClient, name: str | None) -> list[Experiment]:
     return [found] if found is not None and found.lifecycle_stage == "active" else []
 
 
-def run_values(client: MlflowClient, run: StoredRun, experiment: str) -> dict[str, Any]:
+def run_values(client: MlflowClient, run_id: str, experiment: str) -> dict[str, Any]:
     """A run with the history of every metric: points (step, time in ms since 1970, value)."""
+    run: StoredRun = store.patiently(lambda: client.get_run(run_id))  # a search leaves out the models it used
     info, data = run.info, run.data
     inputs = run.inputs.dataset_inputs if run.inputs else []
     used = run.inputs.model_inputs if run.inputs else []
@@ -126,13 +128,11 @@ def model_values(model: LoggedModel, experiment: str) -> dict[str, Any]:
 
 def version_values(version: ModelVersion) -> dict[str, Any]:
     """A version of a registered model."""
-    source = version.source or ""
-    made_of = source.removeprefix("models:/") if source.startswith("models:/m-") else None
     return {
         "version": int(version.version),
-        "source": source,
+        "source": version.source or "",
         "run_id": version.run_id or None,
-        "model_id": version.model_id or made_of,  # a search omits it
+        "model_id": model_of(version),
         "description": version.description or "",
         "tags": dict(sorted(version.tags.items())),
     }

@@ -81,7 +81,7 @@ def export_runs(target: Path, *, dataset: str | None = None, experiment: str | N
     with new_archive(target) as archive:
         with tqdm(found, desc="exporting", unit="run") as bar:
             for one, run in bar:
-                values = run_values(client, run, one.name)
+                values = run_values(client, run.info.run_id, one.name)
                 archive.write(f"{RUNS}/{run.info.run_id}.json", values)
                 histories[values["tags"].get(ORIGIN_RUN, run.info.run_id)] = values["metrics"]
                 points += sum(map(len, values["metrics"].values()))

@@ -322,14 +322,14 @@ class _Import:
         self._ask(self.client.update_run, run_id, name=wanted["name"])
         wanted["end_time"] = values["end_time"] or values["start_time"]
         self._ask(self.client.set_terminated, run_id, wanted["status"], wanted["end_time"])
-        run = self._ask(self.client.get_run, run_id)
-        read = entities.run_values(self.client, run, values["experiment"])
+        read = entities.run_values(self.client, run_id, values["experiment"])
         _same(f"run {wanted['name']} ({run_id})", wanted, read)
         files = _local_sizes(self.archive.artifacts(values["run_id"]))
-        _same(f"artifacts of run {wanted['name']} ({run_id})", files, Files(run.info.artifact_uri).sizes())
+        there = Files(self._ask(self.client.get_run, run_id).info.artifact_uri).sizes()
+        _same(f"artifacts of run {wanted['name']} ({run_id})", files, there)
         self.done.files += len(files)
         self.done.points += sum(map(len, read["metrics"].values()))
-        self.histories[run.data.tags[ORIGIN_RUN]] = read["metrics"]
+        self.histories[read["tags"][ORIGIN_RUN]] = read["metrics"]
         self._ask(self.client.delete_tag, run_id, IMPORTING)
 
     def _finish_model(self, values: Mapping[str, Any]) -> None:
