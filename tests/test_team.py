@@ -20,6 +20,7 @@ from click.testing import CliRunner, Result
 
 from litemkd.cli import main
 from litemkd.tracking import serving
+from tests.helpers import free_port
 from tests.job import Home, Job
 
 TEXT = (Path(__file__).parents[1] / "docs" / "team.md").read_text(encoding="utf-8")
@@ -55,7 +56,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     for statement in re.findall(r"^(CREATE .*;)$", TEXT, re.MULTILINE):
         database.psql(statement.replace("…", "pw"))
     uri = f"postgresql+psycopg://mlflow:pw@/mlflow?host={folder / 'postgres'}"
-    port = str(serving.free_port("127.0.0.1"))
+    port = str(free_port())
     secrets = {"MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN, "MLFLOW_FLASK_SERVER_SECRET_KEY": "k" * 40}
     documented = "postgresql+psycopg://mlflow:…@127.0.0.1/mlflow"
     for name in ("auth.ini", "server.env"):

@@ -19,7 +19,8 @@ from urllib.parse import quote
 import psutil
 import pytest
 
-from litemkd.tracking.serving import PAGE, free_port
+from litemkd.tracking.serving import PAGE
+from tests.helpers import free_port
 from tests.job import ROOT, Job
 
 pytestmark = pytest.mark.browser
@@ -70,7 +71,7 @@ def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def address(job: Job, page: object) -> Iterator[str]:
     """`litemkd ui` on the job's store, and its end by Ctrl-C."""
-    words = ["--store", job.home.store, "--port", str(free_port("127.0.0.1"))]
+    words = ["--store", job.home.store, "--port", str(free_port())]
     with (job.home.folder / "ui.log").open("w") as log:
         server = subprocess.Popen(
             [sys.executable, "-m", "litemkd", "ui", *words],

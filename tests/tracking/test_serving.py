@@ -19,6 +19,7 @@ from litemkd import tracking
 from litemkd.cli import main
 from litemkd.errors import TrackingError
 from litemkd.tracking import serving
+from tests.helpers import free_port
 
 
 def test_the_pages_of_the_store_until_sigterm_and_no_process_is_left(
@@ -26,7 +27,7 @@ def test_the_pages_of_the_store_until_sigterm_and_no_process_is_left(
 ) -> None:
     with tracking.stage_run("prepare", dataset="toy", name="one"):
         pass
-    words = [sys.executable, "-m", "litemkd", "ui", "--port", str(serving.free_port("127.0.0.1"))]
+    words = [sys.executable, "-m", "litemkd", "ui", "--port", str(free_port())]
     root = str(Path(__file__).parents[2])
     server = subprocess.Popen(
         words, env={**os.environ, "PYTHONPATH": root}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
