@@ -16,6 +16,7 @@ from litemkd.commands.predict import predict
 from litemkd.commands.prepare import prepare
 from litemkd.commands.register import register
 from litemkd.commands.search import search
+from litemkd.commands.store import export_runs, import_runs, ui
 from litemkd.commands.training import distill, features, student, teacher
 from litemkd.commands.weights import export_weights, import_weights
 from litemkd.options import plain_mistakes, set_up_process
@@ -61,5 +62,8 @@ for command in (
     cost,
     import_weights,
     export_weights,
+    ui,
+    export_runs,
+    import_runs,
 ):
     main.add_command(command)

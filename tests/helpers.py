@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import socket
+
 import numpy as np
 import torch
 
 from litemkd.data.episodes import Episodes
 from litemkd.data.splits import Split, make_split
+
+
+def free_port() -> int:
+    """A port that nobody listens at, another one each time."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def split_of(counts: list[int], name: str = "train") -> Split:

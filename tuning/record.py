@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from litemkd.report.tables import markdown_table
 from litemkd.tracking import Run, close_dead, metric_points, read_runs
 from tuning.pictures import study_pictures, study_tables
 from tuning.study import BEST, best_trials, finished
@@ -47,6 +46,7 @@ def record_study(run: Run, study: optuna.Study, objectives: Sequence[str], by_ep
     }
     run.log_metrics({**counts, "search/saved_percent": 100 * saved(trials)}, len(trials))
     run.flush()
+    run.describe(description(study))
     there = metric_points(run.run_id, BEST)
     for step, best in best_so_far(trials).items():
         if step not in there:  # its worker ended before it could log it
@@ -77,10 +77,10 @@ def saved(trials: Sequence[FrozenTrial]) -> float:
     return 1 - run / planned if planned else 0.0
 
 
-def description(study: optuna.Study, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """What a study's run shows on top of its page."""
+def description(study: optuna.Study) -> str:
+    """What a study came to so far, in words for its run's page."""
     best = best_trials(study, 1)
     words = f"Study `{study.study_name}`, {len(finished(study))} trials."
     if best:
         words += f" Best on val: trial {best[0].number}, {best[0].values[0]:.2f} %."
-    return f"{words}\n\n{markdown_table(header, rows)}" if rows else words
+    return words

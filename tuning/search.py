@@ -28,7 +28,7 @@ from litemkd.options import (
     set_up_process,
     tracked,
 )
-from litemkd.report.tables import text_table
+from litemkd.report.tables import markdown_table, text_table
 from litemkd.stages.build import build_device
 from litemkd.stages.common import Going, accuracy_metrics, gain_metrics, run_of
 from litemkd.stages.prepare import prepare
@@ -37,7 +37,7 @@ from litemkd.tracking import Run, ui_command, without_password
 from tuning.crew import Crew
 from tuning.finals import DONE, choose_finalists, conclude, finals_name, queue_of, results, verdict_table
 from tuning.job import Job, in_words
-from tuning.record import description, reconcile, record_study, saved
+from tuning.record import reconcile, record_study, saved
 from tuning.space import SPACES
 from tuning.storage import HEARTBEAT, default_storage, exclusive
 from tuning.study import PRUNERS, QUEUE, SAMPLERS, agree, best_trials, finished, running, settle, top_up
@@ -296,7 +296,8 @@ def _conclude(
     metrics |= accuracy_metrics({shot: Interval.of(found) for shot, found in verdict.tests["winner"].items()})
     metrics |= gain_metrics(verdict.gains)
     run.log_metrics(metrics, 0)
-    run.set_tags({"mlflow.note.content": description(study, header, rows), "litemkd.winner": verdict.version})
+    run.describe(f"On the test classes:\n\n{markdown_table(header, rows)}")
+    run.set_tags({"litemkd.winner": verdict.version})
     moved = [line for promotion in verdict.promotions for line in promotion.told]
     return "\n".join([text_table(header, rows), "", f"registered model: {verdict.version}", *moved])
 

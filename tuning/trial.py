@@ -173,6 +173,8 @@ class Objective:
                 run.log_metrics(cost, 0)
             except BaseException as error:
                 run.set_tags({"litemkd.state": "PRUNED" if isinstance(error, optuna.TrialPruned) else "FAIL"})
+                if isinstance(error, optuna.TrialPruned):
+                    run.describe(f"Stopped early: {error}.")
                 raise
             trial.set_user_attr(EPISODES, progress.episodes)
             run.set_tags({"litemkd.state": "COMPLETE"})

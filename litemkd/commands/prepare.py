@@ -47,17 +47,17 @@ def prepare(config: Config, resume: bool, allow_changes: bool, derive: str, cont
     for line in data.told:
         click.echo(line)
     sheet = data.contact_sheet()
+    counts = ", ".join(f"{name} {len(split.videos)}" for name, split in data.splits.items())
+    found = f"videos {counts}; modalities {', '.join(data.packs)}"
     going = Going(resume, allow_changes, {"--derive": derive})
     with run_of(config, data, "prepare", "prepare", build_device(config), going=going) as run:
         card = data.card()
         run.log_dict(card, "data_card.json")
         run.log_text(card_markdown(card), "data_card.md")
         run.log_picture(sheet, "contact_sheet.png")
+        run.describe(f"Found and made: {found}.")
     if contact_sheet is not None:
         write_whole(contact_sheet, lambda beside: sheet.save(beside, "PNG"))
         click.echo(f"contact sheet: {contact_sheet}")
     click.echo(data.summary())
-    counts = ", ".join(f"{name} {len(split.videos)}" for name, split in data.splits.items())
-    click.echo(
-        f"prepared {config.dataset_dir}: videos {counts}; modalities {', '.join(data.packs)}; {data.digest}"
-    )
+    click.echo(f"prepared {config.dataset_dir}: {found}; {data.digest}")

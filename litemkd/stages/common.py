@@ -72,6 +72,10 @@ class Recorder:
         if changed:
             self.run.log_metrics(changed, progress.episodes)
         self.run.set_tags({"best_episode": progress.best_episode})
+        self.run.describe(
+            f"Best on val: **{Interval(accuracy, half)} %** after {progress.best_episode} of "
+            f"{progress.episodes} training episodes."
+        )
 
 
 def protocol(config: Config, data: Prepared, kind: Literal["teacher", "student"] = "student") -> str:
@@ -246,6 +250,13 @@ def gain_metrics(gains: Mapping[int, Interval]) -> dict[str, float]:
     return metrics
 
 
+def test_words(evaluations: Mapping[int, Evaluation]) -> str:
+    """Test results in a sentence, Markdown."""
+    results = ", ".join(f"**{one.accuracy} %** {shot}-shot" for shot, one in evaluations.items())
+    counts = sorted({len(one.accuracies) for one in evaluations.values()})
+    return f"On the test classes: {results}, over {' and '.join(f'{count:,}' for count in counts)} episodes."
+
+
 def log_test(run: Run, evaluations: Mapping[int, Evaluation], label: str) -> None:
     """Log test results: metrics by number of shots (the first is the main one), tables, figures, raw values."""
     metrics = accuracy_metrics({shot: evaluation.accuracy for shot, evaluation in evaluations.items()})
@@ -264,6 +275,7 @@ def log_test(run: Run, evaluations: Mapping[int, Evaluation], label: str) -> Non
             f"confusion_{shot}shot.png",
         )
         run.log_array(evaluation.accuracies.astype(np.float32), f"episode_accuracy_{shot}shot.npy")
+    run.describe(test_words(evaluations))
     metrics["speed/episodes_per_second"] = float(
         np.mean([evaluation.episodes_per_second for evaluation in evaluations.values()])
     )

@@ -68,7 +68,7 @@ def distill_stage(
         )
         promotions = [promote(teacher.name), promote(distilled.name)]
         outcome = Outcome(teacher, labels, distilled, gains, promotions)
-        _log(config, run, outcome)
+        _log(run, outcome)
     return outcome
 
 
@@ -111,7 +111,7 @@ def outcome_words(outcome: Outcome) -> str:
     return text_table(*outcome_table(outcome))
 
 
-def _log(config: Config, run: Run, outcome: Outcome) -> None:
+def _log(run: Run, outcome: Outcome) -> None:
     header, rows = outcome_table(outcome)
     run.log_text(markdown_table(header, rows), "result.md")
     run.log_table([dict(zip(header, row, strict=True)) for row in rows], "result.json")
@@ -121,4 +121,4 @@ def _log(config: Config, run: Run, outcome: Outcome) -> None:
     metrics |= accuracy_metrics({shot: test.accuracy for shot, test in outcome.distilled.tests.items()})
     metrics |= gain_metrics(outcome.gains)
     run.log_metrics(metrics, 0)
-    run.set_tags({"mlflow.note.content": f"{config.data.dataset}:\n\n{markdown_table(header, rows)}"})
+    run.describe(f"On the test classes:\n\n{markdown_table(header, rows)}")

@@ -14,6 +14,7 @@ from litemkd.evaluation import Evaluation
 from litemkd.stages.common import ANEW, Going, clip_source, evaluate_split, features_shelf, log_test, run_of
 from litemkd.stages.loading import champion_of, load_student
 from litemkd.stages.prepare import Prepared
+from litemkd.tracking import find_address
 
 
 def evaluate_stage(
@@ -53,6 +54,9 @@ def evaluate_stage(
     }
     going = replace(going, asked={"--model": source, "the weights": weights_digest(student)})
     with run_of(config, data, "evaluate", f"evaluate {source}", device, tags, going=going) as run:
+        if source.startswith("models:"):
+            found = find_address(source)
+            run.use_model(found.name, found.version)
         clips = clip_source(config, data, "rgb", "test", device)
         classify = student_classifier(student, clips, shelf=features_shelf(config))
         e = config.evaluation

@@ -248,6 +248,8 @@ def import_stage(
             metrics = {"val/accuracy": val.accuracy.mean, "test/accuracy": test.mean}
             _log_measured(run, tests, val, tags, title)
             tags["litemkd.protocol"] = protocol(config, data, content.kind)
+        else:
+            run.describe(f"{title}, from {file.path.name}; not measured yet.")
         model_id = run.log_model(folder, name=content.kind, step=0, metrics=metrics, tags=tags)
         version = register_with_card(model_id, name, tags)
         return Imported(name, version, run.run_id, val, tests)

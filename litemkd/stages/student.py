@@ -157,6 +157,8 @@ def train_student(
     guess = None if teacher is None else guessed_width(config, teacher.fused["train"].shape[-1])
     student = build_student(config.student, config.data.frames, config.seed, guess=guess).to(device)
     loss = LABELS if teacher is None else build_loss(config)
+    if teacher is not None:
+        run.use_model(teacher.name, teacher.version)
     checkpoints = student_checkpoints(config, data, teacher)
     save_description(checkpoints.best.parent, describe_student(config))  # others may evaluate it meanwhile
     progress = fit_on_clips(

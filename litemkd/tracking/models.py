@@ -16,6 +16,7 @@ from types import ModuleType
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelOutput, Metric
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model
 
 import litemkd
@@ -113,6 +114,12 @@ def _begun(
 def _outputs(client: MlflowClient, run_id: str) -> list[str]:
     found = patiently(lambda: client.get_run(run_id)).outputs
     return [] if found is None else [one.model_id for one in found.model_outputs]
+
+
+def model_of(version: ModelVersion) -> str | None:
+    """The id of the logged model that a registered version was made of, None where it was made otherwise."""
+    source = version.source or ""
+    return version.model_id or (source.removeprefix("models:/") if source.startswith("models:/m-") else None)
 
 
 def _pyfunc() -> ModuleType:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelInput, Metric, Param, RunTag
 
 from litemkd.errors import TrackingError
 from litemkd.tracking import models, store
@@ -62,10 +62,12 @@ class Run:
         run_id: MLflow's id.
         experiment_id: of the experiment `litemkd/<dataset>`.
         name: as shown in the user interface.
+        description: what stands at the top of its page, as this process wrote it.
         former: the tags of a run that is gone on with, as they were; None for a new one.
         known: its points, which are not recorded once more.
     """
 
+    description = ""
     former: Mapping[str, str] | None = None
     known: Known | None = None
 
@@ -116,6 +118,11 @@ class Run:
                 functools.partial(self._client.log_batch, self.run_id, tags=part),
                 lambda: self._spool.keep(tags=named),
             )
+
+    def describe(self, words: str) -> None:
+        """Add a paragraph (Markdown) to what stands at the top of the run's page, a result for instance."""
+        self.description = f"{self.description}\n\n{words}" if self.description else words
+        self.set_tags({store.NOTE: self.description})
 
     def log_text(self, text: str, file: str) -> None:
         """Write a text as the artifact `file` (a path with slashes, such as `report/summary.md`)."""
@@ -184,6 +191,17 @@ class Run:
         self._attempt(
             lambda: self._client.log_inputs(self.run_id, inputs), lambda: self._spool.keep(tags=run_tags(tags))
         )
+
+    def use_model(self, registered_name: str, version: int) -> None:
+        """Link a registered version that the run reads: a student's teacher, or the model that is evaluated."""
+
+        def send() -> None:
+            model_id = models.model_of(self._client.get_model_version(registered_name, str(version)))
+            if model_id is not None:
+                self._client.log_inputs(self.run_id, models=[LoggedModelInput(model_id)])
+
+        used = run_tags({"model_used": f"{registered_name} version {version}"})
+        self._attempt(send, lambda: self._spool.keep(tags=used))
 
     def log_environment(self) -> None:
         """Write hardware, Python and package versions as the artifact `environment.txt`."""

@@ -38,6 +38,9 @@ class SilentRun(Run):
     def log_dataset(self, *args: Any, **kwargs: Any) -> None:
         """Nothing."""
 
+    def use_model(self, registered_name: str, version: int) -> None:
+        """Nothing."""
+
     def log_environment(self) -> None:
         """Nothing."""
 

@@ -127,6 +127,7 @@ def stage_run(
                 run = Run(client, stored.info.run_id, experiment, name, dataset)
             if launched is not None and launched.info.run_id != run.run_id:
                 launcher.link(client, launched, run.run_id, store.experiment_name(dataset))
+            run.description = description
             run.log_params(params, existing=joined.data.params if joined is not None else None)
         except BaseException as error:
             if run is not None:

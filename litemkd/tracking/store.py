@@ -21,6 +21,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import mlflow
 from mlflow import MlflowClient
+from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
 
 from litemkd.errors import TrackingError
@@ -183,13 +184,20 @@ def experiment_id(client: MlflowClient, dataset: str) -> str:
             if error.error_code not in _ALREADY:  # else another process made it just now
                 raise
             found = patiently(lambda: client.get_experiment_by_name(name))
-    if found is None or found.lifecycle_stage != "active":
-        number = "?" if found is None else found.experiment_id
-        raise TrackingError(
-            f"the experiment {name} was deleted and is in the store's bin: take it out with "
-            f"`mlflow experiments restore --experiment-id {number}`, or empty the bin with `mlflow gc`"
-        )
+    if found is None:
+        raise TrackingError(f"the experiment {name} is in the store and cannot be read")
+    refuse_deleted(found)
     return found.experiment_id
+
+
+def refuse_deleted(experiment: Experiment) -> None:
+    """TrackingError: the experiment is in the store's bin."""
+    if experiment.lifecycle_stage != "active":
+        raise TrackingError(
+            f"the experiment {experiment.name} was deleted and is in the store's bin: take it out with "
+            f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`, or empty the bin with "
+            "`mlflow gc`"
+        )
 
 
 def already_exists(error: MlflowException) -> bool:

@@ -5,21 +5,23 @@ Screenshots go to the folder named by LITEMKD_SCREENSHOTS, else to the test's te
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
+import psutil
 import pytest
 
-from tests.job import Job
+from litemkd.tracking.serving import PAGE
+from tests.helpers import free_port
+from tests.job import ROOT, Job
 
 pytestmark = pytest.mark.browser
 FLAGS = [
@@ -51,6 +53,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
         browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
         page = browser.new_page(viewport={"width": 1500, "height": 950})
         page.set_default_timeout(60_000)
+        # MLflow's assistant opens itself at the first visit and takes a quarter of the window.
+        seen = "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1"
+        page.add_init_script(f"localStorage.setItem('{seen}', 'true')")
         yield page
         browser.close()
 
@@ -65,35 +70,28 @@ def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(job: Job, page: object) -> Iterator[str]:
-    """`mlflow ui` on the job's store, as the last line of the job says, and its end."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = (job.home.folder / "ui.log").open("w")
-    words = ["--workers", "1", "--port", str(port), "--backend-store-uri", job.home.store]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "ui", *words],
-        cwd=job.home.folder,
-        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    """`litemkd ui` on the job's store, and its end by Ctrl-C."""
+    words = ["--store", job.home.store, "--port", str(free_port())]
+    with (job.home.folder / "ui.log").open("w") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "litemkd", "ui", *words],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            cwd=job.home.folder,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+    assert server.stdout is not None
     try:
-        end = time.monotonic() + 120
-        while True:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
-                    break
-            except OSError:
-                assert server.poll() is None, (job.home.folder / "ui.log").read_text()
-                assert time.monotonic() < end
-                time.sleep(0.3)
-        yield f"http://127.0.0.1:{port}/#"
+        line = server.stdout.readline()
+        assert line, (job.home.folder / "ui.log").read_text()
+        children = psutil.Process(server.pid).children(recursive=True)
+        yield f"{line.split()[-1].partition('/#')[0]}/#"
     finally:
-        os.killpg(server.pid, signal.SIGKILL)  # the group is this server's own
-        server.wait()
-        log.close()
+        server.send_signal(signal.SIGINT)
+        server.communicate(timeout=60)
+    assert server.returncode == 0, (job.home.folder / "ui.log").read_text()
+    assert not any(one.is_running() for one in children)
 
 
 def experiment_of(job: Job) -> str:
@@ -101,9 +99,13 @@ def experiment_of(job: Job) -> str:
 
 
 def test_the_experiments_are_listed(job: Job, page, address: str, shots: Path) -> None:
-    page.goto(f"{address}/experiments")
-    page.get_by_text("litemkd/toy").first.wait_for()
+    page.goto(address.removesuffix("/#") + PAGE)  # as the command printed it
+    row = page.get_by_role("row", name=re.compile("litemkd/toy"))
+    row.get_by_text("Few-shot action recognition on toy").wait_for()
+    row.get_by_text("litemkd.dataset").wait_for()
     page.screenshot(path=shots / "experiments.png")
+    page.get_by_text("litemkd/toy").first.click()
+    page.get_by_text("Training runs").first.wait_for()  # not the pages about chats
 
 
 def test_runs_are_nested(job: Job, page, address: str, shots: Path) -> None:
@@ -123,12 +125,22 @@ def test_a_runs_page(job: Job, page, address: str, shots: Path) -> None:
     base = f"{address}/experiments/{experiment_of(job)}/runs/{run.info.run_id}"
     page.goto(base)
     page.get_by_text("litemkd.distilled").first.wait_for()
-    page.get_by_text("litemkd-toy-student").first.wait_for()
-    page.screenshot(path=shots / "run.png")
+    # What, on what, and what came out; where it stands among the runs, its data, its model and its teacher's.
+    page.get_by_text(re.compile("distilled: .* on toy, 5-way 5-shot")).first.wait_for()
+    tests = re.compile(r"On the test classes: .* % 5-shot, .* % 1-shot, over \d+ episodes")
+    page.get_by_text(tests).first.wait_for()
+    page.get_by_text(re.compile("Best on val: ")).first.wait_for()
+    for link in (job.parent.info.run_name, f"evaluate {run.info.run_name}", "litemkd-toy-student"):
+        page.get_by_role("link", name=link).first.wait_for()
+    page.get_by_text(re.compile(r"toy \([0-9a-f]+\)")).first.wait_for()
+    page.get_by_text("Logged models").first.wait_for()
+    page.screenshot(path=shots / "run.png", full_page=True)
     page.goto(f"{base}/model-metrics")
     page.locator(".js-plotly-plot").first.wait_for()
     # Charts stand in a section for each first part of a metric's name, and are drawn when they come into view.
     page.mouse.move(600, 600)
+    for section in ("cost", "test"):
+        page.get_by_text(re.compile(rf"^{section} \(\d+\)$")).first.wait_for()
     for chart in ("loss_kd", "best_accuracy"):
         for _ in range(100):
             if page.get_by_text(chart, exact=True).count():
@@ -144,10 +156,31 @@ def test_a_runs_page(job: Job, page, address: str, shots: Path) -> None:
         page.locator("img[src*=blob], img[src*=artifact]").first.wait_for()
         page.wait_for_timeout(500)
         page.screenshot(path=shots / f"run_{picture}")
+    page.get_by_text("validations.json", exact=True).first.click()
+    page.get_by_text("View as table").first.wait_for()
+    for column in ("episodes", "accuracy", "ci95"):
+        page.get_by_role("columnheader", name=column).first.wait_for()
+    page.screenshot(path=shots / "run_validations.png")
+
+
+def test_two_runs_side_by_side(job: Job, page, address: str, shots: Path) -> None:
+    runs = [job.student(False), job.student(True)]
+    chosen = quote(json.dumps([run.info.run_id for run in runs]))
+    page.goto(f"{address}/compare-runs?runs={chosen}&experiments={quote(json.dumps([experiment_of(job)]))}")
+    page.get_by_text("Comparing 2 Runs from 1 Experiment").wait_for()
+    for run in runs:
+        page.get_by_text(run.info.run_name, exact=True).first.wait_for()
+    page.locator(".js-plotly-plot").first.wait_for()
+    page.screenshot(path=shots / "compare.png")
+    for run in runs:
+        value = f"{run.data.metrics['test/accuracy_5shot']:.3f}".rstrip("0").rstrip(".")
+        page.get_by_text(re.compile(rf"^{re.escape(value)}")).first.scroll_into_view_if_needed()
+    page.screenshot(path=shots / "compare_metrics.png")
 
 
 def test_the_comparison_is_on_the_parents_page(job: Job, page, address: str, shots: Path) -> None:
     page.goto(f"{address}/experiments/{experiment_of(job)}/runs/{job.parent.info.run_id}")
+    page.get_by_text("On the test classes:").first.wait_for()
     page.get_by_role("cell", name="student, distilled").first.wait_for()
     page.screenshot(path=shots / "distill.png")
 
@@ -159,4 +192,6 @@ def test_the_registered_model_has_a_champion(job: Job, page, address: str, shots
     page.screenshot(path=shots / "registered_model.png")
     page.goto(f"{address}/models/litemkd-toy-student/versions/2")
     page.get_by_text("litemkd.val_accuracy").first.wait_for()
+    page.get_by_text(re.compile("on the test classes")).first.wait_for()  # its card
+    page.get_by_role("link", name=job.student(True).info.run_name).first.wait_for()
     page.screenshot(path=shots / "version.png")
