@@ -75,8 +75,9 @@ def find_child(
 
 
 def find_same(client: MlflowClient, experiment: str, identity: str) -> StoredRun | None:
-    """The newest run of this identity, finished or not."""
-    return next(_newest(client, experiment, f"tags.`{IDENTITY}` = '{identity}'"), None)
+    """The newest outermost run of this identity, finished or not."""
+    found = _newest(client, experiment, f"tags.`{IDENTITY}` = '{identity}'")
+    return next((run for run in found if PARENT not in run.data.tags), None)
 
 
 def find_other(

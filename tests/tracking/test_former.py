@@ -107,7 +107,7 @@ def test_inner_runs_go_on_with_the_outer_one(client: MlflowClient) -> None:
     number = killed(work)
     before = {run.info.run_name: run.info.run_id for run in all_runs(client)}
     with opened():
-        assert former_run("toy", "evaluate", "done", resume()) is None  # it is of another identity
+        assert former_run("toy", "evaluate", "done", resume("b")) is None  # what is asked for is another one
         for name in ("done", "begun", "new"):
             with stage_run("evaluate", dataset="toy", name=name) as inner:
                 assert inner.run_id == before.get(name, inner.run_id)
