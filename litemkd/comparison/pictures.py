@@ -11,7 +11,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator, StrMethodFormatter
 
 from litemkd.comparison.comparison import Comparison, Line, typical
 from litemkd.comparison.front import pareto
@@ -102,6 +102,8 @@ def _spread(axes: Axes, values: Sequence[float]) -> bool:
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(6))
     return wide
 
 
@@ -184,6 +186,7 @@ def curves_of_runs(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> Figur
             label=label,
         )
         axes.fill_between(steps, means - halves, means + halves, color=colour, alpha=0.12, linewidth=0)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.set(xlabel="training episodes seen", ylabel="val accuracy, per cent")
     axes.set_title("Learning curves; bands: 95 % interval over the val episodes", fontsize=10)
     axes.grid(alpha=0.3)

@@ -17,6 +17,7 @@ from mlflow.store.db.db_types import DATABASE_ENGINES
 from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlParam, SqlTag
 from sqlalchemy import Engine, create_engine, event, false, select
 from sqlalchemy.orm import ORMExecuteState, Session, with_loader_criteria
+from sqlalchemy.pool import NullPool
 
 from litemkd.tracking import store
 
@@ -77,4 +78,4 @@ def contents(run_ids: Sequence[str]) -> dict[str, Content]:
 
 @functools.lru_cache(maxsize=8)
 def _engine(uri: str) -> Engine:
-    return create_engine(uri)
+    return create_engine(uri, poolclass=NullPool)  # a connection must not outlive a fork
