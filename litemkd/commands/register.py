@@ -178,9 +178,9 @@ def _show_plan(name: str, **how: Any) -> None:
 
 
 def _show_standing(name: str, dry_run: bool) -> None:
-    from litemkd.tracking import ALIASES, list_versions
+    from litemkd.tracking import ALIASES, standing
 
-    holders = {alias: one.version for one in list_versions(name) for alias in one.aliases}
+    holders = standing(name)
     stand = ", ".join(f"{alias} version {holders[alias]}" for alias in ALIASES if alias in holders)
     click.echo(f"{name}: {stand or 'no champion'}{' (nothing was changed)' if dry_run else ''}")
 

@@ -11,15 +11,15 @@ from litemkd.report.model_card import model_card, with_card
 from litemkd.stages.build import load_model
 from litemkd.stages.common import cost_tags, register_with_card
 from litemkd.tracking import (
-    ALIASES,
     RunRecord,
     attach,
     describe_version,
     find_version,
-    list_versions,
+    get_version,
     logged_model_of,
     model_name,
     read_run,
+    standing,
 )
 
 _KINDS = {"trial": "student", "student": "student", "teacher": "teacher"}  # by the stage of a run
@@ -29,9 +29,8 @@ _OF_RUNS = {"stage", "device", "state", "best_episode", "processes", "error", "s
 def renew_cards(name: str) -> list[str]:
     """Give the versions that have an alias the card that their tags ask for; says which got another one."""
     told = []
-    for version in list_versions(name):
-        if not set(version.aliases) & set(ALIASES):
-            continue
+    for number in sorted(set(standing(name).values())):
+        version = get_version(name, number)
         wanted = with_card(version.description, model_card(name, version.version, version.tags))
         if wanted != version.description:
             describe_version(name, version.version, wanted)

@@ -19,6 +19,7 @@ from litemkd.tracking.promoting import (
     preview,
     promote,
     promote_by_hand,
+    standing,
     unpin,
 )
 from litemkd.tracking.records import RunRecord, read_run, read_runs
@@ -79,6 +80,7 @@ __all__ = [
     "register",
     "send_unsent",
     "stage_run",
+    "standing",
     "store_file",
     "store_uri",
     "tag_version",

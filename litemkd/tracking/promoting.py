@@ -188,6 +188,12 @@ def preview(
     return _plan(state), [*_pin_notes(state), *notes]
 
 
+def standing(registered_name: str) -> dict[str, int]:
+    """The versions that have an alias, by alias; a search for versions does not tell."""
+    state = _read(registered_name)
+    return {} if state is None else dict(state.aliases)
+
+
 @from_main
 def _settle(name: str, *, pin: Pin | None = None, unpin: bool = False) -> Promotion:
     """Set or take away pins, then move aliases until they are where they belong."""

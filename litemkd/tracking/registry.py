@@ -32,6 +32,7 @@ class Version:
     Attributes:
         version: its number, 1, 2, …
         model_id: of the logged model it was made from; `run_id` of its run.
+        aliases: known only of a version that was asked for by number or alias.
     """
 
     name: str

@@ -120,8 +120,11 @@ class Run:
             )
 
     def describe(self, words: str) -> None:
-        """Add a paragraph (Markdown) to what stands at the top of the run's page, a result for instance."""
-        self.description = f"{self.description}\n\n{words}" if self.description else words
+        """Add to what stands at the top of the run's page, a result for instance (Markdown).
+
+        It goes on in the same paragraph, as the page shows five lines before it folds the rest away.
+        """
+        self.description = f"{self.description} {words}".strip()
         self.set_tags({store.NOTE: self.description})
 
     def log_text(self, text: str, file: str) -> None:
