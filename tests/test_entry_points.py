@@ -94,7 +94,12 @@ def started(*words: str) -> Config:
     def look(config: Config) -> None:
         seen.append(config)
 
-    own = {"derive", "contact_sheet"}  # of prepare, and no part of how a configuration is found
+    own = {
+        "derive",
+        "contact_sheet",
+        "resume",
+        "allow_changes",
+    }  # of prepare, and no part of how a configuration is found
     assert {option.name for option in look.params} | own == {
         option.name for option in main.commands["prepare"].params
     }
