@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from mlflow import MlflowClient
@@ -22,10 +22,8 @@ from litemkd.errors import TrackingError
 from litemkd.tracking import models, store
 from litemkd.tracking.buffer import MetricBuffer, allowed_name
 from litemkd.tracking.environment import describe
+from litemkd.tracking.known import Known
 from litemkd.tracking.spool import Spool
-
-if TYPE_CHECKING:
-    from litemkd.tracking.former import Known
 
 _log = logging.getLogger("litemkd.tracking")
 AT_ONCE = 100  # parameters or tags in one request, the store's limit
@@ -268,7 +266,8 @@ class Run:
         found: Metric | None = self._buffer.last(key)
         if found is not None and found.step == step and found.value == value:
             return found.timestamp
-        return None if self.known is None else self.known.time(key, value, step)
+        self.flush()
+        return Known(self._client, self.run_id).time(key, value, step)
 
     def close(self, status: str | None) -> None:
         """Send what waits and set the final status, None for none. Called by `stage_run`."""

@@ -185,6 +185,16 @@ def test_a_run_that_may_be_alive(client: MlflowClient, owner: str, caplog: pytes
         process.kill()
 
 
+def test_the_metric_of_a_model_is_the_point_of_its_step(client: MlflowClient, checkpoint: Path) -> None:
+    """Also where the run has gone on since: the best weights are seldom the last ones."""
+    with stage_run("student", dataset="toy", name="x") as run:
+        for step in (2, 4):
+            run.log_metrics({"val/accuracy": 50.0 - step}, step)
+        loader = "tests.tracking.helpers"
+        run.log_model(checkpoint, name="student", step=2, metrics={"val/accuracy": 48.0}, loader_module=loader)
+    assert points(client, run.run_id, "val/accuracy") == {"val/accuracy": [(2, 48.0), (4, 46.0)]}
+
+
 @pytest.mark.parametrize("reached", ["created", "uploaded", "ready", "linked", "whole"])
 def test_a_model_that_was_begun_is_completed(
     client: MlflowClient, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, reached: str

@@ -27,7 +27,7 @@ from litemkd.tracking import launcher
 
 ROOT = Path(__file__).parents[2]
 COMMON = {"config", "overrides", "data_root", "seed", "device"}
-RESUMED = {"teacher", "features", "student", "distill", "main"}
+RESUMED = {"prepare", "teacher", "features", "student", "distill", "main", "evaluate"}
 
 STAGE = """
 import sys
