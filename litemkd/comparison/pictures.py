@@ -153,9 +153,9 @@ def per_class_gains(gains: Mapping[str, Mapping[str, Interval]], title: str, not
             elinewidth=0.9,
         )
     axes.axvline(0, color=GREY, linewidth=1)
-    axes.set_yticks(range(len(kept)), [label(name) for name in kept], fontsize=8)
+    axes.set_yticks(range(len(kept)), [label(name, 40) for name in kept], fontsize=8)
     axes.set_ylim(-0.7, len(kept) - 0.3)
-    axes.set(xlabel="gain of the class, points of accuracy (distilled minus labels only)", ylabel="test class")
+    axes.set(xlabel="gain of the class, points (distilled minus labels only)", ylabel="test class")
     cut = f", the {CLASSES} that change most" if len(classes) > CLASSES else ""
     axes.set_title(f"{title}{cut}\n{note}", fontsize=10)
     axes.grid(alpha=0.3, axis="x")

@@ -14,7 +14,6 @@ from litemkd.comparison.grouping import Row
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LEGEND = 24  # rows that are named when each has a style of its own
-LONGEST = 90  # characters of a name
 INK = "0.25"
 
 
@@ -83,7 +82,7 @@ def _entry(name: str, style: Style) -> Line2D:
     return Line2D([], [], linestyle="none", label=label(name), **style.drawn())
 
 
-def label(name: str) -> str:
+def label(name: str, longest: int = 90) -> str:
     """A name from the store as it can stand in a picture: no formula, all of it drawn, not too long."""
     drawn = "".join(character for character in name if character.isprintable()).lstrip("_")
-    return (drawn if len(drawn) <= LONGEST else f"{drawn[: LONGEST - 1]}…").replace("$", r"\$")
+    return (drawn if len(drawn) <= longest else f"{drawn[: longest - 1]}…").replace("$", r"\$")
