@@ -17,7 +17,7 @@ from litemkd.comparison.comparison import Comparison, Line, typical
 from litemkd.comparison.front import pareto
 from litemkd.comparison.grouping import Column
 from litemkd.comparison.styles import COLOURS, MARKERS, Style, label, styles_of
-from litemkd.evaluation import Interval
+from litemkd.intervals import Interval
 
 PANELS = 6
 WIDE = 8  # from this ratio of largest and smallest on, an axis is logarithmic
