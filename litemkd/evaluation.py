@@ -15,28 +15,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from litemkd.data.episodes import Episodes, EpisodeSampler
-
-Z95 = 1.96
+from litemkd.intervals import Interval
 
 # Logits (B, Q, W) of a batch of episodes.
 Classifier = Callable[[Episodes], Tensor]
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean with half the width of its 95 % interval, 1.96 s / sqrt(n)."""
-
-    mean: float
-    half: float
-
-    @classmethod
-    def of(cls, values: np.ndarray) -> Interval:
-        """Of (n,) values; the half width of a single value is unknown (NaN)."""
-        spread = values.std(ddof=1) if len(values) > 1 else float("nan")
-        return cls(float(values.mean()), float(Z95 * spread / np.sqrt(len(values))))
-
-    def __str__(self) -> str:
-        return f"{self.mean:.2f} ± {self.half:.2f}"
 
 
 @dataclass(frozen=True)

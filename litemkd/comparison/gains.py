@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from litemkd.comparison.entries import Entry, of_student, shots_of
-from litemkd.evaluation import Interval, paired_difference
+from litemkd.intervals import Interval
 from litemkd.tracking import RunRecord
 
 # Accuracy of each test episode of a run, per cent, by run id and number of shots; None where there is none.
@@ -62,7 +62,7 @@ class Gains:
         for other in (*siblings, *rivals):
             theirs = self._episodes(other.run_id, shot) if mine is not None and shot in other.accuracy else None
             if mine is not None and theirs is not None and mine.shape == theirs.shape:
-                return Gain(paired_difference(mine.astype(float), theirs.astype(float)), other.run_id)
+                return Gain(Interval.of(mine.astype(float) - theirs), other.run_id)
         return None
 
 

@@ -16,8 +16,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocato
 from litemkd.comparison.comparison import Comparison, Line, typical
 from litemkd.comparison.front import pareto
 from litemkd.comparison.grouping import Column
-from litemkd.comparison.styles import COLOURS, MARKERS, Style, styles_of
-from litemkd.evaluation import Interval
+from litemkd.comparison.styles import COLOURS, MARKERS, Style, label, styles_of
+from litemkd.intervals import Interval
 
 PANELS = 6
 WIDE = 8  # from this ratio of largest and smallest on, an axis is logarithmic
@@ -138,7 +138,7 @@ def per_class_gains(gains: Mapping[str, Mapping[str, Interval]], title: str, not
     kept = sorted(sorted(classes, key=lambda name: -abs(mean[name]))[:CLASSES], key=lambda name: mean[name])
     figure = Figure(figsize=(7.5, 1.8 + 0.16 * len(kept) * (1 + 0.5 * len(gains))), layout="constrained")
     axes = figure.subplots()
-    for number, (label, row) in enumerate(gains.items()):
+    for number, (name, row) in enumerate(gains.items()):
         offset = 0.7 * ((number + 0.5) / len(gains) - 0.5)
         places = [place for place, name in enumerate(kept) if name in row]
         axes.errorbar(
@@ -147,15 +147,15 @@ def per_class_gains(gains: Mapping[str, Mapping[str, Interval]], title: str, not
             xerr=np.nan_to_num([row[kept[place]].half for place in places]),
             fmt=MARKERS[number % len(MARKERS)],
             color=COLOURS[number % len(COLOURS)],
-            label=label,
+            label=label(name),
             markersize=4,
             capsize=2,
             elinewidth=0.9,
         )
     axes.axvline(0, color=GREY, linewidth=1)
-    axes.set_yticks(range(len(kept)), kept, fontsize=8)
+    axes.set_yticks(range(len(kept)), [label(name, 40) for name in kept], fontsize=8)
     axes.set_ylim(-0.7, len(kept) - 0.3)
-    axes.set(xlabel="gain of the class, points of accuracy (distilled minus labels only)", ylabel="test class")
+    axes.set(xlabel="gain of the class, points (distilled minus labels only)", ylabel="test class")
     cut = f", the {CLASSES} that change most" if len(classes) > CLASSES else ""
     axes.set_title(f"{title}{cut}\n{note}", fontsize=10)
     axes.grid(alpha=0.3, axis="x")
@@ -171,7 +171,7 @@ def curves_of_runs(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> Figur
     """
     figure = Figure(figsize=(7.5, 4.5), layout="constrained")
     axes = figure.subplots()
-    for number, (label, points) in enumerate(curves.items()):
+    for number, (name, points) in enumerate(curves.items()):
         steps, means, halves = (
             np.array([point[key] for point in points], dtype=float) for key in ("episodes", "accuracy", "ci95")
         )
@@ -183,7 +183,7 @@ def curves_of_runs(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> Figur
             marker=MARKERS[number % len(MARKERS)],
             markersize=4,
             linewidth=1.3,
-            label=label,
+            label=label(name),
         )
         axes.fill_between(steps, means - halves, means + halves, color=colour, alpha=0.12, linewidth=0)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
@@ -222,7 +222,7 @@ def response(readings: Sequence[Reading]) -> Figure | None:
                     color=COLOURS[number % len(COLOURS)],
                     markersize=4,
                     elinewidth=0.7,
-                    label=name,
+                    label=label(name),
                 )
         axes.set(xlabel=f"{key.removeprefix('loss.')} (no unit)", ylabel="val accuracy, per cent")
         axes.grid(alpha=0.3)
@@ -237,7 +237,8 @@ def response(readings: Sequence[Reading]) -> Figure | None:
 
 
 def _legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
-    longest = max(len(str(handle.get_label())) for handle in handles)
-    across = max(1, min(4, len(handles), int(figure.get_figwidth() * 14 / (longest + 8))))
+    needed = (max(len(str(handle.get_label())) for handle in handles) + 8) / 14  # inches of the longest
+    figure.set_figwidth(max(needed, figure.get_figwidth()))
+    across = max(1, min(4, len(handles), int(figure.get_figwidth() / needed)))
     figure.set_figheight(figure.get_figheight() + 0.19 * math.ceil(len(handles) / across))
     figure.legend(handles=list(handles), loc="outside lower center", ncols=across, fontsize=8, frameon=False)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 
 from litemkd.comparison.pictures import Reading
-from litemkd.evaluation import Interval
+from litemkd.intervals import Interval
 from litemkd.tracking import RunRecord
 
 RESPONSE = ("temperature", "kd", "ce", "ce_distill", "support", "support_temperature", "feature", "relation")

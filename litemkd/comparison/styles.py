@@ -78,5 +78,11 @@ def _told(rows: Sequence[Row]) -> tuple[list[str], list[str], list[str]] | None:
     return colours, markers, filled
 
 
-def _entry(label: str, style: Style) -> Line2D:
-    return Line2D([], [], linestyle="none", label=label.lstrip("_"), **style.drawn())
+def _entry(name: str, style: Style) -> Line2D:
+    return Line2D([], [], linestyle="none", label=label(name), **style.drawn())
+
+
+def label(name: str, longest: int = 90) -> str:
+    """A name from the store as it can stand in a picture: no formula, all of it drawn, not too long."""
+    drawn = "".join(character for character in name if character.isprintable()).lstrip("_")
+    return (drawn if len(drawn) <= longest else f"{drawn[: longest - 1]}…").replace("$", r"\$")

@@ -16,7 +16,7 @@ from litemkd.comparison.pictures import accuracy_against_cost, curves_of_runs, p
 from litemkd.comparison.readings import readings_of
 from litemkd.evaluation import Interval
 from tests.comparison.runs import record
-from tests.comparison.test_formats import compared, family
+from tests.comparison.test_formats import HOSTILE, compared, family
 
 
 def boxes_apart(figure: Figure) -> None:
@@ -60,6 +60,16 @@ def test_a_single_run_makes_a_picture_and_no_cost_makes_none() -> None:
     assert figure is not None
     boxes_apart(figure)
     assert accuracy_against_cost(compared([record(gmacs=float("nan"))], [])) is None
+
+
+def test_names_are_no_formulas() -> None:
+    names = (HOSTILE, r"$\frac$", "a" * 300)
+    figure = accuracy_against_cost(compared([record(head=name) for name in names], []))
+    assert figure is not None
+    boxes_apart(figure)
+    curve = [{"episodes": 1, "accuracy": 50.0, "ci95": 2.0}]
+    boxes_apart(curves_of_runs(dict.fromkeys(names, curve)))
+    boxes_apart(per_class_gains({name: {name: Interval(1.0, 0.5)} for name in names}, "Gain", "bars"))
 
 
 def test_many_unlike_rows_are_named_one_by_one() -> None:

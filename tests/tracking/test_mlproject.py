@@ -162,6 +162,7 @@ def test_the_entry_points(name: str) -> None:
     )
     wanted |= {"space", "trials"} if name == "search" else set()
     wanted |= {"dataset"} if name == "register" else set()
+    wanted |= {"dataset", "filter", "by", "format", "published"} if name == "compare" else set()
     needed = NEEDED.get(name, {})
     assert set(entry.parameters) == wanted | set(needed)
     assert all(isinstance(entry.parameters[one].default, str) for one in wanted)
