@@ -124,7 +124,7 @@ def test_a_training_whose_checkpoints_fill_the_disk(job: Job, tmp_path: Path) ->
 
 
 def test_a_store_on_a_full_disk(job: Job, tmp_path: Path) -> None:
-    """One message, or an end in order with the rest kept for later; never a bare traceback. With space it works."""
+    """One message, or an end in order with the rest kept for later; with space the same command works."""
     with small_disk(tmp_path / "disk", "64m") as disk:
         shutil.copy(job.home.folder / "mlflow.db", disk.path / "mlflow.db")
         (tmp_path / "data").symlink_to(job.home.folder / "data")
