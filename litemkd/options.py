@@ -222,6 +222,8 @@ def set_up_process() -> None:
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # It logs what a database refuses with a traceback, and raises it too, which is then told in a sentence.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     # Only the first process has a run to close; another may wait for it in a place where no handler is called.
     before = signal.signal(signal.SIGTERM, _terminated if main else signal.SIG_DFL)
     click.get_current_context().call_on_close(lambda: signal.signal(signal.SIGTERM, before))

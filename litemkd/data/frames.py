@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -75,14 +76,15 @@ def read_frame(path: Path) -> np.ndarray:
     Raises:
         DataError: not a JPEG or PNG of 8 bits a channel, damaged, or larger than `MAX_PIXELS` or `LARGEST`.
     """
-    # From memory: Pillow's own file handling would seek and read in small pieces.
-    with _opened(path, path, whole=True) as image:
-        return np.asarray(image.convert("RGB"))
+    with _file(path) as file:
+        data = file.read()
+    return decode_frame(data, path)
 
 
 def decode_frame(data: bytes, name: Path | str) -> np.ndarray:
     """The picture in a file's bytes, see `read_frame`; `name` says in messages which one it is."""
-    with _opened(io.BytesIO(data), name, whole=True) as image:
+    # From memory: Pillow's own file handling would seek and read in small pieces.
+    with _picture(io.BytesIO(data), name) as image:
         return np.asarray(image.convert("RGB"))
 
 
@@ -100,45 +102,51 @@ def frame_size(path: Path) -> tuple[int, int]:
     Raises:
         DataError: not a picture that `read_frame` would read, to judge by its header.
     """
-    with _opened(path, path, whole=False) as image:
+    with _file(path) as file, _picture(file, path) as image:
         return image.height, image.width
 
 
 @contextmanager
-def _opened(source: Path | io.BytesIO, path: Path | str, whole: bool) -> Iterator[Image.Image]:
-    """A picture of bounded size, its file read whole or only as far as is needed; `path` is its name.
-
-    Whatever goes wrong with it inside becomes a DataError.
-    """
+def _file(path: Path) -> Iterator[BinaryIO]:
+    """A picture's file, if it is not too large to be one."""
     try:
-        with source if isinstance(source, io.BytesIO) else Path(source).open("rb") as file:
-            size = file.seek(0, io.SEEK_END)
-            if not 0 < size <= LARGEST:
+        with Path(path).open("rb") as file:
+            if (size := file.seek(0, io.SEEK_END)) > LARGEST:
                 raise DataError(
                     f"cannot read frame {path}: it has {size} bytes; at most {LARGEST >> 20} MB are a frame's"
                 )
             file.seek(0)
-            with Image.open(io.BytesIO(file.read()) if whole else file, formats=_FORMATS) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise DataError(_too_large(path, f"{image.width}x{image.height} pixels"))
-                if image.mode not in _MODES:
-                    raise DataError(
-                        f"cannot read frame {path}: a picture of kind {image.mode}; 8 bits a channel, in "
-                        "colour or grey, would do"
-                    )
-                yield image
+            yield file
+    except OSError as error:
+        raise DataError(f"cannot read frame {path}: {error}") from error
+
+
+@contextmanager
+def _picture(file: IO[bytes], name: Path | str) -> Iterator[Image.Image]:
+    """A picture of bounded size; whatever goes wrong with it inside becomes a DataError."""
+    try:
+        with Image.open(file, formats=_FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise DataError(_too_large(name, f"{image.width}x{image.height} pixels"))
+            if image.mode not in _MODES:
+                raise DataError(
+                    f"cannot read frame {name}: a picture of kind {image.mode}; 8 bits a channel, in colour or "
+                    "grey, would do"
+                )
+            yield image
     except DataError:
         raise
     except UnidentifiedImageError as error:
-        raise DataError(f"cannot read frame {path}: {size} bytes that are no JPEG or PNG picture") from error
+        size = file.seek(0, io.SEEK_END)
+        raise DataError(f"cannot read frame {name}: {size} bytes that are no JPEG or PNG picture") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(_too_large(path, str(error))) from error
+        raise DataError(_too_large(name, str(error))) from error
     except Exception as error:  # of a damaged file Pillow raises nearly everything
-        raise DataError(f"cannot read frame {path}: {error or type(error).__name__}") from error
+        raise DataError(f"cannot read frame {name}: {error or type(error).__name__}") from error
 
 
-def _too_large(path: Path | str, what: str) -> str:
-    return f"cannot read frame {path}: {what}; at most {MAX_PIXELS // 10**6} million pixels are read"
+def _too_large(name: Path | str, what: str) -> str:
+    return f"cannot read frame {name}: {what}; at most {MAX_PIXELS // 10**6} million pixels are read"
 
 
 def read_frames(clip_folder: Path, T: int) -> np.ndarray:

@@ -23,7 +23,8 @@ def card_markdown(card: Mapping[str, Any], title: str = "Data card") -> str:
         parts.append("Not as published:\n\n```\n" + "\n".join(card["differences"]) + "\n```")
     parts += ["## Modalities", _modalities(card["modalities"])]
     parts += ["## Left out", _left_out(card), "## Classes", _classes(card["splits"])]
-    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+    page = "\n\n".join(part.strip("\n") for part in parts) + "\n"
+    return page.replace("<", "&lt;")  # a name that its maker gave a class or a clip is no part of the page
 
 
 def _splits(card: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,15 @@ class Disk:
         """Make space, or take it; `size` as tmpfs takes it, such as 64m."""
         command = ["nsenter", "-t", str(self.holder), "-m", "mount", "-o", f"remount,size={size}", self.folder]
         subprocess.run(command, check=True)
+
+    def inside(
+        self, command: Sequence[str], folder: Path, environment: Mapping[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program for which the disk lies at `folder` itself; what follows links does not find `path`."""
+        enter = ["nsenter", "-t", str(self.holder), "-m", "sh", "-c", 'cd "$0" && exec "$@"', os.fspath(folder)]
+        return subprocess.run(
+            [*enter, *command], env=dict(environment), capture_output=True, text=True, timeout=300
+        )
 
     def fill(self) -> Path:
         """Fill it to the last byte; gives the file that does, whose removal makes space."""

@@ -26,7 +26,9 @@ from litemkd.errors import CheckpointError, ConfigError, DataError
 from litemkd.modalities.depth_maps import read_depth_map
 from litemkd.stages.build import build_student, describe_student, load_model
 from litemkd.stages.import_weights import read_file
+from litemkd.stages.prepare import prepare
 from litemkd.weights import load_state_file
+from tests.faults.trees import config_of, frames_tree
 from tests.job import ROOT, SMOKE
 
 PACKAGES = ("litemkd", "tuning", "benchmarks")
@@ -297,6 +299,21 @@ def test_headers_that_lie_about_their_size(tmp_path: Path) -> None:
         with pytest.raises(DataError, match="not readable as a NumPy array"):
             read_array(array)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024  # KB
+
+
+def test_names_are_no_part_of_a_page(tmp_path: Path) -> None:
+    frames_tree(tmp_path)
+    evil = "<img src=x onerror=alert(1)>"
+    for folder in ("rgb_l8", "splits/mine"):
+        for path in (tmp_path / "mine" / folder).iterdir():
+            if path.suffix == ".txt":
+                path.write_text(path.read_text().replace("class0/", f"{evil}/"))
+            elif path.name == "class0":
+                path.rename(path.with_name(evil))
+    prepare(config_of(tmp_path))
+    page = (tmp_path / "mine" / "data_card.md").read_text()
+    assert "<" not in page
+    assert "&lt;img src=x" in page
 
 
 def test_a_configuration_that_grows_when_it_is_written_out(tmp_path: Path) -> None:
