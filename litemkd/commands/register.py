@@ -114,7 +114,7 @@ def _by_rule(names: Sequence[str], unpin: bool, dry_run: bool) -> None:
     there = [name for name in names if list_versions(name)]
     if not there:
         raise TrackingError(
-            f"no versions of {' or '.join(names)} are registered here; `litemkd distill` registers"
+            f"no version of {' or '.join(names)} is registered here; `litemkd distill` makes them"
         )
     for name in there:
         _show_plan(name, unpin=unpin)
