@@ -173,7 +173,9 @@ def test_two_runs_side_by_side(job: Job, page, address: str, shots: Path) -> Non
     page.screenshot(path=shots / "compare.png")
     page.get_by_text("Metrics", exact=True).last.scroll_into_view_if_needed()
     for run in runs:
-        page.get_by_role("cell", name=f"{run.data.metrics['test/accuracy_5shot']:g}").first.wait_for()
+        page.get_by_text(f"{run.data.metrics['test/accuracy_5shot']:g}", exact=True).first.wait_for(
+            state="attached"
+        )
     page.screenshot(path=shots / "compare_metrics.png")
 
 
