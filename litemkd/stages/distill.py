@@ -121,4 +121,8 @@ def _log(run: Run, outcome: Outcome) -> None:
     metrics |= accuracy_metrics({shot: test.accuracy for shot, test in outcome.distilled.tests.items()})
     metrics |= gain_metrics(outcome.gains)
     run.log_metrics(metrics, 0)
-    run.describe(f"On the test classes:\n\n{markdown_table(header, rows)}")
+    gains = ", ".join(
+        f"**{gain.mean:+.2f} ± {gain.half:.2f}** {shot}-shot" for shot, gain in outcome.gains.items()
+    )
+    words = f"Gain by distillation, points: {gains}. " if gains else ""
+    run.describe(f"{words}On the test classes:\n\n{markdown_table(header, rows)}")

@@ -18,6 +18,8 @@ CALLS = {
     "flush": (),
     "log_params": ({"a": 1},),
     "set_tags": ({"a": 1},),
+    "describe": ("words",),
+    "use_model": ("litemkd-toy-teacher", 1),
     "log_text": ("words", "a/words.txt"),
     "log_dict": ({"a": 1}, "a.yaml"),
     "log_figure": (plt.figure(), "a.png"),

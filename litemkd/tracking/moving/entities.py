@@ -27,6 +27,7 @@ ORIGIN_MODEL = "litemkd.origin_model"
 ORIGIN_VERSION = "litemkd.origin_version"
 IMPORTING = "litemkd.importing"  # a run whose import has not ended
 MOVED = frozenset({ORIGIN_RUN, ORIGIN_MODEL, ORIGIN_VERSION, IMPORTING})  # tags about moving, not about the run
+BY_SERVER = "mlflow.modelVersions"  # a tag of logged models that a server keeps of the registry by itself
 PAGE = 500
 
 
@@ -106,7 +107,7 @@ def model_values(model: LoggedModel, experiment: str) -> dict[str, Any]:
         "type": model.model_type,
         "status": str(model.status),
         "run_id": model.source_run_id,
-        "tags": dict(sorted(model.tags.items())),
+        "tags": {key: value for key, value in sorted(model.tags.items()) if key != BY_SERVER},
         "params": dict(sorted(model.params.items())),
         "metrics": sorted(
             (

@@ -370,8 +370,13 @@ def _same(what: str, wanted: Mapping[str, Any], read: Mapping[str, Any]) -> None
         for side in (wanted, read)
     ]
     for key in sorted({*sides[0], *sides[1]}):
-        if sides[0].get(key) != sides[1].get(key):
-            raise TrackingError(
-                f"{what} was imported and read back, and differs in {key}: "
-                f"{str(sides[0].get(key))[:200]} was written, {str(sides[1].get(key))[:200]} read"
-            )
+        mine, theirs = sides[0].get(key), sides[1].get(key)
+        if mine == theirs:
+            continue
+        if isinstance(mine, Mapping) and isinstance(theirs, Mapping):
+            first = min(one for one in {*mine, *theirs} if mine.get(one) != theirs.get(one))
+            key, mine, theirs = f"{key}, {first}", mine.get(first), theirs.get(first)
+        raise TrackingError(
+            f"{what} was imported and read back, and differs in {key}: {str(mine)[:200]} was written, "
+            f"{str(theirs)[:200]} read"
+        )
