@@ -13,6 +13,7 @@ from litemkd.commands.cost import cost
 from litemkd.commands.evaluate import evaluate
 from litemkd.commands.prepare import prepare
 from litemkd.commands.search import search
+from litemkd.commands.sync import sync
 from litemkd.commands.training import distill, features, student, teacher
 from litemkd.commands.weights import export_weights, import_weights
 from litemkd.options import plain_mistakes, set_up_process
@@ -55,5 +56,6 @@ for command in (
     cost,
     import_weights,
     export_weights,
+    sync,
 ):
     main.add_command(command)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from litemkd.secrets import hide
+
 
 class LitemkdError(Exception):
     """A mistake in what the user gave: configuration, data, or files."""
@@ -49,7 +51,13 @@ class Terminated(SystemExit):
 
 
 class TrackingError(LitemkdError):
-    """The tracking store or the model registry refused, or does not hold what was asked for."""
+    """The tracking store or the model registry refused, or does not hold what was asked for.
+
+    What the store says may hold its address: passwords in the message are hidden.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(hide(message))
 
 
 def some(names: Collection[str], limit: int = 5) -> str:

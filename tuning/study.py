@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from litemkd.config import TrainConfig
 from litemkd.errors import ConfigError
-from tuning.owners import is_gone
+from litemkd.tracking.owners import is_gone
 from tuning.storage import is_server, open_storage
 from tuning.tables import DEFAULT, REASON
 

@@ -23,9 +23,9 @@ from litemkd.stages.prepare import Prepared
 from litemkd.stages.student import student_tags, train_student
 from litemkd.stages.teacher import ReadyTeacher, registered_teacher
 from litemkd.tracking import Run, find_address
+from litemkd.tracking.owners import this_process
 from litemkd.training import validation_episodes
 from tuning.interrupts import Interrupts
-from tuning.owners import this_process
 from tuning.study import FIRST, INTERRUPTED, OWNER, RETRY_OF, best_trials
 from tuning.tables import REASON
 

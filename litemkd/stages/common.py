@@ -17,7 +17,7 @@ from litemkd.report.plots import confusion_matrix, learning_curves
 from litemkd.sharing import evaluate_shared
 from litemkd.shelf import Shelf
 from litemkd.stages.prepare import Prepared
-from litemkd.tracking import Run, model_name, register, stage_run
+from litemkd.tracking import Run, model_name, register_model, stage_run
 from litemkd.training import CheckpointFolder, Progress
 
 
@@ -203,18 +203,19 @@ def log_and_register(
     test: Interval,
     tags: Mapping[str, str],
     title: str,
-) -> int:
-    """Log a saved model with what it reached, and make it the next registered version; returns its number."""
-    model_id = run.log_model(
+) -> int | str:
+    """Log a saved model with what it reached and register it; returns the version, see `register_model`."""
+    shared = protocol(config, data, kind)
+    return register_model(
+        run,
         folder,
+        model_name(config.data.dataset, kind),
         name=kind,
         step=progress.best_episode,
         metrics={"val/accuracy": progress.best_accuracy, "test/accuracy": test.mean},
         tags=tags,
+        description=f"{title}: {test} % on the test classes of {config.data.dataset}, {shared}.",
     )
-    shared = protocol(config, data, kind)
-    description = f"{title}: {test} % on the test classes of {config.data.dataset}, {shared}."
-    return register(model_id, model_name(config.data.dataset, kind), tags, description)
 
 
 def log_data(run: Run, config: Config, data: Prepared | None, context: str) -> None:

@@ -38,7 +38,7 @@ from litemkd.stages.cost import student_cost, teacher_cost
 from litemkd.stages.export_weights import KEPT, STATE
 from litemkd.stages.features import features_on_disk
 from litemkd.stages.prepare import Prepared
-from litemkd.tracking import Run, model_name, register
+from litemkd.tracking import Run, model_name, register_model
 
 CROP, SHORT_SIDE = 224, 256  # pixels, of what released weights were trained on
 LONGEST = 120  # characters of a reader's own words in a message
@@ -74,7 +74,7 @@ class Imported:
     """
 
     name: str
-    version: int
+    version: int | str
     run_id: str
     val: Evaluation | None
     tests: dict[int, Evaluation]
@@ -241,8 +241,9 @@ def import_stage(
             about = (
                 f"{title}: {test} % on the test classes of {config.data.dataset}, {tags['litemkd.protocol']}."
             )
-        model_id = run.log_model(folder, name=content.kind, step=0, metrics=metrics, tags=tags)
-        version = register(model_id, name, tags, about)
+        version = register_model(
+            run, folder, name, name=content.kind, step=0, metrics=metrics, tags=tags, description=about
+        )
         return Imported(name, version, run.run_id, val, tests)
 
 

@@ -5,8 +5,10 @@
 """
 
 from litemkd.tracking import quiet  # noqa: F401  (first: it sets what MLflow reads while it is imported)
-from litemkd.tracking.launcher import close_orphans
+from litemkd.tracking.deferred import is_promise, promote, register_model
+from litemkd.tracking.orphans import close_orphans
 from litemkd.tracking.others import attach, close_dead, metric_points
+from litemkd.tracking.outbox import unsent
 from litemkd.tracking.records import RunRecord, read_runs
 from litemkd.tracking.registry import (
     Promotion,
@@ -18,7 +20,6 @@ from litemkd.tracking.registry import (
     is_registered,
     list_versions,
     model_name,
-    promote,
     register,
     tag_version,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "find_address",
     "find_version",
     "get_version",
+    "is_promise",
     "is_registered",
     "list_versions",
     "metric_points",
@@ -47,12 +49,14 @@ __all__ = [
     "promote",
     "read_runs",
     "register",
+    "register_model",
     "send_unsent",
     "stage_run",
     "store_file",
     "store_uri",
     "tag_version",
     "ui_command",
+    "unsent",
     "use_store",
     "without_password",
 ]

@@ -10,7 +10,7 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -24,6 +24,7 @@ from litemkd.tracking.environment import requirements
 from litemkd.tracking.store import patiently
 
 LOADER = "litemkd.pyfunc"  # named, not imported: it is above this package
+NO_FOLDER = "{}: no such folder; a model is a folder of weights.safetensors and model.json"
 _NEEDED = ("mlflow", "torch", "torchvision", "numpy", "safetensors", "pydantic", "pyyaml")
 
 
@@ -38,24 +39,22 @@ def write_model(
     metrics: Mapping[str, float],
     tags: Mapping[str, str],
     params: Mapping[str, str],
-    dataset: str | None,
-    dataset_digest: str | None,
-    timestamp: Callable[[str, float, int], int | None],
+    times: Mapping[str, int],
+    dataset: str | None = None,
+    dataset_digest: str | None = None,
     loader_module: str = LOADER,
     with_code: bool = False,
 ) -> str:
     """Log `directory` as a model of a run: the arguments of `Run.log_model`, with what the run knows.
 
-    `timestamp` givesthe time (ms) at which the run itself logged this metric, value and step, if it did: the
-    model's metric then is the same point of the run's curve, not a second one.
+    `times` gives the time (ms) at which the run itself logged a metric with this value and step, if it did: the
+    model's metric then is the same point of the run's curve, not a second one. A model that is READY is whole.
 
     Raises:
         TrackingError: the folder is missing, or the store refused.
     """
     if not directory.is_dir():
-        raise TrackingError(
-            f"{directory}: no such folder; a model is a folder of weights.safetensors and model.json"
-        )
+        raise TrackingError(NO_FOLDER.format(directory))
     created = patiently(
         lambda: client.create_logged_model(
             experiment_id,
@@ -84,11 +83,11 @@ def write_model(
                 ),
             )
             client.log_model_artifacts(model_id, os.fspath(folder))
-        patiently(lambda: client.finalize_logged_model(model_id, "READY"))
         patiently(lambda: client.log_outputs(run_id, [LoggedModelOutput(model_id, step=step)]))
-        points = _points(metrics, step, model_id, run_id, dataset, dataset_digest, timestamp)
+        points = _points(metrics, step, model_id, run_id, dataset, dataset_digest, times)
         if points:
             patiently(lambda: client.log_batch(run_id, metrics=points))
+        patiently(lambda: client.finalize_logged_model(model_id, "READY"))
     except Exception as error:
         raise TrackingError(
             f"the model {name} (step {step}) could not be logged from {directory}: {error}"
@@ -110,14 +109,14 @@ def _points(
     run_id: str,
     dataset: str | None,
     digest: str | None,
-    timestamp: Callable[[str, float, int], int | None],
+    times: Mapping[str, int],
 ) -> Sequence[Metric]:
     now = int(time.time() * 1000)
     return [
         Metric(
             key=key,
             value=float(value),
-            timestamp=timestamp(key, float(value), step) or now,
+            timestamp=times.get(key, now),
             step=step,
             model_id=model_id,
             run_id=run_id,

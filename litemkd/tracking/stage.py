@@ -7,6 +7,7 @@ import functools
 import os
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
@@ -19,14 +20,21 @@ from mlflow.tracking.context.registry import resolve_tags
 
 from litemkd.distributed import broadcast, group
 from litemkd.errors import LitemkdError, Terminated, TrackingError
-from litemkd.tracking import launcher, store
+from litemkd.secrets import hide
+from litemkd.tracking import launcher, orphans, store
+from litemkd.tracking.journal import PROMISE, promise
 from litemkd.tracking.monitor import start_monitor
+from litemkd.tracking.outbox import Outbox, StoreAwayError, outbox
 from litemkd.tracking.runs import Run, run_tags
 from litemkd.tracking.silent import SilentRun
 
 _current: ContextVar[Run | None] = ContextVar("litemkd_run", default=None)
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _PARENT = "mlflow.parentRunId"
+
+
+def _never() -> bool:
+    return False
 
 
 def current_run() -> Run | None:
@@ -46,7 +54,7 @@ def stage_run(
     device: str = "",
     parent_run_id: str | None = None,
     run_id: str | None = None,
-    leave_open: Callable[[], bool] = lambda: False,
+    leave_open: Callable[[], bool] = _never,
     system_metrics: bool | None = None,
     stopped_by: tuple[type[BaseException], ...] = (),
 ) -> Iterator[Run]:
@@ -89,13 +97,16 @@ def stage_run(
     with _signals_end_the_block() if parent is None else contextlib.nullcontext():
         client = store.connect()
         try:
-            experiment = store.experiment_id(client, dataset)
+            box = outbox()
             all_tags = {"stage": stage, "dataset": dataset, "device": device or None, **tags}
             if group().size > 1:
                 all_tags["processes"] = group().size
             named = run_tags(all_tags) | ({store.NOTE: description} if description else {})
+            shared = leave_open is not _never
+            named |= orphans.signs(shared)
             above = parent.run_id if parent is not None else parent_run_id
             launched = launcher.launching_run(client) if parent is None else None
+            experiment = _experiment(box, client, dataset)
             joined: StoredRun | None
             if run_id is not None:
                 joined = store.patiently(functools.partial(client.get_run, run_id))
@@ -104,8 +115,9 @@ def stage_run(
             if joined is not None:
                 run = _join(client, joined, name, dataset, named, above)
             else:
-                stored = _create(client, experiment, name, named, above)
-                run = Run(client, stored.info.run_id, experiment, name, dataset)
+                made = _create(box, client, experiment, dataset, name, named, above)
+                run = Run(client, made, experiment, name, dataset)
+            run.keep_alive(shared=shared)
             if launched is not None and launched.info.run_id != run.run_id:
                 launcher.link(client, launched, run.run_id, store.experiment_name(dataset))
             run.log_params(params, existing=joined.data.params if joined is not None else None)
@@ -119,7 +131,7 @@ def stage_run(
         try:
             broadcast((run.run_id, run.experiment_id, run.name))
             if system_metrics if system_metrics is not None else parent is None:
-                watch = start_monitor(run.run_id, resume=joined is not None)
+                watch = start_monitor(run.run_id, run.log_metrics, resume=joined is not None)
             try:
                 yield run
             finally:
@@ -145,11 +157,33 @@ def _named_run(dataset: str) -> Iterator[Run]:
         _current.reset(token)
 
 
+def _experiment(box: Outbox, client: MlflowClient, dataset: str) -> str:
+    """The id of the experiment, empty while the store is away."""
+    try:
+        return box.now(lambda: store.experiment_id(client, dataset))
+    except StoreAwayError:
+        return ""
+
+
 def _create(
-    client: MlflowClient, experiment: str, name: str, tags: dict[str, str], above: str | None
-) -> StoredRun:
+    box: Outbox,
+    client: MlflowClient,
+    experiment: str,
+    dataset: str,
+    name: str,
+    tags: dict[str, str],
+    above: str | None,
+) -> str:
+    """The id of a new run, or the promise of it while the store is away."""
     tags = resolve_tags(tags | ({_PARENT: above} if above else {}))  # adds user, source and commit
-    return store.patiently(lambda: client.create_run(experiment, tags=tags, run_name=name))
+    tags = {key: hide(value) for key, value in tags.items()}
+    if experiment and not PROMISE.fullmatch(above or ""):
+        with contextlib.suppress(StoreAwayError):
+            return box.now(lambda: client.create_run(experiment, tags=tags, run_name=name)).info.run_id
+    promised = promise()
+    at = int(time.time() * 1000)
+    box.put("create", result=promised, dataset=dataset, name=name, tags=tags, at=at)
+    return promised
 
 
 def _join(

@@ -31,7 +31,7 @@ _SQLITE = "sqlite:///"
 _ALREADY = {"RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"}
 NOTE = "mlflow.note.content"
 KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"  # opens at runs, not at chat traces
-TRIES = 6  # of a statement that finds the SQLite file locked, over about 6 seconds
+TRIES = 9  # of a statement that finds the SQLite file locked, over about a minute
 
 
 def sqlite_file(uri: str) -> Path | None:
@@ -154,7 +154,9 @@ def patiently(call: Callable[[], T]) -> T:
         except MlflowException as error:
             if attempt == TRIES - 1 or "database is locked" not in str(error):
                 raise
-            time.sleep(0.1 * 2**attempt * (1 + os.getpid() % 7 / 7))  # processes do not come back in step
+            time.sleep(
+                min(0.1 * 2**attempt, 10) * (1 + os.getpid() % 7 / 7)
+            )  # processes do not come back in step
     raise AssertionError("unreachable")
 
 

@@ -1,4 +1,4 @@
-"""Which process a trial belongs to, and whether it is still alive."""
+"""Which process something belongs to, and whether it is still alive."""
 
 from __future__ import annotations
 

@@ -1,0 +1,83 @@
+"""A real MLflow server on 127.0.0.1 that can be killed and comes back at the same address."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+
+class Server:
+    """`mlflow server` in a process group of its own, with its store and artifacts in `folder`."""
+
+    def __init__(self, folder: Path, backend: str, *, userinfo: str = "", workers: int = 1) -> None:
+        self.folder, self.backend, self.workers = folder, backend, workers
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.uri = f"http://{userinfo}127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        words = ["--backend-store-uri", self.backend, "--artifacts-destination", str(self.folder / "artifacts")]
+        words += ["--host", "127.0.0.1", "--port", str(self.port), "--workers", str(self.workers)]
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "mlflow", "server", *words],
+                cwd=self.folder,
+                env=plain_environment(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        end = time.monotonic() + 120
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=5).close()
+                return
+            except OSError:
+                log_text = (self.folder / "server.log").read_text()
+                assert time.monotonic() < end and self.process.poll() is None, log_text
+                time.sleep(0.1)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+
+def plain_environment(**more: str) -> dict[str, str]:
+    """The environment without what the tests or a user set for MLflow."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+    root = str(Path(__file__).parents[2])
+    return kept | {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]),
+    } | more
+
+
+def start(folder: Path, uri: str, *words: str, out: str, **more: str) -> subprocess.Popen[bytes]:
+    """`python WORDS` in a folder, on a store; what it prints goes to the file `out` there."""
+    with (folder / out).open("wb") as file:
+        return subprocess.Popen(
+            [sys.executable, *words],
+            cwd=folder,
+            env=plain_environment(MLFLOW_TRACKING_URI=uri, **more),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def run(folder: Path, uri: str, *words: str, **more: str) -> tuple[int, str]:
+    """The same to its end: exit code and what it printed."""
+    process = start(folder, uri, *words, out="ran.out", **more)
+    code = process.wait(180)
+    return code, (folder / "ran.out").read_text()
