@@ -29,7 +29,7 @@ T = TypeVar("T")
 FOLDER = Path("runs") / "unsent"
 INTERVAL = 2.0  # seconds between batches of metrics
 FULL = 500  # metrics that are sent at once
-LONGEST = 30.0  # seconds until the next try when the store is away
+LONGEST = 10.0  # seconds until the next try when the store is away
 QUIET = 120.0  # seconds for which other processes may hold a SQLite file before that is called an outage
 TELL = 5.0  # seconds of waiting before it is told
 

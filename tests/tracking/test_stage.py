@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Param
 
 from litemkd.errors import DataError, TrackingError
-from litemkd.tracking import current_run, stage_run, store
+from litemkd.tracking import current_run, send_unsent, stage_run, store
 from litemkd.tracking.owners import is_gone
 from litemkd.tracking.store import NOTE
 from tests.tracking.helpers import all_runs, artifact, only_run, open_at_once, wait_to_be_ended
@@ -171,7 +171,7 @@ def test_the_status_of_each_end(client: MlflowClient, error: BaseException, stat
 
 
 def test_a_second_interrupt_while_closing_leaves_nothing_open(
-    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, workdir: Path
 ) -> None:
     def again(self: object) -> None:
         raise KeyboardInterrupt
@@ -179,6 +179,9 @@ def test_a_second_interrupt_while_closing_leaves_nothing_open(
     monkeypatch.setattr("litemkd.tracking.outbox.Outbox.flush", again)
     with pytest.raises(KeyboardInterrupt), stage_run("student", dataset="toy", name="x"):
         raise KeyboardInterrupt
+    monkeypatch.undo()
+    monkeypatch.chdir(workdir)
+    send_unsent()
     assert only_run(client).info.status == "KILLED"
 
 
