@@ -176,8 +176,11 @@ def tracked(command: F) -> F:
                 click.echo(f"sent what was kept for later: {line}", err=True)
         except TrackingError as error:
             click.echo(str(error), err=True)
-        for line in close_orphans():
-            click.echo(line, err=True)
+        try:
+            for line in close_orphans():
+                click.echo(line, err=True)
+        except TrackingError as error:
+            click.echo(str(error), err=True)
         try:
             return command(*args, **kwargs)
         finally:

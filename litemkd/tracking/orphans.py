@@ -10,7 +10,9 @@ import time
 
 from mlflow import MlflowClient
 from mlflow.entities import RunTag
+from mlflow.exceptions import MlflowException
 
+from litemkd.errors import TrackingError
 from litemkd.tracking import store
 from litemkd.tracking.launcher import close_unlaunched
 from litemkd.tracking.owners import is_gone, this_process
@@ -27,8 +29,18 @@ def signs(shared: bool = False) -> dict[str, str]:
 
 
 def close_orphans() -> list[str]:
-    """Close all runs of this project that are RUNNING and that nobody works on; a line a run."""
-    return [*close_unlaunched(), *close_lost()]
+    """Close all runs of this project that are RUNNING and that nobody works on.
+
+    Returns:
+        A line a run that was closed.
+
+    Raises:
+        TrackingError: the store is away.
+    """
+    try:
+        return [*close_unlaunched(), *close_lost()]
+    except MlflowException as error:
+        raise TrackingError(f"runs of lost processes cannot be looked for: {error}") from error
 
 
 def close_lost() -> list[str]:

@@ -22,7 +22,7 @@ from litemkd.secrets import hide
 from litemkd.tracking import orphans, store
 from litemkd.tracking.journal import Journal
 from litemkd.tracking.owners import this_process
-from litemkd.tracking.sending import Sender, is_refusal
+from litemkd.tracking.sending import Sender
 
 _log = logging.getLogger("litemkd.tracking")
 T = TypeVar("T")
@@ -102,7 +102,7 @@ class Outbox:
         try:
             return store.patiently(call)
         except Exception as error:
-            if is_refusal(error):
+            if store.is_refusal(error):
                 raise
             with self._change:
                 self._begin()

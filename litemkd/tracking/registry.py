@@ -134,11 +134,14 @@ def list_versions(registered_name: str) -> list[Version]:
 
 
 @from_main
-def find_version(registered_name: str, tags: Mapping[str, Any]) -> Version | None:
-    """The newest version with all these tags, such as `{"litemkd.fingerprint": …}`; None if there is none."""
+def find_version(registered_name: str, tags: Mapping[str, Any], *, wait: bool = True) -> Version | None:
+    """The newest version with all these tags, such as `{"litemkd.fingerprint": …}`; None if there is none.
+
+    With `wait` a store that is away is waited for, see `store.insistently`.
+    """
     conditions = [f"name = '{registered_name}'"]
     conditions += [f"tags.`{key}` = '{value}'" for key, value in run_tags(tags).items()]
-    found = _search(" and ".join(conditions))
+    found = _search(" and ".join(conditions), wait=wait)
     return found[0] if found else None
 
 
@@ -150,8 +153,8 @@ def get_version(registered_name: str, version: int | str) -> Version:
     """
     client = store.connect()
     if isinstance(version, int) or version.isdigit():
-        return _version(_ask(lambda: client.get_model_version(registered_name, str(version))))
-    return _version(_ask(lambda: client.get_model_version_by_alias(registered_name, version)))
+        return _version(_ask(lambda: client.get_model_version(registered_name, str(version)), wait=True))
+    return _version(_ask(lambda: client.get_model_version_by_alias(registered_name, version), wait=True))
 
 
 def is_registered(address: str) -> bool:
@@ -189,7 +192,7 @@ def download(registered_name: str, version: int | str | None = None) -> Path:
     """
     found = find_address(registered_name) if version is None else get_version(registered_name, version)
     address = f"models:/{found.name}/{found.version}"
-    root = Path(_ask(lambda: mlflow.artifacts.download_artifacts(address)))
+    root = Path(_ask(lambda: mlflow.artifacts.download_artifacts(address), wait=True))
     flavor = Model.load(str(root)).flavors.get("python_function", {})
     folder = root / flavor.get("data", "")
     if "data" not in flavor or not folder.is_dir():
@@ -267,7 +270,7 @@ def _aliases(client: MlflowClient, name: str) -> dict[str, int]:
     return {alias: int(number) for alias, number in found.aliases.items()}
 
 
-def _search(filter_string: str) -> list[Version]:
+def _search(filter_string: str, *, wait: bool = False) -> list[Version]:
     if not store.exists():
         return []
     client = store.connect()
@@ -281,7 +284,8 @@ def _search(filter_string: str) -> list[Version]:
                 max_results=1000,
                 order_by=["version_number DESC"],
                 page_token=token,
-            )
+            ),
+            wait=wait,
         )
         found += [_version(version) for version in page]
         token = page.token
@@ -301,9 +305,9 @@ def _version(found: ModelVersion) -> Version:
     )
 
 
-def _ask(call: Callable[[], T]) -> T:
+def _ask(call: Callable[[], T], *, wait: bool = False) -> T:
     try:
-        return store.patiently(call)
+        return store.insistently(call) if wait else store.patiently(call)
     except TrackingError:
         raise
     except Exception as error:

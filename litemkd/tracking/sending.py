@@ -20,25 +20,7 @@ from litemkd.tracking.journal import PROMISE, Entry, Journal
 
 AT_ONCE = 1000  # metrics in one request, the store's limit
 ORIGIN = "litemkd.origin"  # tag of what a promise became
-_FOR_EVER = {
-    "RESOURCE_DOES_NOT_EXIST",
-    "RESOURCE_ALREADY_EXISTS",
-    "INVALID_PARAMETER_VALUE",
-    "INVALID_STATE",
-    "BAD_REQUEST",
-}
 ATTEMPTS = 3  # of an item that fails while the store answers
-
-
-def is_refusal(error: BaseException | None) -> bool:
-    """Whether it would fail whenever it is tried; any other failure may pass."""
-    while isinstance(error, TrackingError) and error.__cause__ is not None:
-        error = error.__cause__
-    if isinstance(error, MlflowException):
-        return error.error_code in _FOR_EVER
-    if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-        return False
-    return isinstance(error, (TrackingError, OSError, TypeError, ValueError, LookupError, AttributeError))
 
 
 class Sender:
@@ -84,7 +66,7 @@ class Sender:
                 item = {"do": "metrics", "run": run, "items": values}
             done(self, item)
         except Exception as error:
-            if not is_refusal(error) and not self._hopeless(group[0].line):
+            if not store.is_refusal(error) and not self._hopeless(group[0].line):
                 raise
             reason = hide(str(error)).strip().split("\n")[0]
             if isinstance(error, MlflowException) and self._is_gone(run):
@@ -108,7 +90,7 @@ class Sender:
         try:
             return self.client.get_run(self._known(run)).info.lifecycle_stage != "active"
         except Exception as error:
-            return is_refusal(error)
+            return store.is_refusal(error)
 
     def _refuse(self, group: Sequence[Entry], run: str, reason: str) -> None:
         self.journal.refuse(list(group), reason)
@@ -206,7 +188,7 @@ class Sender:
                 tags=tags | {"litemkd.step": str(item["step"]), ORIGIN: item["result"]},
                 params=item["params"],
             )
-        found = registry.find_version(item["registered"], {ORIGIN: item["result"]})
+        found = registry.find_version(item["registered"], {ORIGIN: item["result"]}, wait=False)
         if found is None:
             made = registry.register(
                 model_id,
