@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import sys
 import time
 from pathlib import Path
@@ -35,7 +36,8 @@ def train(name: str, steps: int, pause: float) -> None:
             for step in range(steps // 2):
                 run.log_metrics(values(step), step)
                 told(name, step, pause)
-            run.log_text("first half", "notes/first.txt")
+            run.log_text(f"first half, {os.environ['MLFLOW_TRACKING_URI']}", "notes/first.txt")
+            run.set_tags({"where": os.environ["MLFLOW_TRACKING_URI"]})
         with stage_run("student", dataset="toy", name=f"{name}-second", params={"width": 3}) as run:
             run.log_dataset("toy", "d" * 64, "data/toy", "training", {"videos": 5})
             for step in range(steps // 2, steps):

@@ -15,6 +15,15 @@ from pathlib import Path
 
 import pytest
 
+CANARY = "c4nary-in-the-m1ne"  # a password that must be nowhere
+
+
+def files_with(word: str, *folders: Path) -> list[str]:
+    """The files below these folders that hold a word."""
+    paths = [path for folder in folders for path in folder.rglob("*")]
+    files = [path for path in paths if path.is_file() and not path.is_symlink()]
+    return [str(path) for path in files if word.encode() in path.read_bytes()]
+
 
 class Server:
     """`mlflow server` in a process group of its own, with its store and artifacts in `folder`."""

@@ -15,7 +15,7 @@ from mlflow.entities import Run
 
 from litemkd.tracking.store import create_sqlite_store
 from tests.faults.made_up import STEPS, reached, values
-from tests.faults.serving import Server, run, start
+from tests.faults.serving import CANARY, Server, files_with, run, start
 from tests.job import SMOKE, Job
 
 PAUSE = float(os.environ.get("LITEMKD_PAUSE", "0.1"))
@@ -26,7 +26,7 @@ TOY = ("--config", str(SMOKE), "--set", "threads=1", "--set", "data.workers=1", 
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
     create_sqlite_store(folder / "mlflow.db")
-    server = Server(folder, f"sqlite:///{folder / 'mlflow.db'}")
+    server = Server(folder, f"sqlite:///{folder / 'mlflow.db'}", userinfo=f"me:{CANARY}@")
     server.start()
     yield server
     server.kill()
@@ -117,6 +117,8 @@ def test_down_in_the_middle_and_at_the_end(server: Server, tmp_path: Path) -> No
     dead.kill()
     dead.wait()
     assert hit.wait(120) == 0, (tmp_path / "hit.out").read_text()
+    assert files_with("unsent-", tmp_path / "runs" / "unsent")
+    assert files_with(CANARY, tmp_path) == []
     said = (tmp_path / "hit.out").read_text()
     assert said.count(" is away ") == 2, said
     assert said.count("answers again: ") == 1, said
@@ -141,6 +143,9 @@ def test_down_in_the_middle_and_at_the_end(server: Server, tmp_path: Path) -> No
     assert client.get_model_version_by_alias("litemkd-toy-student", "champion").version == version.version
     assert runs_of(client, "hit")["hit"].data.tags["litemkd.student"] == f"version {version.version}"
     assert version.run_id == runs_of(client, "hit")["hit-second"].info.run_id
+
+    assert files_with(CANARY, tmp_path, server.folder) == []
+    assert files_with("me:***@127.0.0.1", server.folder / "artifacts")
 
     lost = runs_of(client, "dead")
     assert {one.info.status for one in lost.values()} == {"FAILED"}

@@ -1,4 +1,7 @@
-"""Passwords in tracking addresses are not printed and not on disk or in the store, through an outage too."""
+"""Passwords in tracking addresses are not printed and not on disk or in the store, through an outage too.
+
+Here of a data base; that of a server goes through the outages in test_outage.py.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,8 @@ import pytest
 
 from litemkd.errors import TrackingError
 from litemkd.secrets import hide
-from litemkd.tracking.store import create_sqlite_store
-from tests.faults.serving import Database, Server, run, start
+from tests.faults.serving import CANARY, Database, files_with, run, start
 
-CANARY = "c4nary-in-the-m1ne"
 TRAINING = """
 import logging, os, sys, time
 from pathlib import Path
@@ -43,15 +44,6 @@ except Exception as error:
 """
 
 
-def files_with(word: str, *folders: Path) -> list[str]:
-    found = []
-    for folder in folders:
-        for path in folder.rglob("*"):
-            if path.is_file() and not path.is_symlink() and word.encode() in path.read_bytes():
-                found.append(str(path))
-    return found
-
-
 def through_an_outage(folder: Path, uri: str, kill: Callable[[], None], again: Callable[[], None]) -> str:
     """A run on a store that is killed in the middle and comes back for `litemkd sync`; all that was printed."""
     process = start(folder, uri, "-c", TRAINING, out="training.out", AWS_SECRET_ACCESS_KEY=f"{CANARY}-key")
@@ -70,23 +62,6 @@ def through_an_outage(folder: Path, uri: str, kill: Callable[[], None], again: C
     assert code == 0, up
     assert CANARY not in up
     return (folder / "training.out").read_text()
-
-
-def test_of_a_server(tmp_path: Path) -> None:
-    (home := tmp_path / "server").mkdir()
-    (work := tmp_path / "work").mkdir()
-    create_sqlite_store(home / "mlflow.db")
-    server = Server(home, f"sqlite:///{home / 'mlflow.db'}", userinfo=f"me:{CANARY}@")
-    server.start()
-    try:
-        said = through_an_outage(work, server.uri, server.kill, server.start)
-    finally:
-        server.kill()
-    assert "me:***@127.0.0.1" in said
-    assert CANARY not in said
-    assert files_with(CANARY, home, work) == []
-    assert files_with("me:***@", home / "artifacts")  # the text and the traceback, without it
-    assert files_with("me:***@", home)
 
 
 def test_of_a_data_base(tmp_path: Path) -> None:

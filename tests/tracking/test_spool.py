@@ -105,7 +105,7 @@ def test_what_cannot_be_sent_is_named_and_kept_and_the_rest_is_sent(client: Mlfl
 def test_of_another_store(client: MlflowClient) -> None:
     run = new_run(client)
     left(*points(run, 1), store_of="http://elsewhere:5000")
-    with pytest.raises(TrackingError, match="is for the store http://elsewhere:5000.*--moved"):
+    with pytest.raises(TrackingError, match=r"is for the store http://elsewhere:5000.*--moved"):
         send_unsent()
     assert send_unsent(moved=True) == [f"run {run}: 2 metrics"]
 
