@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
 
+from litemkd.tracking import store
 from tests.faults.serving import Database, Server
 
 LOAD = int(os.environ.get("LITEMKD_LOAD", "8"))
@@ -58,7 +58,7 @@ def check(uri: str, folder: Path, count: int) -> None:
     said = {number: (folder / f"{number}.out").read_text() for number in range(count)}
     assert [process.exitcode for process in started] == [0] * count, said
     assert all(set(lines.splitlines()) <= {WAITING} for lines in said.values()), said
-    client = MlflowClient(uri)
+    client = store._connect(uri)
     experiment = client.get_experiment_by_name("litemkd/toy")
     assert experiment is not None
     runs = {one.info.run_name: one for one in client.search_runs([experiment.experiment_id], max_results=1000)}
