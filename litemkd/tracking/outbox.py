@@ -20,7 +20,7 @@ from mlflow.entities import RunTag
 
 from litemkd.secrets import hide
 from litemkd.tracking import orphans, store
-from litemkd.tracking.journal import Journal
+from litemkd.tracking.journal import PROMISE, Journal
 from litemkd.tracking.owners import this_process
 from litemkd.tracking.sending import Sender
 
@@ -75,6 +75,10 @@ class Outbox:
     def known(self, run: str) -> str:
         """The store's id of a run, once there is one; before that the promise of it."""
         return self._names.get(run, run)
+
+    def resolved(self, words: str) -> str:
+        """`words` with the store's names in place of promises, as far as there are any."""
+        return PROMISE.sub(lambda found: self.known(found[0]), words)
 
     def put(self, do: str, **item: Any) -> None:
         """Hand over an item: it is on disk when this returns."""

@@ -71,7 +71,6 @@ def model_name(dataset: str, kind: Literal["teacher", "student"]) -> str:
     return f"litemkd-{dataset}-{kind}"
 
 
-@from_main
 def register(model_id: str, registered_name: str, tags: Mapping[str, Any], description: str = "") -> int:
     """Make a logged model the next version of `registered_name`, which is made if missing.
 
@@ -134,11 +133,16 @@ def list_versions(registered_name: str) -> list[Version]:
 
 
 @from_main
-def find_version(registered_name: str, tags: Mapping[str, Any], *, wait: bool = True) -> Version | None:
+def find_version(registered_name: str, tags: Mapping[str, Any]) -> Version | None:
     """The newest version with all these tags, such as `{"litemkd.fingerprint": …}`; None if there is none.
 
-    With `wait` a store that is away is waited for, see `store.insistently`.
+    A store that is away is waited for, see `store.insistently`.
     """
+    return newest_version(registered_name, tags, wait=True)
+
+
+def newest_version(registered_name: str, tags: Mapping[str, Any], *, wait: bool = False) -> Version | None:
+    """As `find_version`, for one process alone."""
     conditions = [f"name = '{registered_name}'"]
     conditions += [f"tags.`{key}` = '{value}'" for key, value in run_tags(tags).items()]
     found = _search(" and ".join(conditions), wait=wait)
@@ -200,7 +204,6 @@ def download(registered_name: str, version: int | str | None = None) -> Path:
     return folder
 
 
-@from_main
 def promote(registered_name: str) -> Promotion:
     """Move the aliases to where `choose` says they belong. With no val accuracy anywhere nothing is touched.
 

@@ -188,7 +188,7 @@ class Sender:
                 tags=tags | {"litemkd.step": str(item["step"]), ORIGIN: item["result"]},
                 params=item["params"],
             )
-        found = registry.find_version(item["registered"], {ORIGIN: item["result"]}, wait=False)
+        found = registry.newest_version(item["registered"], {ORIGIN: item["result"]})
         if found is None:
             made = registry.register(
                 model_id,

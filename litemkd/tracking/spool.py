@@ -9,7 +9,7 @@ from litemkd.secrets import hide
 from litemkd.tracking import store
 from litemkd.tracking.journal import Journal
 from litemkd.tracking.outbox import FOLDER, live
-from litemkd.tracking.sending import Sender
+from litemkd.tracking.sending import ATTEMPTS, Sender
 
 
 def send_unsent(folder: Path = FOLDER, *, moved: bool = False) -> list[str]:
@@ -68,13 +68,18 @@ def _send(journal: Journal, lines: list[str], moved: bool) -> list[str]:
         ]
     journal.retry_refused()
     sender = Sender(store.connect(), journal)
-    try:
-        sender.send()
-    except Exception as error:
-        reason = hide(str(error)).strip().split("\n")[0]
+    reason = None
+    for _ in range(ATTEMPTS):  # an item that fails so often while the store answers is set aside
+        try:
+            sender.send()
+        except Exception as error:
+            reason = hide(str(error)).strip().split("\n")[0]
+        else:
+            reason = None
+            break
+    lines += _lines(sender, {})
+    if reason is not None:
         return [f"{journal.folder} stays on disk, the tracking store does not take it: {reason}"]
-    finally:
-        lines += _lines(sender, {})
     return [
         f"{journal.folder}: kept, the tracking store refused part of {f'run {run}' if run else 'it'}: {reason}"
         for run, reason in sender.refusals.items()

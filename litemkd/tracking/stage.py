@@ -109,7 +109,7 @@ def stage_run(
             experiment = _experiment(box, client, dataset)
             joined: StoredRun | None
             if run_id is not None:
-                joined = store.patiently(functools.partial(client.get_run, run_id))
+                joined = store.insistently(functools.partial(client.get_run, run_id))
             else:
                 joined = launched if launched and launched.info.experiment_id == experiment else None
             if joined is not None:
@@ -176,8 +176,8 @@ def _create(
 ) -> str:
     """The id of a new run, or the promise of it while the store is away."""
     tags = resolve_tags(tags | ({_PARENT: above} if above else {}))  # adds user, source and commit
-    tags = {key: hide(value) for key, value in tags.items()}
-    if experiment and not PROMISE.fullmatch(above or ""):
+    tags = {key: box.resolved(hide(value)) for key, value in tags.items()}
+    if experiment and not any(PROMISE.search(value) for value in tags.values()):
         with contextlib.suppress(StoreAwayError):
             return box.now(lambda: client.create_run(experiment, tags=tags, run_name=name)).info.run_id
     promised = promise()
