@@ -17,6 +17,7 @@ from litemkd.commands.prepare import prepare
 from litemkd.commands.register import register
 from litemkd.commands.search import search
 from litemkd.commands.store import export_runs, import_runs, ui
+from litemkd.commands.sync import sync
 from litemkd.commands.training import distill, features, student, teacher
 from litemkd.commands.weights import export_weights, import_weights
 from litemkd.options import plain_mistakes, set_up_process
@@ -65,5 +66,6 @@ for command in (
     ui,
     export_runs,
     import_runs,
+    sync,
 ):
     main.add_command(command)

@@ -11,6 +11,8 @@ import errno
 import os
 from collections.abc import Collection, Sequence
 
+from litemkd.secrets import hide
+
 
 class LitemkdError(Exception):
     """A mistake in what the user gave: configuration, data, or files."""
@@ -82,7 +84,13 @@ class Terminated(SystemExit):
 
 
 class TrackingError(LitemkdError):
-    """The tracking store or the model registry refused, or does not hold what was asked for."""
+    """The tracking store or the model registry refused, or does not hold what was asked for.
+
+    What the store says may hold its address: passwords in the message are hidden.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(hide(message))
 
 
 def some(names: Collection[str], limit: int = 5) -> str:

@@ -10,6 +10,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 from litemkd.errors import FULL, LitemkdError, StorageError
 
@@ -123,3 +124,22 @@ def locked(path: Path) -> Iterator[None]:
     with path.open("a") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+
+
+def take(path: Path) -> IO[str] | None:
+    """Take a lock file, made if missing, until it is closed or the process ends; None where another has it.
+
+    Forked children do not have it, so it tells whether the process itself is alive. Two takers in one process
+    do not exclude each other.
+    """
+    handle = path.open("a")
+    try:
+        import fcntl
+
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:  # no such locks on Windows
+        pass
+    except OSError:
+        handle.close()
+        return None
+    return handle

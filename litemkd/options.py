@@ -174,22 +174,31 @@ choosing_teacher = click.option(
 
 
 def tracked(command: F) -> F:
-    """A command that writes runs: what earlier ones left open or unsent is settled first, and told."""
+    """A command that writes runs: what earlier ones left open or unsent is settled first, and told; as is, at
+    the end, what it could not send itself.
+    """
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:
-        from litemkd.tracking import close_orphans, send_unsent
+        from litemkd.tracking import close_orphans, send_unsent, unsent
 
         if not distributed.group().main:
             return command(*args, **kwargs)
-        for line in close_orphans():
-            click.echo(line, err=True)
         try:
-            for line in send_unsent():
+            for line in send_unsent():  # before lost runs are closed: their true end may be in it
                 click.echo(f"sent what was kept for later: {line}", err=True)
         except TrackingError as error:
             click.echo(str(error), err=True)
-        return command(*args, **kwargs)
+        try:
+            for line in close_orphans():
+                click.echo(line, err=True)
+        except TrackingError as error:
+            click.echo(str(error), err=True)
+        try:
+            return command(*args, **kwargs)
+        finally:
+            for words in unsent():
+                click.echo(words, err=True)
 
     return cast(F, run)
 

@@ -128,7 +128,8 @@ def conclude(job: Job, inputs: Inputs, trained: list[Trained]) -> Verdict:
     best_seed = seeds[int(np.argmax(winner.accuracies))]
     given = next((one for one in trained if one.title == GIVEN), None)
     tests: dict[str, dict[int, np.ndarray]] = {}
-    version, name = 0, ""
+    version: int | str = 0
+    name = ""
     for label, one in (("winner", winner), (GIVEN, given)):
         if one is None or (label == GIVEN and one is winner):
             continue

@@ -10,11 +10,15 @@ if TYPE_CHECKING:
     from litemkd.tracking import Promotion
 
 
-def close(name: str, version: int) -> None:
+def close(name: str, version: int | str) -> None:
     """Name the registered model that a command made, and how to see its runs."""
-    from litemkd.tracking import ui_command
+    from litemkd.tracking import is_promise, ui_command
 
-    click.echo(f"registered model: {name} version {version}\nbrowse the runs:  {ui_command()}")
+    if is_promise(version):
+        click.echo(f"model kept on disk: {name}, registered when the tracking store answers (`litemkd sync`)")
+    else:
+        click.echo(f"registered model: {name} version {version}")
+    click.echo(f"browse the runs:  {ui_command()}")
 
 
 def tell_changes(*promotions: Promotion) -> None:

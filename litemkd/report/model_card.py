@@ -19,12 +19,12 @@ _TEST = re.compile(r"litemkd\.test_accuracy_(\d+)shot")
 _UNKNOWN = "not recorded"
 
 
-def model_card(name: str, number: int, tags: Mapping[str, str]) -> str:
+def model_card(name: str, number: int | str, tags: Mapping[str, str]) -> str:
     """The card of a version, Markdown of at most `LONGEST` characters.
 
     Args:
         name: of the registered model.
-        number: of the version.
+        number: of the version, or what stands for it until it is known.
         tags: of the version, `litemkd.…`.
     """
     known = {key.removeprefix("litemkd."): value for key, value in tags.items()}
@@ -133,7 +133,7 @@ def _made_by(known: Mapping[str, str]) -> str:
     return ", ".join(facts) or _UNKNOWN
 
 
-def _loading(name: str, number: int, student: bool) -> str:
+def _loading(name: str, number: int | str, student: bool) -> str:
     address = f"models:/{name}/{number}"
     variable = "student" if student else "teacher"
     lines = [

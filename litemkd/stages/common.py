@@ -23,6 +23,7 @@ from litemkd.shelf import Shelf
 from litemkd.stages.prepare import Prepared
 from litemkd.states import CheckpointFolder
 from litemkd.tracking import (
+    NUMBER,
     Resume,
     Run,
     describe_version,
@@ -30,6 +31,7 @@ from litemkd.tracking import (
     former_run,
     model_name,
     register,
+    register_model,
     stage_run,
 )
 from litemkd.training import Progress
@@ -290,7 +292,7 @@ def log_and_register(
     progress: Progress,
     tests: Mapping[int, Evaluation],
     tags: Mapping[str, str],
-) -> int:
+) -> int | str:
     """Log a saved model with what it reached, and make it the next registered version; returns its number.
 
     That of a run that has registered its model before it was interrupted is the one of then.
@@ -308,8 +310,17 @@ def log_and_register(
         "litemkd.run": run.run_id,
     }
     metrics = {"val/accuracy": progress.best_accuracy, "test/accuracy": next(iter(accuracies.values())).mean}
-    model_id = run.log_model(folder, name=kind, step=progress.best_episode, metrics=metrics, tags=tags)
-    return register_with_card(model_id, registered, tags)
+    card = model_card(registered, NUMBER, tags)
+    return register_model(
+        run,
+        folder,
+        registered,
+        name=kind,
+        step=progress.best_episode,
+        metrics=metrics,
+        tags=tags,
+        description=card,
+    )
 
 
 def register_with_card(model_id: str, name: str, tags: Mapping[str, str]) -> int:

@@ -27,6 +27,7 @@ from litemkd.files import not_a_file
 from litemkd.models.released import Released, read_released
 from litemkd.models.released_names import Kind
 from litemkd.models.student import Student
+from litemkd.report.model_card import model_card
 from litemkd.stages.build import (
     TeacherBundle,
     build_student,
@@ -41,7 +42,6 @@ from litemkd.stages.common import (
     evaluate_split,
     log_test,
     protocol,
-    register_with_card,
     run_of,
     test_tags,
 )
@@ -49,7 +49,7 @@ from litemkd.stages.cost import student_cost, teacher_cost
 from litemkd.stages.export_weights import KEPT, STATE
 from litemkd.stages.features import features_on_disk
 from litemkd.stages.prepare import Prepared
-from litemkd.tracking import Run, model_name
+from litemkd.tracking import NUMBER, Run, model_name, register_model
 
 CROP, SHORT_SIDE = 224, 256  # pixels, of what released weights were trained on
 LONGEST = 120  # characters of a reader's own words in a message
@@ -85,7 +85,7 @@ class Imported:
     """
 
     name: str
-    version: int
+    version: int | str
     run_id: str
     val: Evaluation | None
     tests: dict[int, Evaluation]
@@ -250,8 +250,16 @@ def import_stage(
             tags["litemkd.protocol"] = protocol(config, data, content.kind)
         else:
             run.describe(f"{title}, from {file.path.name}; not measured yet.")
-        model_id = run.log_model(folder, name=content.kind, step=0, metrics=metrics, tags=tags)
-        version = register_with_card(model_id, name, tags)
+        version = register_model(
+            run,
+            folder,
+            name,
+            name=content.kind,
+            step=0,
+            metrics=metrics,
+            tags=tags,
+            description=model_card(name, NUMBER, tags),
+        )
         return Imported(name, version, run.run_id, val, tests)
 
 

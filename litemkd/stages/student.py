@@ -61,7 +61,7 @@ class TrainedStudent:
     cost: dict[str, float]
     run_id: str
     name: str
-    version: int
+    version: int | str
 
 
 def student_stage(

@@ -76,7 +76,7 @@ class ReadyTeacher:
     teacher: Teacher
     fused: SplitFeatures
     name: str
-    version: int
+    version: int | str
     fingerprint: str
     reused: bool
     tests: dict[int, Evaluation] = field(default_factory=dict)
@@ -288,7 +288,7 @@ def _ready(
     bundle: TeacherBundle,
     fingerprint: str,
     name: str,
-    version: int,
+    version: int | str,
     device: torch.device,
     *,
     reused: bool,

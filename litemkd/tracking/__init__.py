@@ -6,9 +6,11 @@
 
 from litemkd.tracking import quiet  # noqa: F401  (first: it sets what MLflow reads while it is imported)
 from litemkd.tracking.artifacts import read_array, read_table
+from litemkd.tracking.deferred import is_promise, promote, register_model
 from litemkd.tracking.history import Record, promotions
-from litemkd.tracking.launcher import close_orphans
+from litemkd.tracking.orphans import close_orphans
 from litemkd.tracking.others import attach, close_dead, metric_points
+from litemkd.tracking.outbox import unsent
 from litemkd.tracking.promoting import (
     ALIASES,
     Alias,
@@ -17,7 +19,6 @@ from litemkd.tracking.promoting import (
     Promotion,
     check_choice,
     preview,
-    promote,
     promote_by_hand,
     standing,
     unpin,
@@ -38,12 +39,14 @@ from litemkd.tracking.registry import (
     tag_version,
 )
 from litemkd.tracking.runs import Run
+from litemkd.tracking.sending import NUMBER
 from litemkd.tracking.spool import send_unsent
 from litemkd.tracking.stage import Resume, current_run, former_run, stage_run
 from litemkd.tracking.store import store_file, store_uri, ui_command, use_store, without_password
 
 __all__ = [
     "ALIASES",
+    "NUMBER",
     "Alias",
     "Move",
     "Pin",
@@ -64,6 +67,7 @@ __all__ = [
     "find_version",
     "former_run",
     "get_version",
+    "is_promise",
     "is_registered",
     "list_versions",
     "logged_model_of",
@@ -78,6 +82,7 @@ __all__ = [
     "read_runs",
     "read_table",
     "register",
+    "register_model",
     "send_unsent",
     "stage_run",
     "standing",
@@ -86,6 +91,7 @@ __all__ = [
     "tag_version",
     "ui_command",
     "unpin",
+    "unsent",
     "use_store",
     "without_password",
 ]

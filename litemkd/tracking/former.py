@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 
 from litemkd.errors import ResumeError
 from litemkd.owners import is_gone
-from litemkd.tracking.buffer import allowed_name
+from litemkd.tracking import store
 from litemkd.tracking.known import Known
 from litemkd.tracking.runs import Run, run_tags, stored_value
 
@@ -82,7 +82,7 @@ def _newest(client: MlflowClient, experiment: str, condition: str) -> Iterator[S
 def differences(run: StoredRun, params: Mapping[str, Any], command: Mapping[str, str]) -> dict[str, str]:
     """What is different from a former run, by key: `0.001, now 0.002`."""
     before = run.data.params | json.loads(run.data.tags[COMMAND])
-    now = {allowed_name(key): stored_value(value) for key, value in params.items()} | dict(command)
+    now = {store.allowed_name(key): stored_value(value) for key, value in params.items()} | dict(command)
     return {
         key: f"{before[key] or 'nothing'}, now {value or 'nothing'}"
         for key, value in now.items()
@@ -94,7 +94,7 @@ def settled(run: StoredRun | None, params: Mapping[str, Any], command: Mapping[s
     """`command`, and the parameters that are not what the run's are: those cannot be written anew."""
     if run is None:
         return dict(command)
-    now = {allowed_name(key): stored_value(value) for key, value in params.items()}
+    now = {store.allowed_name(key): stored_value(value) for key, value in params.items()}
     return {key: value for key, value in now.items() if run.data.params.get(key, value) != value} | dict(
         command
     )

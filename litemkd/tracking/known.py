@@ -9,7 +9,6 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 
 from litemkd.tracking import store
-from litemkd.tracking.buffer import allowed_name
 
 
 class Known:
@@ -45,5 +44,5 @@ class Known:
     def _history(self, name: str) -> list[Metric]:
         if name not in self._points:
             ask = self._client.get_metric_history
-            self._points[name] = list(store.patiently(lambda: ask(self._run_id, allowed_name(name))))
+            self._points[name] = list(store.patiently(lambda: ask(self._run_id, store.allowed_name(name))))
         return self._points[name]

@@ -21,7 +21,7 @@ from litemkd.tracking.store import NOTE, connect, exists, patiently, sqlite_file
 _log = logging.getLogger("litemkd.tracking")
 ENTRY_POINT = "mlflow.project.entryPoint"
 ENTRY_POINTS = frozenset({"prepare", "teacher", "features", "student", "distill", "main", "evaluate", "cost"})
-ENTRY_POINTS |= {"import-weights", "export-weights", "search", "predict", "register", "compare"}
+ENTRY_POINTS |= {"import-weights", "export-weights", "search", "predict", "register", "compare", "sync"}
 _GIVEN_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")  # the form of the names MLflow makes up
 SETTLED = 60.0  # seconds after which a run that waits for conda has long failed
 
@@ -53,7 +53,7 @@ def link(client: MlflowClient, launcher: StoredRun, run_id: str, experiment: str
     patiently(lambda: client.log_batch(launcher.info.run_id, tags=tags))
 
 
-def close_orphans() -> list[str]:
+def close_unlaunched() -> list[str]:
     """Close, as FAILED and with the reason, runs of this project that cannot have started.
 
     The rule, all of it: the run is RUNNING for more than a minute; `mlflow run` made it for an entry point of

@@ -10,7 +10,7 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -26,6 +26,7 @@ from litemkd.tracking.store import patiently
 
 LOADER = "litemkd.pyfunc"  # named, not imported: it is above this package
 STEP = "litemkd.step"  # tag of a model: episodes seen
+NO_FOLDER = "{}: no such folder; a model is a folder of weights.safetensors and model.json"
 _NEEDED = ("mlflow", "torch", "torchvision", "numpy", "safetensors", "pydantic", "pyyaml")
 
 
@@ -40,26 +41,24 @@ def write_model(
     metrics: Mapping[str, float],
     tags: Mapping[str, str],
     params: Mapping[str, str],
-    dataset: str | None,
-    dataset_digest: str | None,
-    timestamp: Callable[[str, float, int], int | None],
+    times: Mapping[str, int],
+    dataset: str | None = None,
+    dataset_digest: str | None = None,
     loader_module: str = LOADER,
     with_code: bool = False,
     again: bool = False,
 ) -> str:
     """Log `directory` as a model of a run: the arguments of `Run.log_model`, with what the run knows.
 
-    `timestamp` gives the time (ms) at which the run itself logged this metric, value and step, if it did: the
-    model's metric then is the same point of the run's curve, not a second one. With `again` the run may have
-    begun to log this model before, which then is completed.
+    `times` gives the time (ms) at which the run itself logged a metric with this value and step, if it did: the
+    model's metric then is the same point of the run's curve, not a second one. A model that is READY is whole.
+    With `again` the run may have begun to log this model before, which then is completed.
 
     Raises:
         TrackingError: the folder is missing, or the store refused.
     """
     if not directory.is_dir():
-        raise TrackingError(
-            f"{directory}: no such folder; a model is a folder of weights.safetensors and model.json"
-        )
+        raise TrackingError(NO_FOLDER.format(directory))
     begun = _begun(client, experiment_id, run_id, name, tags) if again else None
     created = begun or patiently(
         lambda: client.create_logged_model(
@@ -89,12 +88,12 @@ def write_model(
                 ),
             )
             client.log_model_artifacts(model_id, os.fspath(folder))
-        patiently(lambda: client.finalize_logged_model(model_id, "READY"))
         if not again or model_id not in _outputs(client, run_id):
             patiently(lambda: client.log_outputs(run_id, [LoggedModelOutput(model_id, step=step)]))
-        points = _points(metrics, step, model_id, run_id, dataset, dataset_digest, timestamp)
+        points = _points(metrics, step, model_id, run_id, dataset, dataset_digest, times)
         if points:
             patiently(lambda: client.log_batch(run_id, metrics=points))
+        patiently(lambda: client.finalize_logged_model(model_id, "READY"))
     except Exception as error:
         raise TrackingError(
             f"the model {name} (step {step}) could not be logged from {directory}: {error}"
@@ -136,14 +135,14 @@ def _points(
     run_id: str,
     dataset: str | None,
     digest: str | None,
-    timestamp: Callable[[str, float, int], int | None],
+    times: Mapping[str, int],
 ) -> Sequence[Metric]:
     now = int(time.time() * 1000)
     return [
         Metric(
             key=key,
             value=float(value),
-            timestamp=timestamp(key, float(value), step) or now,
+            timestamp=times.get(key, now),
             step=step,
             model_id=model_id,
             run_id=run_id,

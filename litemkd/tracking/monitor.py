@@ -21,7 +21,8 @@ LONGEST = 30.0  # seconds between samples
 
 
 class _Run(Protocol):
-    run_id: str
+    @property
+    def run_id(self) -> str: ...
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None: ...
 

@@ -20,7 +20,9 @@ def attach(run_id: str, dataset: str) -> Run:
         info = store.patiently(lambda: client.get_run(run_id)).info
     except Exception as error:
         raise TrackingError(f"the tracking store does not have the run {run_id}: {error}") from error
-    return Run(client, run_id, info.experiment_id, info.run_name or "", dataset)
+    run = Run(client, run_id, info.experiment_id, info.run_name or "", dataset)
+    run.keep_alive(shared=True)
+    return run
 
 
 def close_dead(run_id: str, reason: str) -> None:

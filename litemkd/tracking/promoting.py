@@ -22,7 +22,6 @@ from typing import Literal, get_args
 
 from mlflow import MlflowClient
 
-from litemkd.distributed import from_main
 from litemkd.errors import TrackingError
 from litemkd.files import locked
 from litemkd.tracking import store
@@ -194,7 +193,6 @@ def standing(registered_name: str) -> dict[str, int]:
     return {} if state is None else dict(state.aliases)
 
 
-@from_main
 def _settle(name: str, *, pin: Pin | None = None, unpin: bool = False) -> Promotion:
     """Set or take away pins, then move aliases until they are where they belong."""
     if not store.exists():

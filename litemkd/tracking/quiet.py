@@ -11,7 +11,8 @@ import os
 _DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",  # nothing is sent anywhere unless the user wants it
     "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # of 7: a lost server holds a stage up for seconds, not for minutes
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # of 7: what could not be sent is sent later, see `outbox`
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # of 120 seconds
     "MLFLOW_UV_AUTO_DETECT": "false",  # a uv.lock in the folder must not start `uv export` at each checkpoint
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # standard output is for results
@@ -19,4 +20,5 @@ _DEFAULTS = {
 
 for _name, _value in _DEFAULTS.items():
     os.environ.setdefault(_name, _value)
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # a line a try, in an outage hundreds
 logging.getLogger("alembic").setLevel(logging.WARNING)

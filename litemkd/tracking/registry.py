@@ -49,7 +49,6 @@ def model_name(dataset: str, kind: Literal["teacher", "student"]) -> str:
     return f"litemkd-{dataset}-{kind}"
 
 
-@from_main
 def register(model_id: str, registered_name: str, tags: Mapping[str, Any], description: str = "") -> int:
     """Make a logged model the next version of `registered_name`, which is made if missing.
 
@@ -114,7 +113,6 @@ def tag_version(registered_name: str, number: int, tags: Mapping[str, Any]) -> N
         ask(functools.partial(client.set_model_version_tag, registered_name, str(number), key, value))
 
 
-@from_main
 def describe_version(registered_name: str, number: int, description: str) -> None:
     """Set the description of a version, Markdown; the store keeps `LONGEST_DESCRIPTION` characters."""
     client = store.connect()
@@ -129,10 +127,18 @@ def list_versions(registered_name: str) -> list[Version]:
 
 @from_main
 def find_version(registered_name: str, tags: Mapping[str, Any]) -> Version | None:
-    """The newest version with all these tags, such as `{"litemkd.fingerprint": …}`; None if there is none."""
+    """The newest version with all these tags, such as `{"litemkd.fingerprint": …}`; None if there is none.
+
+    A store that is away is waited for, see `store.insistently`.
+    """
+    return newest_version(registered_name, tags, wait=True)
+
+
+def newest_version(registered_name: str, tags: Mapping[str, Any], *, wait: bool = False) -> Version | None:
+    """As `find_version`, for one process alone."""
     conditions = [f"name = '{registered_name}'"]
     conditions += [f"tags.`{key}` = '{value}'" for key, value in run_tags(tags).items()]
-    found = _search(" and ".join(conditions))
+    found = _search(" and ".join(conditions), wait=wait)
     return found[0] if found else None
 
 
@@ -149,8 +155,8 @@ def get_version(registered_name: str, version: int | str) -> Version:
         )
     client = store.connect()
     if isinstance(version, int) or version.isdigit():
-        return _version(ask(lambda: client.get_model_version(registered_name, str(version))))
-    return _version(ask(lambda: client.get_model_version_by_alias(registered_name, version)))
+        return _version(ask(lambda: client.get_model_version(registered_name, str(version)), wait=True))
+    return _version(ask(lambda: client.get_model_version_by_alias(registered_name, version), wait=True))
 
 
 def is_registered(address: str) -> bool:
@@ -188,7 +194,7 @@ def download(registered_name: str, version: int | str | None = None) -> Path:
     """
     found = find_address(registered_name) if version is None else get_version(registered_name, version)
     address = f"models:/{found.name}/{found.version}"
-    root = Path(ask(lambda: mlflow.artifacts.download_artifacts(address)))
+    root = Path(ask(lambda: mlflow.artifacts.download_artifacts(address), wait=True))
     flavor = Model.load(str(root)).flavors.get("python_function", {})
     folder = root / flavor.get("data", "")
     if "data" not in flavor or not folder.is_dir():
@@ -196,7 +202,7 @@ def download(registered_name: str, version: int | str | None = None) -> Path:
     return folder
 
 
-def _search(filter_string: str) -> list[Version]:
+def _search(filter_string: str, *, wait: bool = False) -> list[Version]:
     if not store.exists():
         return []
     client = store.connect()
@@ -210,7 +216,8 @@ def _search(filter_string: str) -> list[Version]:
                 max_results=1000,
                 order_by=["version_number DESC"],
                 page_token=token,
-            )
+            ),
+            wait=wait,
         )
         found += [_version(version) for version in page]
         token = page.token
@@ -230,10 +237,14 @@ def _version(found: ModelVersion) -> Version:
     )
 
 
-def ask(call: Callable[[], T]) -> T:
-    """`call()` of MLflow's registry. TrackingError: it refused."""
+def ask(call: Callable[[], T], *, wait: bool = False) -> T:
+    """`call()` of MLflow's registry; with `wait` a store that is away is waited for.
+
+    Raises:
+        TrackingError: it refused.
+    """
     try:
-        return store.patiently(call)
+        return store.insistently(call) if wait else store.patiently(call)
     except TrackingError:
         raise
     except Exception as error:

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import json
-import logging
-import os
+import math
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelInput, Metric, Param, RunTag
 
 from litemkd.errors import TrackingError
+from litemkd.secrets import hide
 from litemkd.tracking import models, store
-from litemkd.tracking.buffer import MetricBuffer, allowed_name
 from litemkd.tracking.environment import describe
+from litemkd.tracking.journal import promise
 from litemkd.tracking.known import Known
-from litemkd.tracking.spool import Spool
+from litemkd.tracking.outbox import Outbox, outbox
 
-_log = logging.getLogger("litemkd.tracking")
+METRICS_AT_ONCE = 1000  # in one request
 AT_ONCE = 100  # parameters or tags in one request, the store's limit
 LONGEST_PARAM = 6000  # characters, the store's limits
 LONGEST_TAG = 8000
@@ -35,7 +32,7 @@ LONGEST_DIGEST = 36
 def run_tags(tags: Mapping[str, Any]) -> dict[str, str]:
     """Tags as stored: a plain key `head` becomes `litemkd.head`, True becomes `true`, None is left out."""
     return {
-        key if "." in key else f"litemkd.{key}": _words(value)[:LONGEST_TAG]
+        key if "." in key else f"litemkd.{key}": hide(_words(value))[:LONGEST_TAG]
         for key, value in tags.items()
         if value is not None
     }
@@ -45,19 +42,20 @@ def _words(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _chunks(items: Sequence[Any], size: int = AT_ONCE) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+def _chunks(items: Mapping[str, Any], size: int = AT_ONCE) -> Iterator[dict[str, Any]]:
+    left = iter(items.items())
+    while part := dict(islice(left, size)):
+        yield part
 
 
 class Run:
     """One open run. Its `log_metrics` is what the training loop calls.
 
-    What the store does not take while it is away (metrics, tags, artifacts, the final status) is kept on disk,
-    see `send_unsent`, and told by a warning; it never raises. Only `log_model` raises, since it has a result.
+    Everything is written to disk at once and sent in the background, in order, see `outbox`: nothing waits for
+    the store and nothing raises because it is away. Only `log_model` does, since it has a result.
 
     Attributes:
-        run_id: MLflow's id.
+        run_id: MLflow's id; for a run that was opened while the store was away, a word that stands for it.
         experiment_id: of the experiment `litemkd/<dataset>`.
         name: as shown in the user interface.
         description: what stands at the top of its page, as this process wrote it.
@@ -71,16 +69,19 @@ class Run:
 
     def __init__(self, client: MlflowClient, run_id: str, experiment_id: str, name: str, dataset: str) -> None:
         self._client = client
-        self.run_id = run_id
+        self._id = run_id
         self.experiment_id = experiment_id
         self.name = name
         self.dataset = dataset
         self._params: dict[str, str] = {}
         self._tables: list[dict[str, str]] = []
-        self._spool = Spool(run_id)
-        self._told = False
-        self._lock = threading.Lock()
-        self._buffer = MetricBuffer(self._send_metrics)
+        self._last: dict[str, tuple[float, int, int]] = {}  # value, step and time of each metric
+        self._outbox: Outbox = outbox()
+
+    @property
+    def run_id(self) -> str:
+        """MLflow's id."""
+        return self._outbox.known(self._id)
 
     @property
     def where(self) -> str:
@@ -91,31 +92,40 @@ class Run:
         experiment = store.experiment_name(self.dataset)
         return f"run {self.name} ({self.run_id}) in experiment {experiment}; see it with: {shown}"
 
+    def keep_alive(self, *, shared: bool = False) -> None:
+        """Let the store know now and then that the run is worked on, until it is closed."""
+        self._outbox.enter(self._id, shared=shared)
+
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Record metrics at a step (for training: episodes seen); returns at once, keeps NaN and infinity."""
-        self._buffer.add(metrics if self.known is None else self.known.without(metrics, step), step)
+        """Record metrics at a step (for training: episodes seen); on disk when it returns.
+
+        NaN and infinity are kept.
+        """
+        now, step = int(time.time() * 1000), int(step)
+        values = {store.allowed_name(key): float(value) for key, value in metrics.items()}
+        if self.known is not None:
+            values = self.known.without(values, step)
+        self._last.update((key, (value, step, now)) for key, value in values.items())
+        for part in _chunks(values, METRICS_AT_ONCE):
+            self._outbox.put("metrics", run=self._id, at=now, step=step, values=part)
 
     def flush(self) -> None:
-        """Send the metrics that wait."""
-        self._buffer.flush()
+        """Send what waits."""
+        self._outbox.flush()
 
     def log_params(self, params: Mapping[str, Any], *, existing: Mapping[str, str] | None = None) -> None:
         """Record parameters; those the run has already (`existing`) keep their value, whatever it is."""
         known = {**(existing or {}), **self._params}
-        new = {allowed_name(key): stored_value(value) for key, value in params.items()}
+        new = {store.allowed_name(key): stored_value(value) for key, value in params.items()}
         new = {key: value for key, value in new.items() if key not in known}
-        for part in _chunks([Param(key, value) for key, value in new.items()]):
-            store.patiently(functools.partial(self._client.log_batch, self.run_id, params=part))
+        for part in _chunks(new):
+            self._outbox.put("params", run=self._id, params=part)
         self._params.update(new)
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Set tags, see `run_tags` for the keys."""
-        named = run_tags(tags)
-        for part in _chunks([RunTag(key, value) for key, value in named.items()]):
-            self._attempt(
-                functools.partial(self._client.log_batch, self.run_id, tags=part),
-                lambda: self._spool.keep(tags=named),
-            )
+        for part in _chunks(run_tags(tags)):
+            self._outbox.put("tags", run=self._id, tags=part)
 
     def describe(self, words: str) -> None:
         """Add to what stands at the top of the run's page, a result for instance (Markdown).
@@ -127,7 +137,7 @@ class Run:
 
     def log_text(self, text: str, file: str) -> None:
         """Write a text as the artifact `file` (a path with slashes, such as `report/summary.md`)."""
-        self._write(file, lambda path: path.write_text(text, encoding="utf-8"))
+        self._write(file, lambda path: path.write_text(hide(text), encoding="utf-8"))
 
     def log_dict(self, values: Mapping[str, Any], file: str) -> None:
         """Write a mapping as the artifact `file`, YAML or, with the suffix `.json`, JSON."""
@@ -161,11 +171,7 @@ class Run:
 
     def log_artifact(self, path: Path, artifact_dir: str = "") -> None:
         """Copy a file, or what is in a folder, to `artifact_dir` of the run's artifacts."""
-        send = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
-        self._attempt(
-            lambda: send(self.run_id, os.fspath(path), artifact_dir or None),
-            lambda: self._spool.keep_artifact(path, artifact_dir),
-        )
+        self._outbox.put("artifact", run=self._id, file=self._outbox.keep(path), to=artifact_dir)
 
     def log_dataset(
         self, name: str, digest: str, source: str, context: str, profile: Mapping[str, Any] | None = None
@@ -180,29 +186,18 @@ class Run:
             context: what it was for, such as `training` or `validation`.
             profile: plain facts (classes, clips, …).
         """
-        entry = Dataset(
-            name=name,
-            digest=digest[:LONGEST_DIGEST],
-            source_type="local",
-            source=json.dumps({"uri": source}),
-            profile=json.dumps({**(profile or {}), "digest": digest}, default=str),
-        )
-        inputs = [DatasetInput(entry, [InputTag("mlflow.data.context", context)])]
-        tags = {f"dataset.{context}": f"{name} {digest}"}
-        self._attempt(
-            lambda: self._client.log_inputs(self.run_id, inputs), lambda: self._spool.keep(tags=run_tags(tags))
-        )
+        entry = {
+            "name": name,
+            "digest": digest[:LONGEST_DIGEST],
+            "source_type": "local",
+            "source": json.dumps({"uri": source}),
+            "profile": json.dumps({**(profile or {}), "digest": digest}, default=str),
+        }
+        self._outbox.put("inputs", run=self._id, dataset=entry, context=context)
 
-    def use_model(self, registered_name: str, version: int) -> None:
+    def use_model(self, registered_name: str, version: int | str) -> None:
         """Link a registered version that the run reads: a student's teacher, or the model that is evaluated."""
-
-        def send() -> None:
-            model_id = models.model_of(self._client.get_model_version(registered_name, str(version)))
-            if model_id is not None:
-                self._client.log_inputs(self.run_id, models=[LoggedModelInput(model_id)])
-
-        used = run_tags({"model_used": f"{registered_name} version {version}"})
-        self._attempt(send, lambda: self._spool.keep(tags=used))
+        self._outbox.put("uses", run=self._id, name=registered_name, version=str(version))
 
     def log_environment(self) -> None:
         """Write hardware, Python and package versions as the artifact `environment.txt`."""
@@ -241,6 +236,8 @@ class Run:
         Raises:
             TrackingError: the folder is missing, or the store refused.
         """
+        if not self._outbox.flush():
+            raise TrackingError(f"the model {name} cannot be logged now: the tracking store is away")
         return models.write_model(
             self._client,
             directory,
@@ -253,62 +250,80 @@ class Run:
             params=self._params,
             dataset=dataset,
             dataset_digest=dataset_digest,
-            timestamp=self._time_of,
+            times=self._times(metrics, step),
             again=self.known is not None,
             loader_module=loader_module,
             with_code=with_code,
         )
 
-    def _send_metrics(self, batch: Sequence[Metric]) -> None:
-        store.patiently(lambda: self._client.log_batch(self.run_id, metrics=batch))
+    def register(
+        self,
+        directory: Path,
+        registered_name: str,
+        *,
+        name: str,
+        step: int,
+        metrics: Mapping[str, float],
+        tags: Mapping[str, Any],
+        description: str,
+    ) -> int | str:
+        """Log a checkpoint and register it, see `register_model`, which is for all processes of a group."""
+        if not directory.is_dir():
+            raise TrackingError(models.NO_FOLDER.format(directory))
+        promised = promise()
+        self._outbox.put(
+            "model",
+            run=self._id,
+            result=promised,
+            file=self._outbox.keep(directory, link=True),
+            experiment=self.dataset,
+            registered=registered_name,
+            name=name,
+            step=step,
+            metrics=dict(metrics),
+            times=self._times(metrics, step),
+            params=self._params,
+            tags=run_tags(tags),
+            description=description,
+            again=self.known is not None,
+        )
+        if not self._outbox.flush():
+            return promised
+        number = self._outbox.known(promised)
+        if number == promised:
+            raise TrackingError(f"the model in {directory} could not be registered as {registered_name}")
+        return int(number)
 
-    def _time_of(self, key: str, value: float, step: int) -> int | None:
-        found: Metric | None = self._buffer.last(key)
-        if found is not None and found.step == step and found.value == value:
-            return found.timestamp
-        self.flush()
-        return Known(self._client, self.run_id).time(key, value, step)
+    def _times(self, metrics: Mapping[str, float], step: int) -> dict[str, int]:
+        """When the run itself logged these values at this step (ms), where it did."""
+        found = {}
+        for key, value in metrics.items():
+            last, at, time = self._last.get(key, (math.nan, 0, 0))
+            known = time if (last, at) == (value, step) else None
+            if known is None and self.known is not None:
+                known = self.known.time(key, value, step)
+            if known is not None:
+                found[key] = known
+        return found
 
     def close(self, status: str | None) -> None:
         """Send what waits and set the final status, None for none. Called by `stage_run`."""
-        end = int(time.time() * 1000)
-        try:
-            unsent = self._buffer.close()
-            if unsent:
-                self._keep(lambda: self._spool.keep(metrics=unsent), TrackingError(f"{len(unsent)} metrics"))
-        finally:  # also when the user presses Ctrl-C again: a run is never left open
-            if status is not None:
-                self._attempt(
-                    lambda: self._client.set_terminated(self.run_id, status, end),
-                    lambda: self._spool.keep(status=status, end_time=end),
-                )
+        if status is not None:
+            self._outbox.put("status", run=self._id, status=status, at=int(time.time() * 1000))
+        self._outbox.leave(self._id)
 
     def _write(self, file: str, write: Callable[[Path], object]) -> None:
         target = PurePosixPath(file)
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / target.name
             write(path)
-            self.log_artifact(path, "" if str(target.parent) == "." else str(target.parent))
-
-    def _attempt(self, send: Callable[[], object], keep: Callable[[], None]) -> None:
-        try:
-            store.patiently(send)
-        except Exception as error:
-            self._keep(keep, error)
-
-    def _keep(self, keep: Callable[[], None], error: Exception) -> None:
-        with self._lock:
-            with contextlib.suppress(OSError):  # the disk may be what is full
-                keep()
-            if not self._told:
-                _log.warning("the tracking store did not take all of run %s (%s)", self.run_id, error)
-                _log.warning("the rest is kept in %s: send it later", self._spool.folder)
-            self._told = True
+            folder = "" if str(target.parent) == "." else str(target.parent)
+            self._outbox.put("artifact", run=self._id, file=self._outbox.keep(path, link=True), to=folder)
 
 
 def stored_value(value: Any) -> str:
     """A parameter's value as it is stored."""
-    words = _words(value)
+    words = hide(_words(value))
     return words if len(words) <= LONGEST_PARAM else words[: LONGEST_PARAM - 1] + "…"
 
 

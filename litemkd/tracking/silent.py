@@ -17,8 +17,16 @@ class SilentRun(Run):
     """
 
     def __init__(self, run_id: str, experiment_id: str, name: str, dataset: str) -> None:
-        self.run_id, self.experiment_id, self.name, self.dataset = run_id, experiment_id, name, dataset
+        self._id, self.experiment_id, self.name, self.dataset = run_id, experiment_id, name, dataset
         self._tables: list[dict[str, str]] = []
+
+    @property
+    def run_id(self) -> str:
+        """MLflow's id of the run that the first process writes."""
+        return self._id
+
+    def keep_alive(self, *, shared: bool = False) -> None:
+        """Nothing."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Nothing."""
@@ -38,13 +46,17 @@ class SilentRun(Run):
     def log_dataset(self, *args: Any, **kwargs: Any) -> None:
         """Nothing."""
 
-    def use_model(self, registered_name: str, version: int) -> None:
+    def use_model(self, registered_name: str, version: int | str) -> None:
         """Nothing."""
 
     def log_environment(self) -> None:
         """Nothing."""
 
     def log_model(self, *args: Any, **kwargs: Any) -> str:
+        """Nothing; the first process registers the model."""
+        return ""
+
+    def register(self, *args: Any, **kwargs: Any) -> int | str:
         """Nothing; the first process registers the model."""
         return ""
 

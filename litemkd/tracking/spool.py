@@ -1,98 +1,97 @@
-"""What the store would not take, kept on disk: metrics, tags, the final status and artifacts of a run.
-
-A store that is away at the wrong moment must not cost a training run. Each run has a folder below
-`runs/unsent`; `send_unsent` sends it all later and removes it.
-"""
+"""What processes that are gone left unsent, sent to the store."""
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
-from typing import Any
-
-from mlflow import MlflowClient
-from mlflow.entities import Metric, RunTag
+from pathlib import Path
 
 from litemkd.errors import TrackingError
-from litemkd.files import write_text
-from litemkd.tracking.buffer import BATCH
-from litemkd.tracking.store import connect
-
-FOLDER = Path("runs") / "unsent"
-
-
-class Spool:
-    """The unsent part of one run; the folder is made when there is something to keep."""
-
-    def __init__(self, run_id: str) -> None:
-        self.folder = (FOLDER / run_id).absolute()
-        self._pending: dict[str, Any] = {"metrics": [], "tags": {}, "status": None, "end_time": None}
-
-    def keep_artifact(self, path: Path, artifact_dir: str) -> None:
-        """Copy a file or folder that belongs below `artifact_dir` of the run's artifacts."""
-        target = self.folder / "artifacts" / PurePosixPath(artifact_dir)
-        target.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            shutil.copytree(path, target, dirs_exist_ok=True)
-        else:
-            shutil.copy2(path, target / path.name)
-
-    def keep(
-        self,
-        *,
-        metrics: Sequence[Metric] = (),
-        tags: Mapping[str, str] | None = None,
-        status: str | None = None,
-        end_time: int | None = None,
-    ) -> None:
-        """Keep metrics, tags, and the final status with its time (ms since 1970)."""
-        self._pending["metrics"] += [[m.key, repr(m.value), m.timestamp, m.step] for m in metrics]
-        self._pending["tags"] |= dict(tags or {})
-        if status is not None:
-            self._pending |= {"status": status, "end_time": end_time}
-        write_text(self.folder / "pending.json", json.dumps(self._pending))
+from litemkd.secrets import hide
+from litemkd.tracking import store
+from litemkd.tracking.journal import Journal
+from litemkd.tracking.outbox import FOLDER, live
+from litemkd.tracking.sending import ATTEMPTS, Sender
 
 
-def send_unsent(folder: Path = FOLDER) -> list[str]:
-    """Send what earlier runs could not, to the store in use, and remove it from disk.
+def send_unsent(folder: Path = FOLDER, *, moved: bool = False) -> list[str]:
+    """Send what earlier processes, and this one, could not; what was sent is removed from disk.
+
+    What a living process has to send is left to it.
+
+    Args:
+        folder: holds a folder a process.
+        moved: send also what was kept for another address: the store has moved.
 
     Returns:
         A line a run that was sent.
 
     Raises:
-        TrackingError: the store does not take it; what was not sent stays on disk.
+        TrackingError: some of it stays on disk, with the reasons: the store is away, it will not have some
+            items, or they are for another store. Everything else was sent.
     """
-    if not folder.is_dir():
-        return []
-    client = connect()
-    lines = []
-    for kept in sorted(path for path in folder.iterdir() if path.is_dir()):
-        try:
-            lines.append(_send(client, kept))
-        except Exception as error:
-            raise TrackingError(
-                f"{kept} stays on disk, the tracking store does not take it: {error}"
-            ) from error
-        shutil.rmtree(kept)
+    lines: list[str] = []
+    problems: list[str] = []
+    own = {one.folder for one in live() if one.journal is not None}
+    for one in live():
+        if one.root == folder.absolute() and one.sender is not None and not one.empty:
+            before = dict(one.sender.sent)
+            if not one.flush(anyway=True):
+                problems.append(f"{one.folder}: the tracking store is away")
+            elif one.sender is not None:
+                lines += _lines(one.sender, before)
+            one.rest()
+    found = (
+        sorted(path for path in folder.absolute().iterdir() if path.is_dir() and path.name[0] != ".")
+        if folder.is_dir()
+        else []
+    )
+    for path in found:
+        if path not in own and (journal := Journal.left(path)) is not None:
+            try:
+                problems += _send(journal, lines, moved)
+            finally:
+                journal.close()
+    if problems:
+        sent = "".join(f"\n  sent: {line}" for line in lines)
+        raise TrackingError("".join(f"\n  {problem}" for problem in problems).strip() + sent)
     return lines
 
 
-def _send(client: MlflowClient, kept: Path) -> str:
-    run_id = kept.name
-    file = kept / "pending.json"
-    pending = json.loads(file.read_text()) if file.exists() else {}
-    metrics = [Metric(key, float(value), time, step) for key, value, time, step in pending.get("metrics", [])]
-    for start in range(0, len(metrics), BATCH):
-        client.log_batch(run_id, metrics=metrics[start : start + BATCH])
-    if pending.get("tags"):
-        client.log_batch(run_id, tags=[RunTag(key, value) for key, value in pending["tags"].items()])
-    artifacts = kept / "artifacts"
-    files = [path for path in artifacts.rglob("*") if path.is_file()] if artifacts.is_dir() else []
-    if files:
-        client.log_artifacts(run_id, os.fspath(artifacts))
-    if pending.get("status"):
-        client.set_terminated(run_id, pending["status"], pending["end_time"])
-    return f"run {run_id}: {len(metrics)} metrics, {len(files)} artifacts"
+def _send(journal: Journal, lines: list[str], moved: bool) -> list[str]:
+    """Send one journal; the reasons why some of it stays."""
+    if journal.empty and not journal.refused():
+        return []
+    mine, uri = journal.owner().get("store"), store.without_password(store.store_uri())
+    if mine not in (None, uri) and not moved:
+        return [
+            f"{journal.folder} is for the store {mine}, not for {uri}: set MLFLOW_TRACKING_URI, or, where that "
+            "store has moved here, give --moved"
+        ]
+    journal.retry_refused()
+    sender = Sender(store.connect(), journal)
+    reason = None
+    for _ in range(ATTEMPTS):  # an item that fails so often while the store answers is set aside
+        try:
+            sender.send()
+        except Exception as error:
+            reason = hide(str(error)).strip().split("\n")[0]
+        else:
+            reason = None
+            break
+    lines += _lines(sender, {})
+    if reason is not None:
+        return [f"{journal.folder} stays on disk, the tracking store does not take it: {reason}"]
+    return [
+        f"{journal.folder}: kept, the tracking store refused part of {f'run {run}' if run else 'it'}: {reason}"
+        for run, reason in sender.refusals.items()
+    ]
+
+
+def _lines(sender: Sender, before: dict[tuple[str, str], int]) -> list[str]:
+    """What was sent, a line a run."""
+    counts: dict[str, list[str]] = {}
+    for (run, what), number in sender.sent.items():
+        if new := number - before.get((run, what), 0):
+            counts.setdefault(sender.journal.names.get(run, run), []).append(
+                what if what == "status" else f"{new} {what}"
+            )
+    return [f"run {run}: {', '.join(sorted(words))}" for run, words in counts.items()]

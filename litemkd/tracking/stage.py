@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextvars import ContextVar
@@ -21,14 +22,20 @@ from mlflow.tracking.context.registry import resolve_tags
 
 from litemkd.distributed import broadcast, from_main, group
 from litemkd.errors import LitemkdError, Terminated, TrackingError
-from litemkd.owners import this_process
-from litemkd.tracking import former, launcher, store
+from litemkd.secrets import hide
+from litemkd.tracking import former, launcher, orphans, store
+from litemkd.tracking.journal import PROMISE, promise
 from litemkd.tracking.monitor import start_monitor
+from litemkd.tracking.outbox import Outbox, StoreAwayError, outbox
 from litemkd.tracking.runs import Run, run_tags
 from litemkd.tracking.silent import SilentRun
 
 _current: ContextVar[Run | None] = ContextVar("litemkd_run", default=None)
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+def _never() -> bool:
+    return False
 
 
 def current_run() -> Run | None:
@@ -49,7 +56,7 @@ def stage_run(
     parent_run_id: str | None = None,
     run_id: str | None = None,
     resume: Resume | None = None,
-    leave_open: Callable[[], bool] = lambda: False,
+    leave_open: Callable[[], bool] = _never,
     system_metrics: bool | None = None,
     stopped_by: tuple[type[BaseException], ...] = (),
 ) -> Iterator[Run]:
@@ -96,17 +103,20 @@ def stage_run(
     with _signals_end_the_block() if parent is None else contextlib.nullcontext():
         client = store.connect()
         try:
-            experiment = store.experiment_id(client, dataset)
+            box = outbox()
             all_tags = {"stage": stage, "dataset": dataset, "device": device or None, **tags}
             if group().size > 1:
                 all_tags["processes"] = group().size
             named = run_tags(all_tags) | ({store.NOTE: description} if description else {})
+            shared = leave_open is not _never
+            named |= orphans.signs(shared)
             above = parent.run_id if parent is not None else parent_run_id
             launched = launcher.launching_run(client) if parent is None else None
+            experiment = _experiment(box, client, dataset)
             joined: StoredRun | None
             interrupted, changes = _former(client, experiment, stage, name, parent, resume, params)
             if run_id is not None:
-                joined = store.patiently(functools.partial(client.get_run, run_id))
+                joined = store.insistently(functools.partial(client.get_run, run_id))
             elif interrupted is not None:
                 joined = interrupted
             else:
@@ -115,16 +125,15 @@ def stage_run(
                 known = {key: value for key, value in params.items() if key not in resume.ignored}
                 command = former.settled(interrupted, known, resume.command)
                 named |= {former.IDENTITY: resume.identity, former.COMMAND: json.dumps(command)}
-                named |= {former.OWNER: this_process()}
             if joined is not None:
                 run = _join(client, joined, name, dataset, named, above)
-                stored = joined
                 run.former = None if run_id is None else dict(joined.data.tags)
                 if interrupted is not None:
                     former.reopen(client, run, interrupted, changes)
             else:
-                stored = _create(client, experiment, name, named, above)
-                run = Run(client, stored.info.run_id, experiment, name, dataset)
+                made = _create(box, client, experiment, dataset, name, named, above)
+                run = Run(client, made, experiment, name, dataset)
+            run.keep_alive(shared=shared)
             if launched is not None and launched.info.run_id != run.run_id:
                 launcher.link(client, launched, run.run_id, store.experiment_name(dataset))
             run.description = description
@@ -139,7 +148,8 @@ def stage_run(
         try:
             broadcast((run.run_id, run.experiment_id, run.name, run.former))
             if system_metrics if system_metrics is not None else parent is None:
-                watch = start_monitor(run, stored.info.start_time / 1000)
+                began = time.time() if joined is None else joined.info.start_time / 1000
+                watch = start_monitor(run, began)
             try:
                 yield run
             finally:
@@ -195,7 +205,9 @@ def _former(
     resume: Resume | None,
     params: Mapping[str, Any],
 ) -> tuple[StoredRun | None, Mapping[str, str]]:
-    """The run to go on with, and what has changed since."""
+    """The run to go on with, and what has changed since; no run while the store is away."""
+    if not experiment:
+        return None, {}
     if parent is not None:
         if parent.former is None:
             return None, {}
@@ -229,11 +241,33 @@ def former_run(dataset: str, stage: str, name: str, resume: Resume) -> tuple[str
     return None if found is None else (found.info.run_id, found.info.status)
 
 
+def _experiment(box: Outbox, client: MlflowClient, dataset: str) -> str:
+    """The id of the experiment, empty while the store is away."""
+    try:
+        return box.now(lambda: store.experiment_id(client, dataset))
+    except StoreAwayError:
+        return ""
+
+
 def _create(
-    client: MlflowClient, experiment: str, name: str, tags: dict[str, str], above: str | None
-) -> StoredRun:
+    box: Outbox,
+    client: MlflowClient,
+    experiment: str,
+    dataset: str,
+    name: str,
+    tags: dict[str, str],
+    above: str | None,
+) -> str:
+    """The id of a new run, or the promise of it while the store is away."""
     tags = resolve_tags(tags | ({former.PARENT: above} if above else {}))  # adds user, source and commit
-    return store.patiently(lambda: client.create_run(experiment, tags=tags, run_name=name))
+    tags = {key: box.resolved(hide(value)) for key, value in tags.items()}
+    if experiment and not any(PROMISE.search(value) for value in tags.values()):
+        with contextlib.suppress(StoreAwayError):
+            return box.now(lambda: client.create_run(experiment, tags=tags, run_name=name)).info.run_id
+    promised = promise()
+    at = int(time.time() * 1000)
+    box.put("create", result=promised, dataset=dataset, name=name, tags=tags, at=at)
+    return promised
 
 
 def _join(

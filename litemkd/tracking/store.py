@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
+import re
 import shlex
 import time
 import warnings
@@ -26,13 +28,23 @@ from mlflow.exceptions import MlflowException
 
 from litemkd.errors import TrackingError
 from litemkd.files import locked
+from litemkd.secrets import hide
 
+_log = logging.getLogger("litemkd.tracking")
 T = TypeVar("T")
 _SQLITE = "sqlite:///"
 _ALREADY = {"RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"}
+_FOR_EVER = {
+    "RESOURCE_DOES_NOT_EXIST",
+    "RESOURCE_ALREADY_EXISTS",
+    "INVALID_PARAMETER_VALUE",
+    "INVALID_STATE",
+    "BAD_REQUEST",
+}
 NOTE = "mlflow.note.content"
 KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"  # opens at runs, not at chat traces
-TRIES = 6  # of a statement that finds the SQLite file locked, over about 6 seconds
+PATIENCE = 600.0  # seconds
+TRIES = 9  # of a statement that finds the SQLite file locked, over about a minute
 
 
 def sqlite_file(uri: str) -> Path | None:
@@ -153,10 +165,44 @@ def patiently(call: Callable[[], T]) -> T:
         try:
             return call()
         except MlflowException as error:
+            error.message = hide(error.message)  # it holds the address
+            error.args = (error.message,)
             if attempt == TRIES - 1 or "database is locked" not in str(error):
                 raise
-            time.sleep(0.1 * 2**attempt * (1 + os.getpid() % 7 / 7))  # processes do not come back in step
+            time.sleep(
+                min(0.1 * 2**attempt, 10) * (1 + os.getpid() % 7 / 7)
+            )  # processes do not come back in step
     raise AssertionError("unreachable")
+
+
+def is_refusal(error: BaseException | None) -> bool:
+    """Whether it would fail whenever it is tried; any other failure may pass."""
+    while isinstance(error, TrackingError) and error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, MlflowException):
+        return error.error_code in _FOR_EVER
+    if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+        return False
+    return isinstance(error, (TrackingError, OSError, TypeError, ValueError, LookupError, AttributeError))
+
+
+def insistently(call: Callable[[], T]) -> T:
+    """`call()`, for an answer without which nothing can go on: while the store is away it is waited for.
+
+    LITEMKD_STORE_PATIENCE seconds at most, 600 when not given.
+    """
+    end, told = time.monotonic() + float(os.environ.get("LITEMKD_STORE_PATIENCE", PATIENCE)), False
+    while True:
+        try:
+            return patiently(call)
+        except Exception as error:
+            if is_refusal(error) or time.monotonic() > end:
+                raise
+            if not told:
+                reason = hide(str(error)).strip().split("\n")[0][:200]
+                _log.warning("waiting for the tracking store, whose answer is needed to go on (%s)", reason)
+            told = True
+            time.sleep(min(5.0, max(0.1, end - time.monotonic())))
 
 
 def experiment_name(dataset: str) -> str:
@@ -225,3 +271,8 @@ def ui_command() -> str:
     if without_password(uri) != uri:  # a secret is taken from the environment, never printed
         return f'{command} --backend-store-uri "$MLFLOW_TRACKING_URI"'
     return f"{command} --backend-store-uri {shlex.quote(uri)}"
+
+
+def allowed_name(key: str) -> str:
+    """The name of a metric or parameter in the characters and the length that the store allows."""
+    return re.sub(r"[^\w.\- /:]", "_", key)[:250]

@@ -18,7 +18,8 @@ from litemkd.errors import CheckpointError, EpisodeError
 from litemkd.stages.common import Recorder
 from litemkd.states import CheckpointFolder
 from litemkd.tracking import download, get_version
-from litemkd.tracking.spool import Spool
+from litemkd.tracking.journal import Journal
+from litemkd.tracking.outbox import FOLDER
 from tests.job import Home, Job
 
 
@@ -121,13 +122,15 @@ def test_evaluation_gives_the_accuracy_of_the_training(job: Job, home: Home) -> 
         assert run.data.metrics[name] == trained.data.metrics[name]
     # What an earlier run could not send is sent by the next command.
     with home.entered():
-        Spool(run.info.run_id).keep(tags={"litemkd.late": "yes"})
+        journal = Journal.make(FOLDER.absolute(), {})
+        journal.append({"do": "tags", "run": run.info.run_id, "tags": {"litemkd.late": "yes"}})
+        journal.close()
     results: list[Result] = []
     words = ("evaluate", "--model", "models:/litemkd-toy-student/2")
     (other,) = home.made_by(lambda: results.append(home.must(*words)))
-    assert f"sent what was kept for later: run {run.info.run_id}: 0 metrics" in results[0].stderr
+    assert f"sent what was kept for later: run {run.info.run_id}: 1 tags" in results[0].stderr
     assert home.client.get_run(run.info.run_id).data.tags["litemkd.late"] == "yes"
-    assert not list((home.folder / "runs" / "unsent").iterdir())
+    assert not (home.folder / "runs" / "unsent").exists()
     assert other.data.metrics["test/accuracy"] == job.student(True).data.metrics["test/accuracy"]
     assert other.data.tags["litemkd.model"] == "models:/litemkd-toy-student/2"
 

@@ -154,7 +154,7 @@ NEEDED = {  # what has no default: a file that is read has to be there, and is m
 @pytest.mark.parametrize("name", sorted(launcher.ENTRY_POINTS))
 def test_the_entry_points(name: str) -> None:
     entry = load_project(str(ROOT)).get_entry_point(name)
-    wanted = COMMON | ({"resume"} if name in RESUMED else set())
+    wanted = {"moved"} if name == "sync" else COMMON | ({"resume"} if name in RESUMED else set())
     wanted |= {"dataset", "videos", "lists", "derive"} if name == "prepare" else set()
     wanted |= {"teacher"} if name in {"teacher", "features", "distill", "main", "search"} else set()
     wanted |= (
@@ -168,11 +168,12 @@ def test_the_entry_points(name: str) -> None:
     assert all(isinstance(entry.parameters[one].default, str) for one in wanted)
     with pytest.raises(ExecutionException, match="No value given") if needed else contextlib.nullcontext():
         entry.compute_command({}, None)
-    command = entry.compute_command({"overrides": "a=1 b='x y'", **needed}, None)
+    given = {} if name == "sync" else {"overrides": "a=1 b='x y'"}
+    command = entry.compute_command({**given, **needed}, None)
     for value in needed.values():
         assert shlex.quote(value) in shlex.split(command, posix=False)
     started = "tuning/search.py" if name == "search" else f"-m litemkd {'distill' if name == 'main' else name}"
-    assert command.startswith(f"python {started} --config ")
+    assert command.startswith(f"python {started} --")
     for parameter in wanted:
         assert f" --{parameter.replace('_', '-')} " in command
     assert "{" not in command

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from pathlib import Path
 
 import mlflow
@@ -15,7 +16,6 @@ from mlflow.exceptions import MlflowException
 
 from litemkd.errors import TrackingError
 from litemkd.tracking import send_unsent, stage_run
-from litemkd.tracking.buffer import MetricBuffer
 from tests.tracking.helpers import artifact, only_run
 
 
@@ -29,15 +29,13 @@ def test_metrics_arrive_in_order_and_all_of_them(client: MlflowClient) -> None:
 
 
 def test_metrics_are_sent_while_the_stage_does_something_else(client: MlflowClient) -> None:
-    sent: list[float] = []
-    buffer = MetricBuffer(lambda batch: sent.extend(metric.value for metric in batch), interval=0.05)
-    buffer.add({"a": np.float32(2.5)}, 1)  # type: ignore[dict-item]
-    for _ in range(100):
-        if sent:
-            break
-        buffer._wake.wait(0.02)
-    assert sent == [2.5]
-    assert buffer.close() == []
+    with stage_run("student", dataset="toy", name="x") as run:
+        run.log_metrics({"a": np.float32(2.5)}, 1)  # type: ignore[dict-item]
+        for _ in range(100):
+            if found := client.get_metric_history(run.run_id, "a"):
+                break
+            time.sleep(0.1)
+        assert [(point.step, point.value) for point in found] == [(1, 2.5)]
 
 
 def test_a_lost_store_costs_no_metric(
@@ -57,7 +55,9 @@ def test_a_lost_store_costs_no_metric(
     monkeypatch.undo()
     monkeypatch.chdir(workdir)
     assert only_run(client).info.status == "RUNNING"
-    assert send_unsent() == [f"run {run.run_id}: 2 metrics, 1 artifacts"]
+    (line,) = send_unsent()
+    assert line == f"run {run.run_id}: 1 artifacts, 1 tags, 2 metrics, status"
+    assert not (workdir / "runs" / "unsent").exists()
     stored = only_run(client)
     assert stored.info.status == "FINISHED"
     assert stored.data.metrics["a"] == 2.0

@@ -14,6 +14,7 @@ from litemkd.tracking.runs import Run
 from litemkd.tracking.silent import SilentRun
 
 CALLS = {
+    "keep_alive": (),
     "log_metrics": ({"a": 1.0}, 0),
     "flush": (),
     "log_params": ({"a": 1},),
@@ -30,6 +31,7 @@ CALLS = {
     "log_dataset": ("toy", "digest", "folder", "training"),
     "log_environment": (),
     "log_model": (Path("none"),),
+    "register": (Path("none"), "name"),
     "close": ("FINISHED",),
 }
 

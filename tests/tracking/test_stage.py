@@ -15,7 +15,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Param
 
 from litemkd.errors import DataError, TrackingError
-from litemkd.tracking import current_run, stage_run, store
+from litemkd.owners import is_gone
+from litemkd.tracking import current_run, send_unsent, stage_run, store
 from litemkd.tracking.store import NOTE
 from tests.tracking.helpers import all_runs, artifact, only_run, open_at_once, wait_to_be_ended
 
@@ -35,6 +36,8 @@ def test_a_run_carries_its_tags_parameters_and_description(client: MlflowClient)
         assert current_run() is run
         assert client.get_run(run.run_id).info.status == "RUNNING"
     stored = only_run(client)
+    assert float(stored.data.tags.pop("litemkd.heartbeat")) == pytest.approx(time.time(), abs=60)
+    assert is_gone(stored.data.tags.pop("litemkd.owner")) is False
     ours = {key: value for key, value in stored.data.tags.items() if key.startswith(("litemkd.", "team."))}
     assert ours == {
         "litemkd.stage": "distill",
@@ -168,14 +171,17 @@ def test_the_status_of_each_end(client: MlflowClient, error: BaseException, stat
 
 
 def test_a_second_interrupt_while_closing_leaves_nothing_open(
-    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, workdir: Path
 ) -> None:
     def again(self: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("litemkd.tracking.buffer.MetricBuffer.close", again)
+    monkeypatch.setattr("litemkd.tracking.outbox.Outbox.flush", again)
     with pytest.raises(KeyboardInterrupt), stage_run("student", dataset="toy", name="x"):
         raise KeyboardInterrupt
+    monkeypatch.undo()
+    monkeypatch.chdir(workdir)
+    send_unsent()
     assert only_run(client).info.status == "KILLED"
 
 
