@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -35,6 +36,13 @@ class Home:
     @property
     def data(self) -> Path:
         return self.folder / "data" / "toy"
+
+    def copy(self, folder: Path) -> Home:
+        """Data, checkpoints and store once more, for tests that make runs; artifacts stay where they are."""
+        for name in ("data", "checkpoints"):
+            shutil.copytree(self.folder / name, folder / name)
+        shutil.copy2(self.folder / "mlflow.db", folder / "mlflow.db")
+        return Home(folder)
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import tempfile
 import time
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -24,6 +24,7 @@ from litemkd.tracking.outbox import Outbox, outbox
 
 METRICS_AT_ONCE = 1000  # in one request
 AT_ONCE = 100  # parameters or tags in one request, the store's limit
+REMEMBERED = 1000  # points of a metric
 LONGEST_PARAM = 6000  # characters, the store's limits
 LONGEST_TAG = 8000
 LONGEST_DIGEST = 36
@@ -75,7 +76,8 @@ class Run:
         self.dataset = dataset
         self._params: dict[str, str] = {}
         self._tables: list[dict[str, str]] = []
-        self._last: dict[str, tuple[float, int, int]] = {}  # value, step and time of each metric
+        # Value, step and time of each metric's latest points.
+        self._points: dict[str, deque[tuple[float, int, int]]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
         self._outbox: Outbox = outbox()
 
     @property
@@ -105,7 +107,8 @@ class Run:
         values = {store.allowed_name(key): float(value) for key, value in metrics.items()}
         if self.known is not None:
             values = self.known.without(values, step)
-        self._last.update((key, (value, step, now)) for key, value in values.items())
+        for key, value in values.items():
+            self._points[key].append((value, step, now))
         for part in _chunks(values, METRICS_AT_ONCE):
             self._outbox.put("metrics", run=self._id, at=now, step=step, values=part)
 
@@ -298,8 +301,8 @@ class Run:
         """When the run itself logged these values at this step (ms), where it did."""
         found = {}
         for key, value in metrics.items():
-            last, at, time = self._last.get(key, (math.nan, 0, 0))
-            known = time if (last, at) == (value, step) else None
+            same = (time for was, at, time in reversed(self._points[key]) if (was, at) == (value, step))
+            known = next(same, None)
             if known is None and self.known is not None:
                 known = self.known.time(key, value, step)
             if known is not None:

@@ -193,6 +193,6 @@ def test_the_registered_model_has_a_champion(job: Job, page, address: str, shots
     page.screenshot(path=shots / "registered_model.png")
     page.goto(f"{address}/models/litemkd-toy-student/versions/2")
     page.get_by_text("litemkd.val_accuracy").first.wait_for()
-    page.get_by_text(re.compile("on the test classes")).first.wait_for()  # its card
+    page.get_by_text(re.compile("Accuracy on test, 5-shot")).first.wait_for()  # its card
     page.get_by_role("link", name=job.student(True).info.run_name).first.wait_for()
     page.screenshot(path=shots / "version.png")

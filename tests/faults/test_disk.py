@@ -102,25 +102,29 @@ def test_preparing_on_a_full_disk(workers: int, tmp_path: Path) -> None:
 def test_a_training_whose_checkpoints_fill_the_disk(job: Job, tmp_path: Path) -> None:
     """It says so, keeps its last good checkpoint, and with space goes on to what it would have become."""
     uninterrupted = job.student(distilled=False)
+    (tmp_path / "home").mkdir()
+    home = job.home.copy(tmp_path / "home")
     with small_disk(tmp_path / "disk", "6m") as disk:  # for one checkpoint of 3.7 MB and the best weights
         words = ("--set", f"output={disk.path}")
         results: list[Result] = []
-        (run,) = job.home.made_by(lambda: results.append(job.home.run("student", *words)))
+        (run,) = home.made_by(lambda: results.append(home.run("student", *words)))
         said = refused(results[0], "student")
-        (last,) = disk.path.glob("toy-student-*/last.pt")
-        assert said.startswith(f"no space left for {last} (")
+        (last,) = disk.path.glob("toy-student-*/state-*.pt")
+        assert said.startswith(f"no space left for {last.with_name('new.pt')} (")
         assert "; it needs about 3.7 MB; make space there and run it again; a training goes on with" in said
         assert run.info.status == "FAILED"
         assert run.data.tags["litemkd.error"] == said
         assert load_state(last)["progress"]["episodes"] == 2
         check_nothing_half(disk.path)
         disk.resize("64m")
-        results.clear()
-        (run, _) = job.home.made_by(lambda: results.append(job.home.must("student", "--resume", *words)))
+        (test,) = home.made_by(lambda: home.must("student", "--resume", *words))
+        assert test.data.tags["mlflow.parentRunId"] == run.info.run_id
+        run = home.client.get_run(run.info.run_id)
         assert run.info.status == "FINISHED"
+        assert "litemkd.error" not in run.data.tags
         for name in ("val/accuracy", "test/accuracy"):
             assert run.data.metrics[name] == uninterrupted.data.metrics[name]
-        assert job.home.history(run)["train/loss"][0][0] > 2
+        assert home.history(run)["train/loss"] == home.history(uninterrupted)["train/loss"]
 
 
 def test_a_store_on_a_full_disk(job: Job, tmp_path: Path) -> None:

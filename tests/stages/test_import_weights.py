@@ -424,7 +424,7 @@ def test_wrong_words_are_refused(home: Home, file: Path, tmp_path: Path) -> None
             "nowhere.pt: no such file; ",
             "the path of a released file would do",
         ),
-        ([str(tmp_path), "--as", "student"], f"{tmp_path}: ", "cannot be read (Is a directory)"),
+        ([str(tmp_path), "--as", "student"], f"{tmp_path}: ", "cannot be read (it is a folder, not a file)"),
         (
             [str(file), "--as", "teacher"],
             f"{file}: holds a student (",

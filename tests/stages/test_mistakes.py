@@ -17,8 +17,8 @@ from tests.job import SMOKE, Home, Job
 
 
 @pytest.fixture(scope="module")
-def home(job: Job) -> Home:
-    return job.home
+def home(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return job.home.copy(tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ LOSSES = ["d2m-focal", "dkd", "dist", "d2m-both-supports", "kd-relation", "kd-fe
 
 
 @pytest.fixture(scope="module")
-def home(job: Job) -> Home:
-    return job.home
+def home(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return job.home.copy(tmp_path_factory.mktemp("home"))
 
 
 def words_for(name: str) -> list[str]:

@@ -61,6 +61,7 @@ def test_the_same_run_goes_on_and_its_end_is_forgotten(
     assert only_run(client).info.status == "KILLED"
     with caplog.at_level(logging.INFO), opened() as run:
         assert run.run_id == number
+        run.flush()
         stored = client.get_run(number)
         assert stored.info.status == "RUNNING"
         assert "litemkd.stopped" not in stored.data.tags
