@@ -17,10 +17,11 @@ from litemkd.errors import FULL, LitemkdError, StorageError
 _NO_FILES = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+def write_whole(path: Path, write: Callable[[Path], object], *, like: Path | None = None) -> None:
     """Call `write(beside)` with a path beside `path`, then rename: readers see the old file or the new one.
 
     The content is on the disk before the rename, so neither a killed process nor a lost machine leaves a half.
+    `like` is a file of about the size it will have, for the message where there is no space for it.
 
     Raises:
         StorageError: no space for it, or a disk that cannot be written; what was at `path` is still there.
@@ -33,7 +34,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             os.fsync(file.fileno())
         beside.replace(path)
     except Exception as error:
-        tell_storage(path, error, _size(path) or _size(beside))
+        tell_storage(path, error, _size(like or path) or _size(beside))
         raise
     finally:
         with contextlib.suppress(OSError):  # what went wrong before tells more

@@ -61,8 +61,9 @@ class CheckpointFolder:
         """Save a training state, of several processes by the first one; older ones than the last few go."""
         if group().main:
             new = self.folder / "new.pt"
-            write_whole(new, lambda beside: torch.save({"identity": self.identity, **state}, beside))
             states = [path for path in self.states if path not in self._damaged]
+            whole = {"identity": self.identity, **state}
+            write_whole(new, lambda beside: torch.save(whole, beside), like=states[0] if states else None)
             number = 1 + max((_number(path) for path in self.states), default=0)
             new.replace(self.folder / f"state-{number:06d}-{_digest(new)}.pt")
             for old in (*self._damaged, *states[self.keep - 1 :], *self._halves):
