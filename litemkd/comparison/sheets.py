@@ -28,7 +28,6 @@ GAINS = (
     "points; * where the interval leaves zero."
 )
 POOLED = "Rows hold all runs with the same keys, whatever else differs; the number in brackets counts runs."
-SHAPES = ("rows", "published")
 
 
 @dataclass(frozen=True)

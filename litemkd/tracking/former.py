@@ -82,7 +82,7 @@ def _newest(client: MlflowClient, experiment: str, condition: str) -> Iterator[S
 def differences(run: StoredRun, params: Mapping[str, Any], command: Mapping[str, str]) -> dict[str, str]:
     """What is different from a former run, by key: `0.001, now 0.002`."""
     before = run.data.params | json.loads(run.data.tags[COMMAND])
-    now = {store.allowed_name(key): stored_value(value) for key, value in params.items()} | dict(command)
+    now = _stored(params) | dict(command)
     return {
         key: f"{before[key] or 'nothing'}, now {value or 'nothing'}"
         for key, value in now.items()
@@ -94,10 +94,14 @@ def settled(run: StoredRun | None, params: Mapping[str, Any], command: Mapping[s
     """`command`, and the parameters that are not what the run's are: those cannot be written anew."""
     if run is None:
         return dict(command)
-    now = {store.allowed_name(key): stored_value(value) for key, value in params.items()}
+    now = _stored(params)
     return {key: value for key, value in now.items() if run.data.params.get(key, value) != value} | dict(
         command
     )
+
+
+def _stored(params: Mapping[str, Any]) -> dict[str, str]:
+    return {store.allowed_name(key): stored_value(value) for key, value in params.items()}
 
 
 def choose_former(

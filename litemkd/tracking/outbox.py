@@ -34,6 +34,11 @@ QUIET = 120.0  # seconds for which other processes may hold a SQLite file before
 TELL = 5.0  # seconds of waiting before it is told
 
 
+def pause(failures: int) -> float:
+    """Seconds until the next try after so many that failed in a row; an outage may take days."""
+    return min(INTERVAL * 2.0 ** min(failures, 10), LONGEST)
+
+
 class StoreAwayError(Exception):
     """The store cannot be reached now."""
 
@@ -194,7 +199,7 @@ class Outbox:
 
     def _send_on(self, rest: threading.Event) -> None:
         while not rest.is_set():
-            self._wake.wait(min(INTERVAL * 2**self._failures, LONGEST))
+            self._wake.wait(pause(self._failures))
             self._wake.clear()
             if not rest.is_set() and not self.empty:
                 self._attempt()

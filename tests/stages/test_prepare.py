@@ -13,6 +13,7 @@ from litemkd.stages.common import protocol
 from litemkd.stages.prepare import prepare
 from litemkd.stages.teacher import teacher_fingerprint
 from tests.data.recordings import numbered_frames, write_video
+from tests.faults.trees import SETTINGS
 
 
 @pytest.fixture
@@ -27,19 +28,7 @@ def mine(tmp_path: Path) -> Config:
         (source / "splits" / "mine" / f"{split}list03.txt").write_text("\n".join(names) + "\n")
     return load_config(
         None,
-        [
-            "data.dataset=mine",
-            f"data.root={tmp_path}",
-            "data.short_side=32",
-            "data.crop=32",
-            "data.workers=1",
-            "teacher.modalities=[rgb]",
-            "loss.support=0",
-            "episode.way=2",
-            "episode.shot=1",
-            "episode.queries=1",
-            "evaluation.shots=[1]",
-        ],
+        [*SETTINGS, f"data.root={tmp_path}"],
     )
 
 

@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 from litemkd.errors import TrackingError
 from litemkd.tracking import send_unsent, stage_run, store
 from litemkd.tracking.journal import Journal, promise
-from litemkd.tracking.outbox import FOLDER
+from litemkd.tracking.outbox import FOLDER, INTERVAL, LONGEST, pause
 
 
 def left(*items: dict[str, object], store_of: str = "") -> Path:
@@ -164,3 +164,8 @@ def test_an_answer_that_is_needed_is_waited_for(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("LITEMKD_STORE_PATIENCE", "0")
     with pytest.raises(MlflowException, match="refused"):
         store.insistently(lambda: (_ for _ in ()).throw(MlflowException("connection refused")))
+
+
+def test_an_outage_of_days_is_waited_out() -> None:
+    assert pause(0) == INTERVAL
+    assert [pause(failures) for failures in (10, 5000)] == [LONGEST, LONGEST]
