@@ -55,8 +55,8 @@ class Crew:
             settled = 0.0
             while True:
                 died = self._reap()
-                if died or time.time() - settled > SETTLE:
-                    settled = time.time()
+                if died or self._at_rest() or time.time() - settled > SETTLE:
+                    settled = time.time()  # Optuna's own look may have ended a lost trial, which must wait again
                     with exclusive(self.job.storage, QUEUE):
                         for line in settle(self.study):
                             bar.write(line)
@@ -67,12 +67,20 @@ class Crew:
                         bar.update()
                         bar.write(self._line(trial))
                 self._refuse_hopeless()
-                late = self.deadline is not None and time.time() > self.deadline
-                if not (waiting(self.study) and not late) and not self.workers and not running(self.study):
+                if self._at_rest():
                     return
-                if waiting(self.study) and not late:
+                if self._wanted():
                     self._start()
                 time.sleep(POLL)
+
+    def _wanted(self) -> bool:
+        """Whether a trial waits that may still be begun."""
+        late = self.deadline is not None and time.time() > self.deadline
+        return not late and waiting(self.study) > 0
+
+    def _at_rest(self) -> bool:
+        """Whether nothing is left to be done, here or on another machine."""
+        return not self._wanted() and not self.workers and not running(self.study)
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
