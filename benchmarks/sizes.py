@@ -25,6 +25,9 @@ class Sizes:
         step_shot: and queries, of the training episode that the steps take.
         dim, head_width: of the branches, and of TRX's keys and values.
         steps, slow_steps, step: tracked training steps in a repetition, and the seconds of one.
+        toy_clips: a class, of the toy data that trials are run on.
+        taught: episodes of their teacher, which may be a poor one.
+        trial, trial_val: training episodes of a trial, and val episodes.
     """
 
     height: int = 256
@@ -45,6 +48,10 @@ class Sizes:
     steps: int = 100
     slow_steps: int = 25
     step: float = 0.1
+    toy_clips: int = 6
+    taught: int = 4
+    trial: int = 150
+    trial_val: int = 500
 
 
 FULL = Sizes()
@@ -66,4 +73,8 @@ TINY = Sizes(
     steps=3,
     slow_steps=2,
     step=0.01,
+    toy_clips=4,
+    taught=2,
+    trial=4,
+    trial_val=8,
 )

@@ -34,7 +34,7 @@ def _metrics(step: int) -> dict[str, float]:
     return {name: step + place / 10 for place, name in enumerate(NAMES)}
 
 
-class _Store:
+class Store:
     """A store of its own for a side, and the working directory in it."""
 
     def __init__(self, setting: Setting, side: str, server: bool) -> None:
@@ -104,7 +104,7 @@ def _share(log: Callable[[int], None], steps: int, step: float, settle: float) -
 
 
 def ours(setting: Setting, server: bool) -> Side:
-    store = _Store(setting, "ours", server)
+    store = Store(setting, "ours", server)
     from litemkd.tracking import stage_run
 
     sizes = setting.sizes
@@ -124,7 +124,7 @@ def ours(setting: Setting, server: bool) -> Side:
 
 
 def published(setting: Setting, server: bool) -> Side:
-    store = _Store(setting, "published", server)
+    store = Store(setting, "published", server)
     import mlflow
 
     sizes = setting.sizes

@@ -160,12 +160,12 @@ def main(
         raise ConfigError([f"--pruner: {pruner!r} given, but two objectives cannot be pruned; none would do"])
     config = source.load()
     workers = workers or _as_many_as_fit(config)
-    if config.threads is None:  # workers that share cores wait for one another
-        source = replace(source, settings=(*source.settings, f"threads={max(1, _cores() // workers)}"))
-        config = source.load()
+    settings = source.settings  # of the trials
+    if config.threads is None:  # workers that share cores wait for one another; what is made once takes all
+        settings = (*settings, f"threads={max(1, _cores() // workers)}")
     job = Job(
         config_file=source.file,
-        settings=source.settings,
+        settings=settings,
         space_file=space_file,
         storage=storage or default_storage(),
         study=study or "",
