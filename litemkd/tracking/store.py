@@ -265,12 +265,11 @@ def ui_command() -> str:
     uri = store_uri()
     if urlsplit(uri).scheme in {"http", "https"}:
         return without_password(uri)
-    command = "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --workers 1"
     if sqlite_file(uri) == Path("mlflow.db").absolute():
-        return command
+        return "litemkd ui"
     if without_password(uri) != uri:  # a secret is taken from the environment, never printed
-        return f'{command} --backend-store-uri "$MLFLOW_TRACKING_URI"'
-    return f"{command} --backend-store-uri {shlex.quote(uri)}"
+        return 'litemkd ui --store "$MLFLOW_TRACKING_URI"'
+    return f"litemkd ui --store {shlex.quote(uri)}"
 
 
 def allowed_name(key: str) -> str:

@@ -214,7 +214,7 @@ def test_the_closing_table_and_the_last_lines(job: Job) -> None:
     metrics = job.student(True).data.metrics
     assert rows[2][1] == f"{metrics['test/accuracy']:.2f} ± {metrics['test/accuracy_ci95']:.2f}"
     assert lines[-2] == "registered model: litemkd-toy-student version 2"
-    assert lines[-1].startswith("browse the runs:  MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui")
+    assert lines[-1].startswith("browse the runs:  litemkd ui")
     assert "litemkd-toy-student: version " in job.result.stdout
     assert "Promotion(" not in job.result.output
 

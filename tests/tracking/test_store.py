@@ -15,16 +15,14 @@ from litemkd import tracking
 from litemkd.errors import TrackingError
 from litemkd.tracking import store
 
-LIGHT = "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --workers 1"
-
 
 def test_the_command_that_shows_the_store(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert tracking.ui_command() == LIGHT
+    assert tracking.ui_command() == "litemkd ui"
     assert tracking.use_store("sqlite:///other folder/x.db") == f"sqlite:///{workdir}/other%20folder/x.db"
     assert os.environ["MLFLOW_TRACKING_URI"] == f"sqlite:///{workdir}/other%20folder/x.db"
-    assert tracking.ui_command() == f"{LIGHT} --backend-store-uri sqlite:///{workdir}/other%20folder/x.db"
+    assert tracking.ui_command() == f"litemkd ui --store sqlite:///{workdir}/other%20folder/x.db"
     tracking.use_store("postgresql+psycopg2://me:secret@db/x")
-    assert tracking.ui_command() == f'{LIGHT} --backend-store-uri "$MLFLOW_TRACKING_URI"'
+    assert tracking.ui_command() == 'litemkd ui --store "$MLFLOW_TRACKING_URI"'
     tracking.use_store("http://me:secret@host:5000")
     assert tracking.ui_command() == "http://me:***@host:5000"
 
