@@ -14,7 +14,6 @@ from pickle import UnpicklingError
 
 import torch
 from torch import nn
-from torchvision import models as tv
 
 from litemkd.errors import CheckpointError, ConfigError
 
@@ -87,8 +86,10 @@ class Weights:
         return network.eval()
 
     def _downloaded(self, build: Callable[..., nn.Module]) -> nn.Module:
+        from torchvision.models import get_weight
+
         try:
-            return build(weights=tv.get_weight(self.published))
+            return build(weights=get_weight(self.published))
         except (OSError, RuntimeError) as error:
             raise CheckpointError(cannot_download(self.key, self.published, error)) from error
 
@@ -146,8 +147,10 @@ def load_state_file(model: nn.Module, path: Path, key: str, wanted: str, otherwi
 
 def cannot_download(key: str, name: str, error: Exception) -> str:
     """What to tell when torchvision's weights cannot be fetched."""
+    from torchvision.models import get_weight
+
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     return (
-        f"{key} {name}: cannot be downloaded ({error}). They are fetched once from {tv.get_weight(name).url} "
+        f"{key} {name}: cannot be downloaded ({error}). They are fetched once from {get_weight(name).url} "
         f"and kept in {folder}: put the file there, or give the path of a torchvision state dict"
     )

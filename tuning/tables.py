@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import optuna
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -100,6 +99,9 @@ def importances(study: optuna.Study, names: Sequence[str]) -> list[dict[str, Any
 
     Settings that few trials have are left out: of them nothing can be said yet.
     """
+    # It brings scikit-learn along, which no worker needs.
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
     done = complete(study)
     seen = Counter(key for trial in done for key in trial.params)
     keys = [key for key in varying(done) if seen[key] == len(done) or seen[key] >= SEEN]

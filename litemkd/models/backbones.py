@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torchvision import models as tv
 
 from litemkd.catalogue import BACKBONES
 from litemkd.errors import CheckpointError
@@ -123,7 +122,11 @@ class Backbone(nn.Module):
 
 
 def _build(name: str, weights: str | None) -> nn.Module:
-    return OWN[name]() if name in OWN else tv.get_model(name, weights=weights)
+    if name in OWN:
+        return OWN[name]()
+    from torchvision.models import get_model  # takes two seconds, which OWN do without
+
+    return get_model(name, weights=weights)
 
 
 def _with_imagenet_weights(name: str) -> nn.Module:

@@ -20,7 +20,6 @@ from litemkd.distributed import group
 from litemkd.errors import CheckpointError, ConfigError
 from litemkd.losses import D2M
 from litemkd.memory import keep_freed_memory
-from litemkd.modalities import depth_anything, keypoints, raft
 from litemkd.modalities.methods import NetworkName
 from litemkd.models.backbones import PLACES, Backbone
 from litemkd.models.heads import HEADS, Head
@@ -65,6 +64,8 @@ def build_estimator(config: Config, method: NetworkName) -> Estimator:
     Raises:
         ConfigError: no weights were given for it.
     """
+    from litemkd.modalities import depth_anything, keypoints, raft  # torchvision takes two seconds to load
+
     build: dict[NetworkName, tuple[Callable[[Weights, torch.device], Estimator], str]] = {
         "raft": (raft.Raft, raft.PUBLISHED["raft"]),
         "raft_small": (raft.Raft, raft.PUBLISHED["raft_small"]),
