@@ -21,7 +21,6 @@ from benchmarks.published.tracking import Nowhere
 from benchmarks.sizes import Sizes
 from benchmarks.tracking import Store
 from benchmarks.work import Part, Setting, Side, Work
-from litemkd.options import set_up_process
 from litemkd.stages.build import build_device
 from litemkd.stages.cost import student_cost
 from litemkd.stages.prepare import prepare
@@ -46,7 +45,9 @@ class _Home:
     def __init__(self, setting: Setting, side: str) -> None:
         self.store = Store(setting, side, server=False)
         sizes, folder = setting.sizes, self.store.folder
-        few = f"{{episodes: {sizes.taught}, validations: 1, warmup: 1, recalibrate: 16}}"
+        few = (
+            f"{{episodes: {sizes.taught}, validations: 1, warmup: 1, recalibrate: 16, accumulate: 1, batch: 1}}"
+        )
         self.job = Job(
             config_file=TOY,
             settings=(
@@ -68,7 +69,6 @@ class _Home:
             storage=str(folder / "optuna.journal"),
             study="benchmark",
         )
-        set_up_process()
         with _silence():
             config = self.job.config()
             device, data = build_device(config), prepare(config)
@@ -119,7 +119,8 @@ def _searched(setting: Setting) -> Side:
                 interrupts=interrupts,
             )
             timed.begin()
-            study.optimize(objective, n_trials=1)
+            with _silence():
+                study.optimize(objective, n_trials=1)
             timed.end()
         return study.trials[-1].values[0]
 

@@ -48,7 +48,7 @@ class Sizes:
     steps: int = 100
     slow_steps: int = 25
     step: float = 0.1
-    toy_clips: int = 6
+    toy_clips: int = 8
     taught: int = 4
     trial: int = 150
     trial_val: int = 500
@@ -73,7 +73,7 @@ TINY = Sizes(
     steps=3,
     slow_steps=2,
     step=0.01,
-    toy_clips=4,
+    toy_clips=6,
     taught=2,
     trial=4,
     trial_val=8,

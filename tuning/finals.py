@@ -58,14 +58,15 @@ class Verdict:
         trained: the finalists, the configuration as given first.
         winner: the one of the highest mean on val.
         tests: of the winner and of the configuration as given, by shots: mean over seeds, by episode.
-        version: of the registered winner.
+        name, version: of the registered winner; see `tracking.register_model` for what is no version yet.
         promotions: what moved in the registry.
     """
 
     trained: list[Trained]
     winner: Trained
     tests: dict[str, dict[int, np.ndarray]]
-    version: str
+    name: str
+    version: int | str
     promotions: list[Promotion]
 
     @property
@@ -154,7 +155,7 @@ def conclude(job: Job, inputs: Inputs, trained: list[Trained]) -> Verdict:
         }
     if winner is given:
         tests[GIVEN] = tests["winner"]
-    return Verdict(trained, winner, tests, f"{name} version {version}", [promote(name)])
+    return Verdict(trained, winner, tests, name, version, [promote(name)])
 
 
 def verdict_table(verdict: Verdict) -> tuple[list[str], list[list[str]]]:

@@ -16,8 +16,9 @@ import click
 import optuna
 import torch
 
+from litemkd.commands.closing import made
 from litemkd.config import Config, digest_of, flatten
-from litemkd.errors import ConfigError, LitemkdError
+from litemkd.errors import ConfigError, LitemkdError, TrackingError
 from litemkd.evaluation import Interval
 from litemkd.options import (
     Source,
@@ -33,7 +34,7 @@ from litemkd.stages.build import build_device
 from litemkd.stages.common import Going, accuracy_metrics, gain_metrics, run_of
 from litemkd.stages.prepare import prepare
 from litemkd.stages.teacher import teacher_stage, with_teacher
-from litemkd.tracking import Run, ui_command, without_password
+from litemkd.tracking import Run, is_promise, ui_command, without_password
 from tuning.crew import Crew
 from tuning.finals import DONE, choose_finalists, conclude, finals_name, queue_of, results, verdict_table
 from tuning.job import Job, in_words
@@ -227,6 +228,11 @@ def _search(
             study.set_user_attr("run", run.run_id)
             if "teacher" not in study.user_attrs:
                 ready = teacher_stage(config, data, device, choice=teacher, going=Going(on=True))
+                if is_promise(ready.version):
+                    raise TrackingError(
+                        f"{made(ready.name, ready.version)}; workers need it there: start the search again "
+                        "then, it goes on with this teacher"
+                    )
                 study.set_user_attr("teacher", f"models:/{ready.name}/{ready.version}")
         job = replace(job, run_id=run.run_id, teacher=study.user_attrs["teacher"])
         with exclusive(job.storage, QUEUE):
@@ -297,9 +303,10 @@ def _conclude(
     metrics |= gain_metrics(verdict.gains)
     run.log_metrics(metrics, 0)
     run.describe(f"On the test classes:\n\n{markdown_table(header, rows)}")
-    run.set_tags({"litemkd.winner": verdict.version})
+    if not is_promise(verdict.version):
+        run.set_tags({"litemkd.winner": f"{verdict.name} version {verdict.version}"})
     moved = [line for promotion in verdict.promotions for line in promotion.told]
-    return "\n".join([text_table(header, rows), "", f"registered model: {verdict.version}", *moved])
+    return "\n".join([text_table(header, rows), "", made(verdict.name, verdict.version), *moved])
 
 
 def _tell(study: optuna.Study) -> None:

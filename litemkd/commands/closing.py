@@ -12,13 +12,19 @@ if TYPE_CHECKING:
 
 def close(name: str, version: int | str) -> None:
     """Name the registered model that a command made, and how to see its runs."""
-    from litemkd.tracking import is_promise, ui_command
+    from litemkd.tracking import ui_command
+
+    click.echo(made(name, version))
+    click.echo(f"browse the runs:  {ui_command()}")
+
+
+def made(name: str, version: int | str) -> str:
+    """What became of a model, in words."""
+    from litemkd.tracking import is_promise
 
     if is_promise(version):
-        click.echo(f"model kept on disk: {name}, registered when the tracking store answers (`litemkd sync`)")
-    else:
-        click.echo(f"registered model: {name} version {version}")
-    click.echo(f"browse the runs:  {ui_command()}")
+        return f"model kept on disk: {name}, registered when the tracking store answers (`litemkd sync`)"
+    return f"registered model: {name} version {version}"
 
 
 def tell_changes(*promotions: Promotion) -> None:

@@ -38,7 +38,7 @@ def finals(outcomes: Sequence[tuple[int, int, float | None]]) -> optuna.Study:
 
 def verdict(trained: list[Trained], **tests: np.ndarray) -> Verdict:
     winner = max(trained, key=lambda one: one.mean)
-    return Verdict(trained, winner, {label: {5: found} for label, found in tests.items()}, "m version 1", [])
+    return Verdict(trained, winner, {label: {5: found} for label, found in tests.items()}, "m", 1, [])
 
 
 def test_results_are_by_finalist_in_the_order_of_seeds() -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 from mlflow.entities import Run
 from optuna.trial import TrialState
 
 from litemkd.checkpoints import weights_digest
 from litemkd.stages.build import load_model
-from tests.job import Job
+from litemkd.tracking.journal import promise
+from tests.job import SMOKE, Job
 from tests.tuning.searching import Place
+from tuning import search
 from tuning.tables import DEFAULT
 
 WORDS = ("--workers", "2", "--finalists", "1", "--final-seeds", "2", "--keep", "1")
@@ -187,3 +191,21 @@ def test_diverging_trials_fail_with_the_reason_and_end_a_hopeless_search(job: Jo
     assert len(failed) >= 3
     assert all("the loss became" in run.data.tags["litemkd.error"] for run in failed)
     assert place.parent().info.status == "FAILED"
+
+
+def test_a_teacher_that_waits_for_the_store_is_told_and_begins_no_trials(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers load the teacher from the registry, which cannot have it before the store is back."""
+    ready = SimpleNamespace(name="litemkd-toy-teacher", version=promise())
+    monkeypatch.setattr(search, "teacher_stage", lambda *given, **named: ready)
+    place = Place.copy(job.home, tmp_path)
+    with place.home.entered():
+        words = ["--config", str(SMOKE), "--storage", place.storage, "--study", "s", "--device", "cpu"]
+        result = CliRunner().invoke(search.main, words)
+    assert result.exit_code == 1
+    told = (
+        "model kept on disk: litemkd-toy-teacher, registered when the tracking store answers (`litemkd sync`)"
+    )
+    assert f"{told}; workers need it there: start the search again" in result.stderr
+    assert place.trials() == []
