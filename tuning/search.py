@@ -42,6 +42,7 @@ from tuning.record import reconcile, record_study, saved
 from tuning.space import SPACES
 from tuning.storage import HEARTBEAT, default_storage, exclusive
 from tuning.study import PRUNERS, QUEUE, SAMPLERS, agree, best_trials, finished, running, settle, top_up
+from tuning.tables import DEFAULT
 from tuning.trial import Inputs, shared_teacher
 
 OBJECTIVES = ("accuracy", "accuracy,gmacs")
@@ -239,7 +240,7 @@ def _search(
             for line in settle(study):
                 click.echo(line)
             untuned = job.space().default(config)
-            if missing := top_up(study, trials, [untuned] if untuned else []):
+            if missing := top_up(study, trials, [untuned] if untuned else [], {DEFAULT: True}):
                 click.echo(
                     f"study {job.study}: {missing} trials queued, storage {without_password(job.storage)}"
                 )

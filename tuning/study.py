@@ -18,7 +18,7 @@ from litemkd.config import TrainConfig
 from litemkd.errors import ConfigError
 from litemkd.owners import is_gone
 from tuning.storage import is_server, open_storage
-from tuning.tables import DEFAULT, REASON
+from tuning.tables import REASON
 
 SAMPLERS = ("tpe", "gp", "random", "nsga2")
 PRUNERS = ("wilcoxon", "hyperband", "none")
@@ -120,19 +120,22 @@ def agree(study: optuna.Study, terms: dict[str, str]) -> None:
         )
 
 
-def top_up(study: optuna.Study, trials: int, first: Iterable[Parameters] = ()) -> int:
+def top_up(
+    study: optuna.Study, trials: int, first: Iterable[Parameters] = (), attrs: dict[str, Any] | None = None
+) -> int:
     """Let a study have `trials` trials, those that were tried again counted once; returns how many it lacks.
 
     Args:
         study: whose lock the caller holds.
         trials: how many.
-        first: parameters of the trials that a new study begins with, those of nobody's tuning.
+        first: parameters of the trials that a new study begins with.
+        attrs: what these note of themselves.
     """
     there = [trial for trial in study.get_trials(deepcopy=False) if _RETRIED not in trial.system_attrs]
     missing = max(0, trials - len(there))
     chosen = [*first][:missing] if not there else []
     for parameters in chosen:
-        study.enqueue_trial(parameters, user_attrs={DEFAULT: True})
+        study.enqueue_trial(parameters, user_attrs=attrs)
     for _ in range(missing - len(chosen)):
         study.enqueue_trial({})
     return missing
