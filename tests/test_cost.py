@@ -69,10 +69,10 @@ class Concatenated(nn.Module):
 
     def __init__(self, projection):
         super().__init__()
-        self.tuples = projection.tuples
+        self.tuples, self.sums, self.plain = projection.tuples, projection.sums, True
         self.linear = nn.Linear(projection.in_features, projection.out_features)
 
-    def forward(self, x):
+    def forward(self, x, together):
         return self.linear(x[..., self.tuples, :].flatten(-2))
 
 
@@ -111,14 +111,14 @@ def test_head_by_hand(dim):
         plain += 2 * places * size * dim * WIDTH  # keys and values of a video
         norm += 4 * places * WIDTH
         plain_products += 2 * asked * places * supports * places * WIDTH
-        sums += places * rows * WIDTH  # keys of a video, to know their spread
+        # products of a video's keys, to know the spread of its tuples, and their shifts
+        sums += (rows + 1) * rows * (WIDTH + places)
         products += asked * rows * supports * rows * WIDTH  # queries by supports
-        products += (
-            asked * supports * rows * places * (rows + 2 * places)
-        )  # to scores of tuples, shares to frames
-        products += (
-            asked * places * rows * WIDTH + asked * places * supports * rows * WIDTH
-        )  # values, prototypes
+        # to scores of tuples, to shares of frames, and to how much two frames meet
+        products += 2 * asked * supports * rows * places * (places + rows)
+        # values: of each query with themselves, with the supports', and of these within a class
+        products += asked * rows * rows * WIDTH + asked * rows * supports * rows * WIDTH
+        products += supports * rows * e.shot * rows * (WIDTH + asked * places) + rows * rows * places
     branch, outputs = e.frames * 576 * dim, 2 * sum(SIZES) * WIDTH
     cheap = e.frames * 576 * outputs if dim == 2000 else branch + e.frames * dim * outputs
     cost = measure(student, e, device=CPU, latency=False)

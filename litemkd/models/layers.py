@@ -69,19 +69,23 @@ class TupleProjection(nn.Linear):
         self.register_buffer("tuples", tuples, persistent=False)
         self.register_buffer("sums", placed_rows(tuples).to(self.weight), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., T, D) -> (..., P, width)."""
-        size = self.tuples.shape[1]
+    def forward(self, x: Tensor, *, together: bool = True) -> Tensor:
+        """(..., T, D) -> (..., P, width); not `together`, the placed frames that tuples are sums of.
+
+        These are (..., R, width), in the order of `placed_rows`; the plain form has tuples only.
+        """
         if self.plain:
             stacked = x[..., self.tuples, :].flatten(-2)  # (..., P, n D)
             return nn.functional.linear(stacked, self.weight, self.bias)
+        size = self.tuples.shape[1]
         span = self.sums.shape[1] // size
         parts = self.weight.split(self.dim, dim=1)
         placed = [  # a tuple has one frame at each place, so its bias stands with the first
             nn.functional.linear(x[..., place : place + span, :], part, self.bias if place == 0 else None)
             for place, part in enumerate(parts)
         ]
-        return self.sums @ torch.cat(placed, dim=-2)
+        rows = torch.cat(placed, dim=-2)
+        return self.sums @ rows if together else rows
 
 
 def placed_rows(tuples: Tensor) -> Tensor:
