@@ -1,9 +1,9 @@
 """TRX by placed frames: frames are matched where they stand in a tuple, and tuples are put together last.
 
 A key or value of TRX is W [x_t1; …; x_tn] + b = Σ_p W_p x_tp + b, a sum of R = n (T - n + 1) placed frames (see
-`layers.placed_rows`), 14 for the 28 pairs of 8 frames. Products of two tuples are
-sums of products of placed frames, and a mean of tuples is one of placed frames: the wide products are made of R
-rows a video instead of P, with the same result.
+`layers.placed_rows`), 14 for the 28 pairs of 8 frames. Products of two tuples are sums of products of placed
+frames, and a mean of tuples is one of placed frames: the wide products are made of R rows a video instead of P,
+with the same result.
 
 The layer norm of the keys is not in the way: taking off the mean is linear, the spread is one number a tuple,
 and the shift adds one number to all scores of a query's tuple, which softmax does not see, and one to all of a
@@ -85,7 +85,7 @@ class TupleAttention(nn.Module):
         return whole, self.pe.pe @ whole.T + torch.cat(biases)
 
     def place(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """What `linear` makes of frames, (..., T, 2 n width), as keys and values of placed ones, (..., R, width)."""
+        """What `linear` makes of frames, (..., T, 2 n width): keys and values (..., R, width)."""
         parts = frames.unflatten(-1, (2, self.size, self.width)).movedim(-4, -2)  # (..., 2, n, T, width)
         rows = [parts[..., place, place : place + self.span, :] for place in range(self.size)]
         keys, values = torch.cat(rows, dim=-2).unbind(-3)
