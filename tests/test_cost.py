@@ -114,11 +114,12 @@ def test_head_by_hand(dim):
         # products of a video's keys, to know the spread of its tuples, and their shifts
         sums += (rows + 1) * rows * (WIDTH + places)
         products += asked * rows * supports * rows * WIDTH  # queries by supports
-        # to scores of tuples, to shares of frames, and to how much two frames meet
-        products += 2 * asked * supports * rows * places * (places + rows)
-        # values: of each query with themselves, with the supports', and of these within a class
-        products += asked * rows * rows * WIDTH + asked * rows * supports * rows * WIDTH
-        products += supports * rows * e.shot * rows * (WIDTH + asked * places) + rows * rows * places
+        products += (
+            asked * supports * rows * places * (rows + 2 * places)
+        )  # to scores of tuples, shares to frames
+        products += (
+            asked * places * rows * WIDTH + asked * places * supports * rows * WIDTH
+        )  # values, prototypes
     branch, outputs = e.frames * 576 * dim, 2 * sum(SIZES) * WIDTH
     cheap = e.frames * 576 * outputs if dim == 2000 else branch + e.frames * dim * outputs
     cost = measure(student, e, device=CPU, latency=False)

@@ -7,8 +7,7 @@ with the same result.
 
 The layer norm of the keys is not in the way: taking off the mean is linear, the spread is one number a tuple,
 and the shift adds one number to all scores of a query's tuple, which softmax does not see, and one to all of a
-support's. The distance of a value to its prototype follows from products of placed values alone; these are made
-in double precision, since a short distance is what is left of long vectors.
+support's. Training takes distances from products of placed values, too; evaluation makes the differences.
 
 In evaluation, what is linear before the projections (a branch, the position encoding) becomes a part of them.
 """
@@ -115,8 +114,33 @@ class TupleAttention(nn.Module):
             present: (B, W, K), which of them are there.
             query: with leading axes (B, Q).
         """
-        share, sums = self._shares(support, present, query).double(), self.sums.double()
-        held, own = support[1].double(), query[1].double()  # values (B, W, K, R, width), (B, Q, R, width)
+        with torch.autocast(present.device.type, enabled=False):
+            share = self._shares(support, present, query)
+            apart = self._by_products if self.training else self._by_differences
+            return apart(share, support[1], query[1]).mT.to(self.sums.dtype) / -len(self.sums)
+
+    def _by_differences(self, share: Tensor, held: Tensor, own: Tensor) -> Tensor:
+        """Squared distances (B, W, Q) of the queries' values to their prototypes, each of which is made.
+
+        Args:
+            share: as `_shares` gives it.
+            held: placed values of the supports, (B, W, K, R, width).
+            own: those of the queries, (B, Q, R, width).
+        """
+        way, places = held.shape[1], len(self.sums)
+        values = (self.sums @ own.to(self.sums.dtype)).flatten(1, 2)  # (B, Q P, width)
+        apart = values[:, None].repeat(1, way, 1, 1).flatten(0, 1)  # (B W, Q P, width)
+        rows = held.to(self.sums.dtype).flatten(2, 3).flatten(0, 1)
+        apart.baddbmm_(by_class(share).flatten(2, 3).flatten(0, 1), rows, beta=-1)
+        apart = apart.unflatten(1, (-1, places)).unflatten(0, (-1, way))  # (B, W, Q, P, width)
+        return torch.linalg.vector_norm(apart, dim=(-2, -1)).square()
+
+    def _by_products(self, share: Tensor, held: Tensor, own: Tensor) -> Tensor:
+        """As `_by_differences`, of products of placed values alone: less to keep and to go through backwards.
+
+        A short distance is what is left of long vectors, so they are made in double precision.
+        """
+        share, sums, held, own = (x.double() for x in (share, self.sums, held, own))
         way, queries = held.shape[1], own.shape[1]
 
         # ‖v - p‖² of all tuples together, of v = sums own and p = share held: vv - 2 vp + pp
@@ -124,14 +148,13 @@ class TupleAttention(nn.Module):
         products = own.flatten(1, 2) @ held.flatten(1, 3).mT  # (B, Q R, W K R)
         vp = sums.T @ share.flatten(3) * products.unflatten(1, (queries, -1))
         vp = vp.unflatten(-1, (way, -1)).sum((2, -1))  # (B, Q, W)
-        by_class = share.permute(0, 3, 1, 2, 4, 5).flatten(4).flatten(2, 3)  # (B, W, Q P, K R)
-        rows = held.flatten(2, 3)
-        pp = (by_class @ (rows @ rows.mT) * by_class).unflatten(2, (queries, -1)).sum((-2, -1))  # (B, W, Q)
-        return ((vv[..., None] - 2 * vp + pp.mT) / -len(sums)).to(self.sums.dtype)
+        shares, rows = by_class(share).flatten(2, 3), held.flatten(2, 3)  # (B, W, Q P, K R), (B, W, K R, width)
+        pp = (shares @ (rows @ rows.mT) * shares).unflatten(2, (queries, -1)).sum((-2, -1))  # (B, W, Q)
+        return vv[:, None] - 2 * vp.mT + pp
 
     def prototypes(self, support: Code, present: Tensor, query: Code) -> Tensor:
         """What the queries' tuples attend to in each class, (B, W, Q, P, width). Arguments as `match`."""
-        share = self._shares(support, present, query).permute(0, 3, 1, 2, 4, 5).flatten(4)  # (B, W, Q, P, K R)
+        share = by_class(self._shares(support, present, query))
         values = support[1].flatten(2, 3)
         return (share.flatten(2, 3).to(values.dtype) @ values).unflatten(2, share.shape[2:4])
 
@@ -148,6 +171,11 @@ class TupleAttention(nn.Module):
             scores = torch.addcmul(shift.flatten(1)[:, None, None], scores, scale.flatten(1)[:, None, None])
             share = scores.unflatten(-1, (keys.shape[1], -1)).softmax(-1)
             return share.unflatten(-1, (-1, len(self.sums))) @ self.sums
+
+
+def by_class(share: Tensor) -> Tensor:
+    """(B, Q, P, W, K, R) -> (B, W, Q, P, K R)."""
+    return share.permute(0, 3, 1, 2, 4, 5).flatten(4)
 
 
 class FoldedTRX(Folded):

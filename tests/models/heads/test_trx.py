@@ -171,11 +171,12 @@ def assert_near(found, expected, within):
 
 
 @pytest.mark.parametrize(("dtype", "within"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
-@pytest.mark.parametrize("common", [0.0, 3.0])
+@pytest.mark.parametrize(("common", "training"), [(0.0, True), (3.0, True), (3.0, False)])
 @pytest.mark.parametrize("sizes", [(2,), (1, 2, 3)], ids=str)
 @pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
-def test_training_is_that_of_the_plain_form(labels, sizes, common, dtype, within):
+def test_logits_and_gradients_are_those_of_the_plain_form(labels, sizes, common, training, dtype, within):
     head, support, labels, query = episode_of(labels, sizes, common, dtype)
+    head.train(training)
     found = {}
     for plain in (False, True):
         set_plain(head, plain)
