@@ -65,7 +65,7 @@ def count(module: nn.Module, *inputs: object, method: str = "__call__") -> tuple
         import thop
 
         macs, _ = thop.profile(call, inputs, custom_ops=RULES, verbose=False)
-        with FlopCounterMode(display=False, custom_mapping=IN_PLACE) as counter:
+        with FlopCounterMode(display=False) as counter:
             call(*inputs)
     return call.result, Count(float(macs), float(counter.get_total_flops()))
 
@@ -122,10 +122,4 @@ def _add(module: nn.Module, macs: int) -> None:
     total += macs
 
 
-def _products(added: torch.Size, one: torch.Size, other: torch.Size, **_: object) -> int:
-    """FLOPs of a batch of products, (N, I, J) by (N, J, K)."""
-    return 2 * one.numel() * other[-1]
-
-
-IN_PLACE = {torch.ops.aten.baddbmm_: _products}  # torch's counter knows its other forms only
 RULES = {TupleProjection: _projection, nn.MultiheadAttention: _attention}

@@ -88,7 +88,7 @@ class TupleAttention(nn.Module):
         parts = frames.unflatten(-1, (2, self.size, self.width)).movedim(-4, -2)  # (..., 2, n, T, width)
         rows = [parts[..., place, place : place + self.span, :] for place in range(self.size)]
         keys, values = torch.cat(rows, dim=-2).unbind(-3)
-        return keys, values
+        return keys, values.contiguous()  # codes are kept: without the keys that they come with
 
     def code(self, keys: Tensor, values: Tensor) -> Code:
         """What is matched of keys less their mean and values, each (..., R, width).
@@ -127,12 +127,8 @@ class TupleAttention(nn.Module):
             held: placed values of the supports, (B, W, K, R, width).
             own: those of the queries, (B, Q, R, width).
         """
-        way, places = held.shape[1], len(self.sums)
-        values = (self.sums @ own.to(self.sums.dtype)).flatten(1, 2)  # (B, Q P, width)
-        apart = values[:, None].repeat(1, way, 1, 1).flatten(0, 1)  # (B W, Q P, width)
-        rows = held.to(self.sums.dtype).flatten(2, 3).flatten(0, 1)
-        apart.baddbmm_(by_class(share).flatten(2, 3).flatten(0, 1), rows, beta=-1)
-        apart = apart.unflatten(1, (-1, places)).unflatten(0, (-1, way))  # (B, W, Q, P, width)
+        values = self.sums @ own.to(self.sums.dtype)  # (B, Q, P, width)
+        apart = attended(share, held.to(self.sums.dtype)).sub_(values[:, None])  # (B, W, Q, P, width)
         return torch.linalg.vector_norm(apart, dim=(-2, -1)).square()
 
     def _by_products(self, share: Tensor, held: Tensor, own: Tensor) -> Tensor:
@@ -154,9 +150,7 @@ class TupleAttention(nn.Module):
 
     def prototypes(self, support: Code, present: Tensor, query: Code) -> Tensor:
         """What the queries' tuples attend to in each class, (B, W, Q, P, width). Arguments as `match`."""
-        share = by_class(self._shares(support, present, query))
-        values = support[1].flatten(2, 3)
-        return (share.flatten(2, 3).to(values.dtype) @ values).unflatten(2, share.shape[2:4])
+        return attended(self._shares(support, present, query).to(support[1].dtype), support[1])
 
     def _shares(self, support: Code, present: Tensor, query: Code) -> Tensor:
         """How much of each placed frame of a class's supports is in the prototypes, (B, Q, P, W, K, R)."""
@@ -176,6 +170,12 @@ class TupleAttention(nn.Module):
 def by_class(share: Tensor) -> Tensor:
     """(B, Q, P, W, K, R) -> (B, W, Q, P, K R)."""
     return share.permute(0, 3, 1, 2, 4, 5).flatten(4)
+
+
+def attended(share: Tensor, held: Tensor) -> Tensor:
+    """Shares (B, Q, P, W, K, R) of placed values (B, W, K, R, width) -> prototypes (B, W, Q, P, width)."""
+    shares = by_class(share)
+    return (shares.flatten(2, 3) @ held.flatten(2, 3)).unflatten(2, shares.shape[2:4])
 
 
 class FoldedTRX(Folded):
