@@ -7,7 +7,8 @@ with the same result.
 
 The layer norm of the keys is not in the way: taking off the mean is linear, the spread is one number a tuple,
 and the shift adds one number to all scores of a query's tuple, which softmax does not see, and one to all of a
-support's. Training takes distances from products of placed values, too; evaluation makes the differences.
+support's. Where gradients are wanted, distances follow from products of placed values, too; elsewhere
+the differences are made.
 
 In evaluation, what is linear before the projections (a branch, the position encoding) becomes a part of them.
 """
@@ -116,7 +117,7 @@ class TupleAttention(nn.Module):
         """
         with torch.autocast(present.device.type, enabled=False):
             share = self._shares(support, present, query)
-            apart = self._by_products if self.training else self._by_differences
+            apart = self._by_products if torch.is_grad_enabled() else self._by_differences
             return apart(share, support[1], query[1]).mT.to(self.sums.dtype) / -len(self.sums)
 
     def _by_differences(self, share: Tensor, held: Tensor, own: Tensor) -> Tensor:
