@@ -26,7 +26,7 @@ from benchmarks.sizes import Sizes
 from benchmarks.work import Part, Setting, Side, Work
 
 NAMES = ("train/loss", "train/loss_ce", "train/loss_kd", "train/loss_support", "train/accuracy", "train/lr")
-SETTLE = 3.0  # seconds after which the last batch is sent
+SETTLE = 6.0  # seconds after which the last batch is sent
 PATIENCE = 120  # seconds for a server to come up
 
 

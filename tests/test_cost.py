@@ -69,10 +69,10 @@ class Concatenated(nn.Module):
 
     def __init__(self, projection):
         super().__init__()
-        self.tuples = projection.tuples
+        self.tuples, self.sums, self.plain = projection.tuples, projection.sums, True
         self.linear = nn.Linear(projection.in_features, projection.out_features)
 
-    def forward(self, x):
+    def forward(self, x, together):
         return self.linear(x[..., self.tuples, :].flatten(-2))
 
 
@@ -111,7 +111,8 @@ def test_head_by_hand(dim):
         plain += 2 * places * size * dim * WIDTH  # keys and values of a video
         norm += 4 * places * WIDTH
         plain_products += 2 * asked * places * supports * places * WIDTH
-        sums += places * rows * WIDTH  # keys of a video, to know their spread
+        # products of a video's keys, to know the spread of its tuples, and their shifts
+        sums += (rows + 1) * rows * (WIDTH + places)
         products += asked * rows * supports * rows * WIDTH  # queries by supports
         products += (
             asked * supports * rows * places * (rows + 2 * places)

@@ -8,7 +8,8 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
-from litemkd.models.heads.trx import TRX, TupleAttention
+from litemkd.models.heads.placed import TupleAttention
+from litemkd.models.heads.trx import TRX
 
 
 class LoopTRX(nn.Module):

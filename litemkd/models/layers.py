@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 def sinusoid(frames: int, width: int, scale: float = 0.1) -> Tensor:
@@ -69,19 +71,57 @@ class TupleProjection(nn.Linear):
         self.register_buffer("tuples", tuples, persistent=False)
         self.register_buffer("sums", placed_rows(tuples).to(self.weight), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., T, D) -> (..., P, width)."""
-        size = self.tuples.shape[1]
+    def forward(self, x: Tensor, *, together: bool = True) -> Tensor:
+        """(..., T, D) -> (..., P, width); not `together`, the placed frames that tuples are sums of.
+
+        These are (..., R, width), in the order of `placed_rows`; the plain form has tuples only.
+        """
         if self.plain:
             stacked = x[..., self.tuples, :].flatten(-2)  # (..., P, n D)
             return nn.functional.linear(stacked, self.weight, self.bias)
-        span = self.sums.shape[1] // size
-        parts = self.weight.split(self.dim, dim=1)
+        size = self.tuples.shape[1]
+        rows = _Place.apply(x, self.weight, self.bias, size)
+        return self.sums @ rows if together else rows
+
+
+class _Place(torch.autograd.Function):
+    """Placed frames of a `TupleProjection`.
+
+    Backwards, the gradient of each place's part of the weight is computed where it belongs in that of the
+    whole, instead of being copied there.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, size: int) -> Tensor:
+        """(..., T, D), (width, n D), (width,), n -> (..., R, width)."""
+        span = x.shape[-2] - size + 1
+        frames = [x[..., place : place + span, :].flatten(0, -2) for place in range(size)]
+        ctx.save_for_backward(weight, *frames)
+        ctx.shape = x.shape
         placed = [  # a tuple has one frame at each place, so its bias stands with the first
-            nn.functional.linear(x[..., place : place + span, :], part, self.bias if place == 0 else None)
-            for place, part in enumerate(parts)
+            nn.functional.linear(frame, part, bias if place == 0 else None).unflatten(0, (*x.shape[:-2], span))
+            for place, (frame, part) in enumerate(zip(frames, weight.chunk(size, 1), strict=True))
         ]
-        return self.sums @ torch.cat(placed, dim=-2)
+        return torch.cat(placed, dim=-2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """By x, weight and bias. In mixed precision the products are made in that of the gradient."""
+        weight, *frames = ctx.saved_tensors
+        span = gradient.shape[-2] // len(frames)
+        rows = [part.flatten(0, -2) for part in gradient.split(span, dim=-2)]
+        by_weight = gradient.new_empty(weight.shape)
+        for row, frame, out in zip(rows, frames, by_weight.chunk(len(frames), 1), strict=True):
+            torch.mm(row.T, frame.to(row.dtype), out=out)
+        by_x = None
+        if ctx.needs_input_grad[0]:
+            by_x = frames[0].new_zeros(ctx.shape)
+            for place, (row, part) in enumerate(zip(rows, weight.chunk(len(frames), 1), strict=True)):
+                by_x[..., place : place + span, :] += (row @ part.to(row.dtype)).unflatten(
+                    0, (*ctx.shape[:-2], span)
+                )
+        return by_x, by_weight.to(weight.dtype), rows[0].sum(0).to(weight.dtype), None
 
 
 def placed_rows(tuples: Tensor) -> Tensor:

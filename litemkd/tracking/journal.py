@@ -109,6 +109,16 @@ class Journal:
         return {}
 
     @property
+    def size(self) -> int:
+        """Bytes of all items, sent or not, that are on disk."""
+        return self._size
+
+    @property
+    def done(self) -> int:
+        """Bytes of those that were sent."""
+        return self._done
+
+    @property
     def empty(self) -> bool:
         """Whether everything was sent."""
         return self._done >= self._size and not self._held

@@ -27,7 +27,8 @@ from litemkd.tracking.sending import Sender
 _log = logging.getLogger("litemkd.tracking")
 T = TypeVar("T")
 FOLDER = Path("runs") / "unsent"
-INTERVAL = 2.0  # seconds between batches of metrics
+INTERVAL = 5.0  # seconds between batches of metrics
+AGAIN = 2.0  # seconds until the first other try when the store is away
 FULL = 500  # metrics that are sent at once
 LONGEST = 10.0  # seconds until the next try when the store is away
 QUIET = 120.0  # seconds for which other processes may hold a SQLite file before that is called an outage
@@ -36,7 +37,7 @@ TELL = 5.0  # seconds of waiting before it is told
 
 def pause(failures: int) -> float:
     """Seconds until the next try after so many that failed in a row; an outage may take days."""
-    return min(INTERVAL * 2.0 ** min(failures, 10), LONGEST)
+    return INTERVAL if failures == 0 else min(AGAIN * 2.0 ** min(failures - 1, 10), LONGEST)
 
 
 class StoreAwayError(Exception):

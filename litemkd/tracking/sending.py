@@ -40,16 +40,19 @@ class Sender:
         self._failed: tuple[bytes, int] = (b"", 0)  # the item that failed last, and how often
 
     def send(self) -> None:
-        """Do everything that is there.
+        """Do everything that is there. What comes meanwhile is left to the next call, with more of its kind.
 
         Raises:
             Exception: what the store raised when it was away; nothing is lost, a later call goes on.
         """
+        there = self.journal.size
         while entries := self.journal.read():
             for group in _groups(entries):
                 self._send_group(group)
                 for entry in group if group[-1].end is None else group[-1:]:
                     self.journal.mark(entry)
+            if self.journal.done >= there:
+                break
 
     def _send_group(self, group: Sequence[Entry]) -> None:
         item = group[0].item

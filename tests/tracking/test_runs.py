@@ -28,7 +28,10 @@ def test_metrics_arrive_in_order_and_all_of_them(client: MlflowClient) -> None:
     assert only_run(client).data.metrics["train/loss"] == 1 / 1200
 
 
-def test_metrics_are_sent_while_the_stage_does_something_else(client: MlflowClient) -> None:
+def test_metrics_are_sent_while_the_stage_does_something_else(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("litemkd.tracking.outbox.INTERVAL", 0.2)
     with stage_run("student", dataset="toy", name="x") as run:
         run.log_metrics({"a": np.float32(2.5)}, 1)  # type: ignore[dict-item]
         for _ in range(100):

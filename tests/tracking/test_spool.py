@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -14,6 +15,7 @@ from litemkd.errors import TrackingError
 from litemkd.tracking import send_unsent, stage_run, store
 from litemkd.tracking.journal import Journal, promise
 from litemkd.tracking.outbox import FOLDER, INTERVAL, LONGEST, pause
+from litemkd.tracking.sending import Sender
 
 
 def left(*items: dict[str, object], store_of: str = "") -> Path:
@@ -56,6 +58,34 @@ def test_sent_twice_is_there_once(client: MlflowClient) -> None:
     assert not once.exists()
     assert not again.exists()
     assert send_unsent() == []
+
+
+def test_what_comes_while_a_batch_is_sent_waits_for_the_next(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = new_run(client)
+    journal = Journal.make(FOLDER.absolute(), {})
+    for item in points(run, 1, 2):
+        journal.append(item)
+    sender, log = Sender(client, journal), client.log_batch
+    requests = []
+
+    def log_meanwhile(*args: Any, **kwargs: Any) -> None:
+        requests.append(len(kwargs["metrics"]))
+        if len(requests) == 1:
+            for item in points(run, 3, 4, 5):
+                journal.append(item)
+        log(*args, **kwargs)
+
+    monkeypatch.setattr(client, "log_batch", log_meanwhile)
+    sender.send()
+    assert requests == [4]
+    assert not journal.empty
+    sender.send()
+    assert requests == [4, 6]
+    assert journal.empty
+    journal.close()
+    assert [one.step for one in client.get_metric_history(run, "a")] == [1, 2, 3, 4, 5]
 
 
 def test_a_promised_run_is_made_once_however_often_it_is_tried(client: MlflowClient) -> None:
@@ -168,4 +198,5 @@ def test_an_answer_that_is_needed_is_waited_for(monkeypatch: pytest.MonkeyPatch)
 
 def test_an_outage_of_days_is_waited_out() -> None:
     assert pause(0) == INTERVAL
+    assert [pause(failures) for failures in (1, 2, 3, 4)] == [2, 4, 8, LONGEST]
     assert [pause(failures) for failures in (10, 5000)] == [LONGEST, LONGEST]

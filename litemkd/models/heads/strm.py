@@ -93,18 +93,19 @@ class STRM(Head):
         self.patches = PatchEnrichment(dim, places, dropout)
         self.frames = FrameEnrichment(dim, frames, dropout)
         self.dropout = nn.Dropout(dropout)
+        self.counts = [len(frame_tuples(frames, size)) for size in sizes]  # P of each tuple size
         self.tuples = nn.ModuleList(
             TupleProjection(dim, dim // 2, frame_tuples(frames, size)) for size in sizes
         )
         self.trx = TRX(dim, width=width, frames=frames, tuple_sizes=sizes, dropout=dropout)
 
     def encode(self, features: Tensor) -> Tensor:
-        """(..., T, places, D) -> (..., P, 2 width + D / 2): TRX's keys and values beside the patch tuples."""
+        """(..., T, places, D) -> (..., code): TRX's code and then the patch tuples, in one axis."""
         patches = features if self.places > 1 else features.unsqueeze(-2)
         enriched = self.patches(patches).mean(-2)  # (..., T, D)
         dropped = self.dropout(enriched)
-        seen = [cast(TupleProjection, project)(dropped).relu() for project in self.tuples]
-        return torch.cat([self.trx.encode(self.frames(enriched)), torch.cat(seen, dim=-2)], dim=-1)
+        seen = [cast(TupleProjection, project)(dropped).relu().flatten(-2) for project in self.tuples]
+        return torch.cat([self.trx.encode(self.frames(enriched)).flatten(-2), *seen], dim=-1)
 
     def match_parts(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> dict[str, Tensor]:
         """Logits (B, Q, W) of both judgements from codes, see `Head.match_parts`."""
@@ -112,9 +113,7 @@ class STRM(Head):
         index, _ = group_by_class(labels, way)  # where a class has fewer supports, its first one stands again
         logits = [
             self._nearest(take_supports(there, index), here)
-            for there, here in zip(
-                seen.split(self.trx.counts, dim=-2), own.split(self.trx.counts, dim=-2), strict=True
-            )
+            for there, here in zip(seen.split(self.counts, dim=-2), own.split(self.counts, dim=-2), strict=True)
         ]
         return {**self.trx.match_parts(held, labels, asked, way), PATCH: torch.stack(logits).mean(0)}
 
@@ -124,8 +123,9 @@ class STRM(Head):
 
     def _split(self, code: Tensor) -> tuple[Tensor, Tensor]:
         """What TRX matches, and what the patch judgement does."""
-        width = 2 * self.trx.width
-        return code[..., :width], code[..., width:]
+        rows, width = self.trx.rows, 2 * self.trx.width
+        matched, seen = code.tensor_split([rows * width], dim=-1)
+        return matched.unflatten(-1, (rows, width)), seen.unflatten(-1, (sum(self.counts), -1))
 
     @staticmethod
     def _nearest(classes: Tensor, query: Tensor) -> Tensor:

@@ -3,36 +3,22 @@
 Every ordered tuple of frames is a key and a value. For each tuple of the query, attention over all tuples of
 all of a class's supports makes a prototype of that class made for that query; the logit is minus the squared
 distance of the query's values to it. Sub-actions are thus matched whenever they happen.
+
+All of it is computed from placed frames, see `litemkd.models.heads.placed`. The plain form, with tuples as
+published, gives the same logits; cost accounting and parity tests use it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from litemkd.models.heads.base import FRAME, Head, cosines, group_by_class, take_supports
-from litemkd.models.heads.placed import FoldedTRX, PlacedTuples
-from litemkd.models.layers import PositionEncoding, TupleProjection, check_tuple_sizes, frame_tuples
-
-
-class TupleAttention(nn.Module):
-    """One tuple size of TRX. The parts are named as in released weights."""
-
-    def __init__(self, dim: int, width: int, frames: int, size: int, dropout: float) -> None:
-        super().__init__()
-        self.pe = PositionEncoding(dim, frames, dropout=dropout)
-        tuples = frame_tuples(frames, size)
-        self.k_linear = TupleProjection(dim, width, tuples)
-        self.v_linear = TupleProjection(dim, width, tuples)
-        self.norm_k = nn.LayerNorm(width)
-
-    def encode(self, features: Tensor) -> Tensor:
-        """(..., T, D) -> (..., P, 2 width): keys beside values."""
-        placed = self.pe(features)
-        return torch.cat([self.norm_k(self.k_linear(placed)), self.v_linear(placed)], dim=-1)
+from litemkd.models.heads.base import FRAME, Code, Head, cosines, group_by_class, take_supports
+from litemkd.models.heads.placed import FoldedTRX, TupleAttention
+from litemkd.models.layers import check_tuple_sizes
 
 
 class TRX(Head):
@@ -59,54 +45,72 @@ class TRX(Head):
         self.width = width
         sizes = check_tuple_sizes(tuple_sizes, frames)
         self.transformers = nn.ModuleList(TupleAttention(dim, width, frames, size, dropout) for size in sizes)
-        self.counts = [len(frame_tuples(frames, size)) for size in sizes]  # P of each tuple size
+
+    @property
+    def sizes(self) -> Sequence[TupleAttention]:
+        """The parts, one a tuple size."""
+        return cast(Sequence[TupleAttention], self.transformers)
+
+    @property
+    def rows(self) -> int:
+        """Rows of a video's code, of all tuple sizes."""
+        return sum(size.rows for size in self.sizes)
 
     def encode(self, features: Tensor) -> Tensor:
-        """(..., T, D) -> (..., P, 2 width), the tuples of all sizes one after another."""
-        return torch.cat([cast(TupleAttention, part).encode(features) for part in self.transformers], dim=-2)
+        """(..., T, D) -> (..., rows, 2 width): keys beside values, tuple size after tuple size."""
+        return torch.cat([size.encode(features) for size in self.sizes], dim=-2)
 
     def match_parts(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> dict[str, Tensor]:
         """Logits (B, Q, W) from codes, see `Head.match_parts`."""
-        prototypes = self._prototypes(support, labels, query, way)
-        values = [part[..., self.width :] for part in query.split(self.counts, dim=-2)]
-        logits = [
-            torch.linalg.vector_norm(own[:, None] - prototype, dim=(-2, -1)).square() / -places  # (B, W, Q)
-            for own, prototype, places in zip(values, prototypes, self.counts, strict=True)
-        ]
-        return {FRAME: torch.stack(logits).mean(0).transpose(1, 2)}
+        _, present = group_by_class(labels, way)
+        logits = []
+        for size, held, own in self._codes(support, labels, query, way):
+            if size.plain:
+                apart = own[1][:, None] - _attend(held, present, own)  # (B, W, Q, P, width)
+                logits.append(apart.square().sum((-2, -1)).mT / -size.rows)
+            else:
+                logits.append(size.match(held, present, own))
+        return {FRAME: torch.stack(logits).mean(0)}
 
     def relate(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> Tensor:
         """Cosines of the prototypes that each query gets of the classes, (B, Q, W²); see `Head.relate`."""
-        prototypes = [part.flatten(3) for part in self._prototypes(support, labels, query, way)]
+        _, present = group_by_class(labels, way)
+        prototypes = [
+            (_attend if size.plain else size.prototypes)(held, present, own).flatten(3)
+            for size, held, own in self._codes(support, labels, query, way)
+        ]
         return cosines(torch.cat(prototypes, dim=-1).transpose(1, 2)).flatten(2)
 
     def folded(self, branch: nn.Module) -> FoldedTRX:
         """The same logits with narrower products, see `litemkd.models.heads.placed`."""
-        parts = [cast(TupleAttention, part) for part in self.transformers]
-        sizes = [PlacedTuples(part.pe, part.k_linear, part.v_linear, part.norm_k) for part in parts]
-        return FoldedTRX(branch, self, sizes)
+        return FoldedTRX(branch, self, self.sizes)
 
-    def _prototypes(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> list[Tensor]:
-        """Of each tuple size: what the queries' tuples attend to in each class, (B, W, Q, P, width)."""
-        index, present = group_by_class(labels, way)
-        classes = take_supports(support, index)  # (B, W, K, P, 2 width)
-        queries = query.shape[1]
-        return [
-            self._attend(part, present, asked.flatten(1, 2)).unflatten(2, (queries, -1))
-            for part, asked in zip(
-                classes.split(self.counts, dim=-2), query.split(self.counts, dim=-2), strict=True
-            )
-        ]
+    def _codes(
+        self, support: Tensor, labels: Tensor, query: Tensor, way: int
+    ) -> Iterator[tuple[TupleAttention, Code, Code]]:
+        """Each tuple size with what it matches: codes of supports by class, (B, W, K, …), and of queries."""
+        index, _ = group_by_class(labels, way)
+        rows = [size.rows for size in self.sizes]
+        parts = (x.split(rows, dim=-2) for x in (take_supports(support, index), query))
+        for size, *both in zip(self.sizes, *parts, strict=True):
+            codes = (tuple(x.split(self.width, dim=-1)) for x in both)
+            held, own = codes if size.plain else (size.code(*code) for code in codes)
+            yield size, held, own
 
-    def _attend(self, classes: Tensor, present: Tensor, query: Tensor) -> Tensor:
-        """Attention of the queries' keys (B, Q P, 2 width) over each class's tuples: (B, W, Q P, width)."""
-        way, places = classes.shape[1], classes.shape[3]
-        keys, values = classes.flatten(2, 3).split(self.width, dim=-1)  # (B, W, K P, width)
-        mask = None
-        if not bool(present.all()):
-            absent = ~present[..., None].expand(-1, -1, -1, places).flatten(2)  # (B, W, K P)
-            mask = torch.zeros(absent.shape, dtype=query.dtype, device=query.device)
-            mask = mask.masked_fill(absent, float("-inf"))[:, :, None]  # (B, W, 1, K P)
-        asked = query[:, None, :, : self.width].expand(-1, way, -1, -1)
-        # scaled by 1 / sqrt(width)
-        return nn.functional.scaled_dot_product_attention(asked, keys, values, attn_mask=mask)
+
+def _attend(support: Code, present: Tensor, query: Code) -> Tensor:
+    """Attention of the queries' tuples over each class's, in the plain form: (B, W, Q, P, width).
+
+    Args:
+        support: keys and values, each (B, W, K, P, width).
+        present: (B, W, K), which supports are there.
+        query: keys and values, each (B, Q, P, width).
+    """
+    keys, values = (x.flatten(2, 3) for x in support)  # (B, W, K P, width)
+    way, places = keys.shape[1], support[0].shape[3]
+    absent = ~present[..., None].expand(-1, -1, -1, places).flatten(2)[:, :, None]  # (B, W, 1, K P)
+    mask = torch.zeros(absent.shape, dtype=keys.dtype, device=keys.device).masked_fill(absent, float("-inf"))
+    asked = query[0].flatten(1, 2)[:, None].expand(-1, way, -1, -1)
+    # scaled by 1 / sqrt(width)
+    attended = nn.functional.scaled_dot_product_attention(asked, keys, values, attn_mask=mask)
+    return attended.unflatten(2, (-1, places))

@@ -6,8 +6,9 @@ from itertools import combinations
 import pytest
 import torch
 
+from benchmarks.published.trx import LoopTRX
+from litemkd.counting import set_plain
 from litemkd.models.heads import TRX
-from litemkd.models.layers import TupleProjection
 
 
 def tuple_vectors(head_part, video, frames, size):
@@ -85,16 +86,14 @@ def test_parity_with_the_formula(sizes, labels):
             part.pe.pe.copy_(torch.tensor(exact, dtype=torch.float64))
         expected = slow_trx(head, support, labels, query, 3, sizes)
         torch.testing.assert_close(head(support, labels, query, 3), expected, rtol=0, atol=1e-10)
-        for layer in head.modules():
-            if isinstance(layer, TupleProjection):
-                layer.plain = True
+        set_plain(head, True)
         torch.testing.assert_close(head(support, labels, query, 3), expected, rtol=0, atol=1e-10)
 
 
 def test_defaults_are_the_published_head():
     head = TRX(16)
     assert head.width == 1152
-    assert head.counts == [28]
+    assert head.rows == 14
     (part,) = head.transformers
     assert part.k_linear.weight.shape == (1152, 32)
     assert part.pe.dropout.p == 0.1
@@ -107,7 +106,7 @@ def test_defaults_are_the_published_head():
         "norm_k.bias",
     }
     assert set(part.state_dict()) == names  # as in released files, less what is computed or unused
-    assert TRX(16, tuple_sizes=(2, 3)).counts == [28, 56]
+    assert [len(size.sums) for size in TRX(16, tuple_sizes=(2, 3)).sizes] == [28, 56]
 
 
 def test_dropout_is_active_in_training_only():
@@ -134,3 +133,98 @@ def test_several_sizes_are_the_mean_of_each():
 def test_bad_tuple_sizes(sizes):
     with pytest.raises(ValueError, match="tuple sizes must be distinct"):
         TRX(6, width=5, frames=4, tuple_sizes=sizes)
+
+
+def episode_of(labels, sizes=(2,), common=0.0, dtype=torch.float32):
+    """A head in training form, and an episode of frames of 64 that have `common` added to each number."""
+    torch.manual_seed(1)
+    labels = torch.tensor(labels)
+    head = TRX(64, width=96, frames=6, tuple_sizes=sizes, dropout=0.0).to(dtype)
+    for part in head.transformers:
+        torch.nn.init.normal_(part.norm_k.weight)
+        torch.nn.init.normal_(part.norm_k.bias)
+    support, query = (
+        (torch.randn(2, videos, 6, 64, dtype=dtype) + common).requires_grad_()
+        for videos in (labels.shape[1], 3)
+    )
+    return head, support, labels, query
+
+
+def answer(head, support, query, forward):
+    """Logits, and the gradients of a loss on them by the frames and by all weights, these as one.
+
+    Those of some biases are zero but for rounding.
+    """
+    wanted = [support, query, *head.parameters()]
+    logits = forward()
+    # of the size of the logits: the loss of labels alone has no gradient where a class is far ahead
+    loss = (logits * torch.linspace(-1, 1, logits.numel()).view_as(logits)).sum()
+    support, query, *weights = torch.autograd.grad(loss, wanted)
+    flat = torch.cat([x.flatten() for x in weights])
+    return {"logits": logits.detach(), "support": support, "query": query, "weights": flat}
+
+
+def assert_near(found, expected, within):
+    """Of each tensor the difference is so small a part of its norm."""
+    for name, other in expected.items():
+        assert (found[name] - other).norm() <= within * other.norm(), name
+
+
+@pytest.mark.parametrize(("dtype", "within"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("common", [0.0, 3.0])
+@pytest.mark.parametrize("sizes", [(2,), (1, 2, 3)], ids=str)
+@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
+def test_logits_and_gradients_are_those_of_the_plain_form(labels, sizes, common, dtype, within):
+    head, support, labels, query = episode_of(labels, sizes, common, dtype)
+    found = {}
+    for plain in (False, True):
+        set_plain(head, plain)
+        found[plain] = answer(head, support, query, lambda: head(support, labels, query, 3))
+        code = head.encode(support), labels, head.encode(query), 3
+        with torch.no_grad():
+            found[plain]["without"] = head.match(*code)
+            found[plain]["relation"] = head.relate(*code)
+    assert_near(found[False], found[True], within)
+
+
+@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
+def test_training_is_that_of_the_published_loops(labels):
+    head, support, labels, query = episode_of(labels)
+    loops = LoopTRX(head)
+    found = answer(head, support, query, lambda: head(support, labels, query, 3))
+    expected = answer(
+        head,
+        support,
+        query,
+        lambda: torch.stack([loops(*one) for one in zip(support, labels, query, strict=True)]),
+    )
+    assert_near(found, expected, 1e-5)
+
+
+def test_a_query_that_is_a_support_has_hardly_a_distance():
+    """A distance of a millionth of the others is right to some digits still, though only products are made."""
+    head, support, labels, _ = episode_of(LABELS["one shot"], common=3.0)
+    with torch.no_grad():
+        head.transformers[0].norm_k.weight.fill_(6)
+    query = support.detach().clone().requires_grad_()
+    logits = head(support, labels, query, 3)
+    logits.sum().backward()
+    assert torch.isfinite(query.grad).all()
+    own = torch.nn.functional.one_hot(labels, 3).bool()
+    assert logits[own].abs().max() < 1e-6 * logits[~own].abs().min()
+    head.double()
+    set_plain(head, True)
+    torch.testing.assert_close(
+        logits.double(), head(support.double(), labels, query.double(), 3), rtol=1e-2, atol=1e-11
+    )
+
+
+def test_mixed_precision_is_near():
+    head, support, labels, query = episode_of(LABELS["unequal shots"], (2, 3))
+    expected = answer(head, support, query, lambda: head(support, labels, query, 3))
+    with torch.autocast("cpu", torch.bfloat16):
+        code = head.encode(support)
+        found = answer(head, support, query, lambda: head(support, labels, query, 3))
+    assert code.dtype == torch.bfloat16
+    assert found["logits"].dtype == torch.float32
+    assert_near(found, expected, 0.05)
