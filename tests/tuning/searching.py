@@ -144,7 +144,7 @@ class Place:
                 assert trial.number in unfinished
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 240) -> None:
     """Wait until something is so."""
     end = time.time() + seconds
     while not condition():
