@@ -56,7 +56,9 @@ class Crew:
             while True:
                 died = self._reap()
                 if died or self._at_rest() or time.time() - settled > SETTLE:
-                    settled = time.time()  # Optuna's own look may have ended a lost trial, which must wait again
+                    settled = (
+                        time.time()
+                    )  # Optuna's own look may have ended a lost trial, which must wait again
                     with exclusive(self.job.storage, QUEUE):
                         for line in settle(self.study):
                             bar.write(line)

@@ -315,7 +315,7 @@ def _tell(study: optuna.Study) -> None:
 
 def _terms(config: Config, job: Job, space: str, teacher: str) -> dict[str, str]:
     """What every trial of a study has in common, wherever it is run."""
-    elsewhere = ("output", "threads", "device", "data.root", "data.source", "data.workers")
+    elsewhere = ("output", "threads", "device", "deterministic", "data.root", "data.source", "data.workers")
     shared = {key: value for key, value in flatten(config).items() if key not in elsewhere}
     shared |= {"--space": space, "--objective": ",".join(job.objectives), "--teacher": teacher}
     return {key: str(value) for key, value in shared.items()}

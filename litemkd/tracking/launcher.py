@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import time
+from collections.abc import Mapping
 
 from mlflow import MlflowClient
 from mlflow.entities import Run as StoredRun
@@ -23,6 +24,7 @@ ENTRY_POINT = "mlflow.project.entryPoint"
 ENTRY_POINTS = frozenset({"prepare", "teacher", "features", "student", "distill", "main", "evaluate", "cost"})
 ENTRY_POINTS |= {"import-weights", "export-weights", "search", "predict", "register", "compare", "sync"}
 _GIVEN_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")  # the form of the names MLflow makes up
+_SIGNS = {"litemkd.owner", "litemkd.heartbeat"}
 SETTLED = 60.0  # seconds after which a run that waits for conda has long failed
 
 
@@ -76,12 +78,17 @@ def close_unlaunched() -> list[str]:
         ours = names[run.info.experiment_id].startswith("litemkd/") or is_our_project(
             tags.get("mlflow.source.name", "")
         )
-        untouched = not run.data.metrics and not any(key.startswith("litemkd.") for key in tags)
+        untouched = not run.data.metrics and not is_begun(tags)
         settled = time.time() - run.info.start_time / 1000 > SETTLED
         if ours and untouched and settled and tags.get(ENTRY_POINT) in ENTRY_POINTS:
             close_unstarted(client, run.info.run_id, "conda is not installed: add --env-manager local")
             lines.append(f"run {run.info.run_id} ({tags[ENTRY_POINT]}) never started: closed as FAILED")
     return lines
+
+
+def is_begun(tags: Mapping[str, str]) -> bool:
+    """Whether litemkd has written more on a launcher's run than whose it is."""
+    return any(key.startswith("litemkd.") and key not in _SIGNS for key in tags)
 
 
 def close_unstarted(client: MlflowClient, run_id: str, reason: str) -> None:

@@ -28,6 +28,7 @@ from litemkd.tracking.journal import PROMISE, promise
 from litemkd.tracking.monitor import start_monitor
 from litemkd.tracking.outbox import Outbox, StoreAwayError, outbox
 from litemkd.tracking.runs import Run, run_tags
+from litemkd.tracking.sending import make_run
 from litemkd.tracking.silent import SilentRun
 
 _current: ContextVar[Run | None] = ContextVar("litemkd_run", default=None)
@@ -261,11 +262,12 @@ def _create(
     """The id of a new run, or the promise of it while the store is away."""
     tags = resolve_tags(tags | ({former.PARENT: above} if above else {}))  # adds user, source and commit
     tags = {key: box.resolved(hide(value)) for key, value in tags.items()}
+    promised, at = promise(), int(time.time() * 1000)
     if experiment and not any(PROMISE.search(value) for value in tags.values()):
         with contextlib.suppress(StoreAwayError):
+            if store.is_server():
+                return box.now(lambda: make_run(client, experiment, name, tags, promised, at))
             return box.now(lambda: client.create_run(experiment, tags=tags, run_name=name)).info.run_id
-    promised = promise()
-    at = int(time.time() * 1000)
     box.put("create", result=promised, dataset=dataset, name=name, tags=tags, at=at)
     return promised
 
