@@ -84,7 +84,7 @@ def test_every_backbone_is_documented() -> None:
 
 
 def test_every_test_that_is_named_exists() -> None:
-    """Those of docs/reliability.md, each as `file::name`, `::name` of the file before it, or a whole file or folder."""
+    """In docs/reliability.md: `file::name`, `::name` of the file before it, or a whole file or folder."""
     root = Path(__file__).parents[1]
     text = (root / "docs" / "reliability.md").read_text(encoding="utf-8")
     file, named = "", list[str]()
@@ -94,7 +94,7 @@ def test_every_test_that_is_named_exists() -> None:
         if name := words.partition("::")[2]:
             named.append(name)
             assert re.search(rf"^def {name}\(", (root / file).read_text(encoding="utf-8"), re.M), words
-    assert len(named) > 50
+    assert len(named) > 40
     for path in sorted((root / "tests" / "faults").glob("test_*.py")):  # and nothing there goes untold
         tests = re.findall(r"^def (test_\w+)\(", path.read_text(encoding="utf-8"), re.M)
         assert f"`tests/faults/{path.name}`" in text or {name for name in tests if name in named}, path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import time
@@ -44,6 +45,22 @@ with stage_run("student", dataset="toy", name="x") as run:
     Path("begun").touch()
     while not Path("end").exists():
         time.sleep(0.02)
+"""
+PROJECT = """
+name: litemkd
+entry_points:
+  main: {command: "python work.py"}
+"""
+LAUNCHED = """
+import time
+from pathlib import Path
+from litemkd.tracking import launched
+
+Path("begun").touch()
+while not Path("go").exists():
+    time.sleep(0.02)
+with launched():
+    time.sleep(600)
 """
 
 
@@ -128,6 +145,7 @@ def test_a_frozen_process_takes_its_run_back(tmp_path: Path, monkeypatch: pytest
 
 def test_killed_before_there_is_a_run(tmp_path: Path) -> None:
     """`prepare` opens its run when the data are there: killed before, it leaves none, and ends with one."""
+    create_sqlite_store(tmp_path / "mlflow.db")
     place = Place(Home(tmp_path))
     process = place.start("prepare", "--resume")
     assert wait_for(lambda: any((tmp_path / "data").glob("toy/*")), process), place.printed
@@ -135,3 +153,29 @@ def test_killed_before_there_is_a_run(tmp_path: Path) -> None:
     assert place.home.runs() == []
     place.home.must("prepare", "--resume")
     assert place.run("prepare").info.status == "FINISHED"
+
+
+def test_mlflow_run_killed_before_the_work_begins(tmp_path: Path) -> None:
+    """The run that MLflow has made is the launcher's, then the command's, and is closed when both are gone."""
+    create_sqlite_store(tmp_path / "mlflow.db")
+    home = Home(tmp_path)
+    (tmp_path / "MLproject").write_text(PROJECT)
+    (tmp_path / "work.py").write_text(LAUNCHED)
+    words = ("-m", "mlflow", "run", ".", "--env-manager", "local")
+    process = start(tmp_path, home.store, *words, out="out", start_new_session=True)
+
+    def owner() -> str:
+        return home.runs()[0].data.tags.get(orphans.OWNER, "")
+
+    try:
+        until(lambda: (tmp_path / "begun").exists())
+        assert f" {process.pid} " in owner()
+        (tmp_path / "go").touch()
+        until(lambda: owner() != "" and f" {process.pid} " not in owner())
+        assert orphans.HEARTBEAT in home.runs()[0].data.tags
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    with home.entered():
+        assert "is gone: closed as FAILED" in "".join(close_orphans())
+    assert home.runs()[0].info.status == "FAILED"
