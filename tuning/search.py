@@ -37,7 +37,7 @@ from litemkd.tracking import Run, ui_command, without_password
 from tuning.crew import Crew
 from tuning.finals import DONE, choose_finalists, conclude, finals_name, queue_of, results, verdict_table
 from tuning.job import Job, in_words
-from tuning.record import reconcile, record_study, saved
+from tuning.record import reconcile, record_study, run_of_study, saved
 from tuning.space import SPACES
 from tuning.storage import HEARTBEAT, default_storage, exclusive
 from tuning.study import PRUNERS, QUEUE, SAMPLERS, agree, best_trials, finished, running, settle, top_up
@@ -212,6 +212,7 @@ def _search(
         ):  # another process that comes now waits, and finds all of this made
             agree(study, terms)
             data = prepare(config)
+            tags["litemkd.study_key"], run_id = run_of_study(study, config.data.dataset)
             run = stack.enter_context(
                 run_of(
                     config,
@@ -220,7 +221,7 @@ def _search(
                     title,
                     device,
                     tags,
-                    run_id=study.user_attrs.get("run"),
+                    run_id=run_id,
                     leave_open=lambda: running(study) > 0,
                 )
             )

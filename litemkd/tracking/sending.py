@@ -21,7 +21,7 @@ from litemkd.tracking.journal import PROMISE, Entry, Journal
 AT_ONCE = 1000  # metrics in one request, the store's limit
 ORIGIN = "litemkd.origin"  # tag of what a promise became
 NUMBER = "{version}"  # in a description: the number that the version will have
-ATTEMPTS = 3  # of an item that fails while the store answers
+ATTEMPTS = 4  # of an item that fails while the store answers
 
 
 class Sender:
