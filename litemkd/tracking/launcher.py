@@ -17,7 +17,7 @@ from mlflow.entities import Run as StoredRun
 from mlflow.entities import RunTag
 
 from litemkd.project import is_ours, missing_conda, project_folder
-from litemkd.tracking.store import NOTE, connect, exists, patiently, sqlite_file, store_uri
+from litemkd.tracking.store import NOTE, connect, exists, insistently, patiently, sqlite_file, store_uri
 
 _log = logging.getLogger("litemkd.tracking")
 ENTRY_POINT = "mlflow.project.entryPoint"
@@ -34,7 +34,7 @@ def launching_run(client: MlflowClient) -> StoredRun | None:
     if not run_id:
         return None
     try:
-        run = patiently(lambda: client.get_run(run_id))
+        run = insistently(lambda: client.get_run(run_id))
     except Exception as error:
         _log.warning(
             "MLFLOW_RUN_ID names the run %s, which this store does not have (%s): a new run", run_id, error
@@ -48,11 +48,10 @@ def is_made_up(name: str | None) -> bool:
     return not name or _GIVEN_NAME.fullmatch(name) is not None
 
 
-def link(client: MlflowClient, launcher: StoredRun, run_id: str, experiment: str) -> None:
-    """Say on a launcher's run, which is in another experiment, where the work is recorded."""
+def pointing(run_id: str, experiment: str) -> dict[str, str]:
+    """Tags that say on a launcher's run, which is in another experiment, where the work is recorded."""
     note = f"Started the run `{run_id}` in the experiment `{experiment}`, where its results are."
-    tags = [RunTag("litemkd.run_id", run_id), RunTag(NOTE, note)]
-    patiently(lambda: client.log_batch(launcher.info.run_id, tags=tags))
+    return {"litemkd.run_id": run_id, NOTE: note}
 
 
 def close_unlaunched() -> list[str]:

@@ -113,7 +113,8 @@ def stage_run(
             named |= orphans.signs(shared)
             above = parent.run_id if parent is not None else parent_run_id
             launched = launcher.launching_run(client) if parent is None else None
-            experiment = _experiment(box, client, dataset)
+            going_on = resume is not None and resume.wanted if parent is None else parent.former is not None
+            experiment = _experiment(box, client, dataset, needed=going_on)
             joined: StoredRun | None
             interrupted, changes = _former(client, experiment, stage, name, parent, resume, params)
             if run_id is not None:
@@ -136,7 +137,8 @@ def stage_run(
                 run = Run(client, made, experiment, name, dataset)
             run.keep_alive(shared=shared)
             if launched is not None and launched.info.run_id != run.run_id:
-                launcher.link(client, launched, run.run_id, store.experiment_name(dataset))
+                note = launcher.pointing(run.run_id, store.experiment_name(dataset))
+                box.put("tags", run=launched.info.run_id, tags=note)
             run.description = description
             run.log_params(params, existing=joined.data.params if joined is not None else None)
         except BaseException as error:
@@ -213,7 +215,9 @@ def _former(
         if parent.former is None:
             return None, {}
         identity = None if resume is None or resume.allow_changes else resume.identity
-        return former.find_child(client, experiment, parent.run_id, stage, name, identity), {}
+        above = parent.run_id
+        found = store.insistently(lambda: former.find_child(client, experiment, above, stage, name, identity))
+        return found, {}
     if resume is None or not resume.wanted:
         return None, {}
     return former.choose_former(
@@ -234,16 +238,22 @@ def former_run(dataset: str, stage: str, name: str, resume: Resume) -> tuple[str
     A run of other settings does not count, changes allowed or not.
     """
     client, parent = store.connect(), _current.get()
-    experiment = store.experiment_id(client, dataset)
+    experiment = store.insistently(lambda: store.experiment_id(client, dataset))
     if parent is not None:
         found, _ = _former(client, experiment, stage, name, parent, resume, {})
     else:
-        found = former.find_same(client, experiment, resume.identity) if resume.wanted else None
+        same = functools.partial(former.find_same, client, experiment, resume.identity)
+        found = store.insistently(same) if resume.wanted else None
     return None if found is None else (found.info.run_id, found.info.status)
 
 
-def _experiment(box: Outbox, client: MlflowClient, dataset: str) -> str:
-    """The id of the experiment, empty while the store is away."""
+def _experiment(box: Outbox, client: MlflowClient, dataset: str, *, needed: bool) -> str:
+    """The id of the experiment, empty while the store is away.
+
+    One that is `needed` is waited for: which run to go on with is known there alone.
+    """
+    if needed:
+        return store.insistently(lambda: store.experiment_id(client, dataset))
     try:
         return box.now(lambda: store.experiment_id(client, dataset))
     except StoreAwayError:
@@ -278,7 +288,7 @@ def _join(
     run_id = launched.info.run_id
     kept = name if launcher.is_made_up(launched.info.run_name) else launched.info.run_name
     run = Run(client, run_id, launched.info.experiment_id, kept, dataset)
-    store.patiently(lambda: client.update_run(run_id, status="RUNNING", name=kept))
+    store.insistently(lambda: client.update_run(run_id, status="RUNNING", name=kept))
     run.set_tags(tags | ({former.PARENT: above} if above else {}))
     return run
 
