@@ -59,7 +59,7 @@ def ask(uri: str, seconds: float = AGAIN) -> None:
     asking.start()
     asking.join(seconds)
     if asking.is_alive():
-        raise AwayError(f"no answer within {seconds:.0f} s")
+        raise AwayError(f"no answer within {seconds:g} s")
     for failure in failures:
         if isinstance(failure, str):
             raise AwayError(failure)
@@ -71,7 +71,7 @@ def _reason(error: BaseException, seconds: float) -> str:
     words = str(error).strip().split("\n")[0]
     for one in _chain(error):
         if isinstance(one, (TimeoutError, requests.Timeout)):
-            return f"no answer within {seconds:.0f} s"
+            return f"no answer within {seconds:g} s"
         if isinstance(one, OSError) and one.strerror:
             words = one.strerror
         elif isinstance(one, OSError):

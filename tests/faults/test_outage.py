@@ -190,11 +190,9 @@ def test_silent_in_the_middle_and_at_the_end(server: Server, whole: dict[str, To
     wait_for(lambda: reached(tmp_path, "mute") >= STEPS - 5)
     proxy.silent = True
     assert process.wait(60) == 0, said.read_text()
-    assert "no answer within 2 s" in said.read_text() or "timed out" in said.read_text()
+    assert said.read_text().count(" is away (") >= 2, said.read_text()
+    assert "litemkd sync" in said.read_text()
     assert "Traceback" not in said.read_text()
-    code, printed = run(tmp_path, uri, "-m", "litemkd", "sync", MLFLOW_HTTP_REQUEST_TIMEOUT="2")
-    assert code == 1, printed
-    assert "does not answer: no answer within 2 s" in printed
     proxy.silent = False
     code, printed = run(tmp_path, uri, "-m", "litemkd", "sync")
     assert code == 0, printed

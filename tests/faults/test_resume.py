@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -137,7 +138,13 @@ def test_told_to_stop_torn_and_changed(job: Job, tmp_path: Path) -> None:
 
 
 def test_nothing_to_go_on_from_is_said(job: Job, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """`prepare` opens its run when the data are there: killed before, it has left none to go on with."""
     place = Place.beside(job.home, tmp_path)
+    shutil.rmtree(frames := tmp_path / "data" / "toy" / "rgb_l8")
+    process = place.start("prepare", "--resume")
+    assert wait_for(frames.exists, process), place.printed
+    kill(process)
+    assert place.home.runs() == []
     with caplog.at_level(logging.INFO):
         place.home.must("prepare", "--resume")
         assert "--resume: no run of these settings and data was interrupted here" in caplog.text
