@@ -111,15 +111,15 @@ def test_many_on_a_server_with_postgresql(server: Server, tmp_path: Path) -> Non
 
 @pytest.mark.skipif("LITEMKD_BIG" not in os.environ, reason="set LITEMKD_BIG=1")
 def test_five_thousand_runs_and_five_million_points(tmp_path: Path) -> None:
-    home, seconds = Home(tmp_path), {}
+    home = Home(tmp_path)
 
     @contextlib.contextmanager
-    def timed(what: str, most: float) -> Iterator[None]:
-        begun = time.monotonic()
+    def timed(what: str, most: float = 120) -> Iterator[None]:
+        begun, busy = time.monotonic(), processor_seconds()
         yield
-        seconds[what] = time.monotonic() - begun
-        print(f"{what}: {seconds[what]:.2f} s")
-        assert seconds[what] < most, what
+        took, used = time.monotonic() - begun, processor_seconds() - busy
+        print(f"{what}: {took:.2f} s, {used:.2f} of them a processor's")
+        assert took < most, what
 
     with home.entered():
         make_job(tmp_path)
@@ -128,17 +128,13 @@ def test_five_thousand_runs_and_five_million_points(tmp_path: Path) -> None:
         print(f"{runs} runs, {points} points, {(tmp_path / 'mlflow.db').stat().st_size / 1e9:.2f} GB")
     assert runs > 5000
     assert points > 5_000_000
-    for words, most in (
-        (("compare", "--config", str(SMOKE), "--no-log"), 30),
-        (("compare", "--config", str(SMOKE)), 60),
-        (("register", "--config", str(SMOKE), "--dry-run"), 30),
-        (("sync",), 30),
-    ):
-        with timed(f"litemkd {words[0]}{' with its pictures' * (words[-1] == str(SMOKE))}", most):
+    toy = ("--config", str(SMOKE))
+    for words in (["compare", "--no-log", *toy], ["compare", *toy], ["register", "--dry-run", *toy], ["sync"]):
+        with timed(f"litemkd {' '.join(words)}"):
             code, printed = run(tmp_path, home.store, "-m", "litemkd", *words)
         assert code == 0, printed
     new = stage_run("student", dataset="toy", name="new")
-    with home.entered(), timed("a run opened, 1,000 steps logged, closed", 30), new as one:
+    with home.entered(), timed("a run opened, 1,000 steps logged, closed"), new as one:
         for step in range(1000):
             one.log_metrics({"train/loss": 1.0, "train/accuracy": 2.0}, step)
     experiment = home.client.get_experiment_by_name("litemkd/toy")
@@ -148,20 +144,26 @@ def test_five_thousand_runs_and_five_million_points(tmp_path: Path) -> None:
     try:
         listed = {"experiment_ids": [experiment.experiment_id], "max_results": 100}
         for order in ("attributes.start_time DESC", "metrics.`val/accuracy` DESC"):
-            with timed(f"the page of runs, by {order}", 30):
+            with timed(f"the page of runs, by {order}"):
                 found = asked(server, "runs/search", {**listed, "order_by": [order]})
             assert len(found["runs"]) == 100
         run_id = found["runs"][0]["info"]["run_id"]
-        with timed("a page of a run: its facts", 10):
+        with timed("a page of a run: its facts"):
             asked(server, f"runs/get?run_id={run_id}")
         for count in (1, 100):
             chosen = [one["info"]["run_id"] for one in found["runs"][:count]]
             query = urlencode({"run_id": chosen, "metric_key": "train/m3", "max_results": 25000}, doseq=True)
-            with timed(f"a chart: histories of {count} runs", 30):
+            with timed(f"a chart: histories of {count} runs"):
                 history = asked(server, f"metrics/get-history-bulk?{query}", kind="ajax-api")
             assert len(history["metrics"]) == STEPS_OF_A_STUDENT * count
     finally:
         server.kill()
+
+
+def processor_seconds() -> float:
+    """Of this process and those that it has waited for: others may use the machine too."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
 
 
 def asked(server: Server, what: str, body: Any = None, kind: str = "api") -> Any:

@@ -71,7 +71,14 @@ def told(client: MlflowClient, one: Run) -> Told:
         key: [(point.step, repr(point.value)) for point in client.get_metric_history(one.info.run_id, key)]
         for key in one.data.metrics
     }
-    moving = ("litemkd.heartbeat", "litemkd.owner", "litemkd.origin", "litemkd.student", "mlflow.")
+    moving = (
+        "litemkd.where",
+        "litemkd.heartbeat",
+        "litemkd.owner",
+        "litemkd.origin",
+        "litemkd.student",
+        "mlflow.",
+    )
     return Told(
         one.info.status,
         history,
