@@ -156,6 +156,8 @@ class Launch:
 
         from mlflow.tracking.client import MlflowClient
 
+        from litemkd.owners import this_process
+
         made: list[str] = []
         create_run = MlflowClient.create_run
 
@@ -164,6 +166,8 @@ class Launch:
         def seen(client: MlflowClient, *args: Any, **kwargs: Any) -> Any:
             run = create_run(client, *args, **kwargs)
             made.append(run.info.run_id)
+            with contextlib.suppress(Exception):  # should all be killed, others see whose it was
+                client.set_tag(run.info.run_id, "litemkd.owner", this_process())
             return run
 
         MlflowClient.create_run = seen  # type: ignore[method-assign, assignment]
@@ -205,12 +209,12 @@ def settle(made: list[str]) -> int:
     if not made:
         return 0
     from litemkd.tracking import store
-    from litemkd.tracking.launcher import close_unstarted
+    from litemkd.tracking.launcher import close_unstarted, is_begun
 
     try:
         client = store.connect()
         run = client.get_run(made[0])
-        if run.info.status == "RUNNING" and not any(key.startswith("litemkd.") for key in run.data.tags):
+        if run.info.status == "RUNNING" and not is_begun(run.data.tags):
             close_unstarted(
                 client, made[0], "its environment could not be made, or the launcher was interrupted"
             )

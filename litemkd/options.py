@@ -175,15 +175,16 @@ choosing_teacher = click.option(
 
 def tracked(command: F) -> F:
     """A command that writes runs: what earlier ones left open or unsent is settled first, and told; as is, at
-    the end, what it could not send itself.
+    the end, what it could not send itself. Before hours of work it is seen whether the store answers.
     """
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:
-        from litemkd.tracking import close_orphans, send_unsent, unsent
+        from litemkd.tracking import close_orphans, launched, require_store, send_unsent, unsent
 
         if not distributed.group().main:
             return command(*args, **kwargs)
+        require_store()
         try:
             for line in send_unsent():  # before lost runs are closed: their true end may be in it
                 click.echo(f"sent what was kept for later: {line}", err=True)
@@ -195,7 +196,8 @@ def tracked(command: F) -> F:
         except TrackingError as error:
             click.echo(str(error), err=True)
         try:
-            return command(*args, **kwargs)
+            with launched():
+                return command(*args, **kwargs)
         finally:
             for words in unsent():
                 click.echo(words, err=True)

@@ -81,3 +81,20 @@ def test_every_backbone_is_documented() -> None:
     assert len(rows) == 2  # the student's and the experts'
     for row in rows:
         assert re.findall(r"`(\w+)`", row)[2:] == list(BACKBONES)
+
+
+def test_every_test_that_is_named_exists() -> None:
+    """In docs/reliability.md: `file::name`, `::name` of the file before it, or a whole file or folder."""
+    root = Path(__file__).parents[1]
+    text = (root / "docs" / "reliability.md").read_text(encoding="utf-8")
+    file, named = "", list[str]()
+    for words in re.findall(r"`((?:tests/[\w/.]+)?(?:::\w+)?)`", text):
+        file = words.partition("::")[0] or file
+        assert not file or (root / file).exists(), words
+        if name := words.partition("::")[2]:
+            named.append(name)
+            assert re.search(rf"^def {name}\(", (root / file).read_text(encoding="utf-8"), re.M), words
+    assert len(named) > 40
+    for path in sorted((root / "tests" / "faults").glob("test_*.py")):  # and nothing there goes untold
+        tests = re.findall(r"^def (test_\w+)\(", path.read_text(encoding="utf-8"), re.M)
+        assert f"`tests/faults/{path.name}`" in text or {name for name in tests if name in named}, path

@@ -99,7 +99,7 @@ def started(*words: str) -> Config:
         seen.append(config)
 
     # Of prepare, and no part of how a configuration is found.
-    own = {"derive", "contact_sheet", "resume", "allow_changes"}
+    own = {"derive", "contact_sheet", "resume", "allow_changes", "verify"}
     assert {option.name for option in look.params} | own == {
         option.name for option in main.commands["prepare"].params
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from litemkd.errors import FULL, StorageError
 from litemkd.files import locked, whole_folder, write_text, write_whole
 
 
@@ -37,6 +39,21 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         write_whole(file, half)
     assert file.read_text() == "old"
     assert names(tmp_path) == ["b.txt"]
+
+
+@pytest.mark.parametrize("number", FULL)
+def test_a_quota_is_a_full_disk(number: int, tmp_path: Path) -> None:
+    file = tmp_path / "b.txt"
+
+    def refused(beside: Path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with pytest.raises(StorageError, match=r"^no space left for .*b\.txt \(.*make space there") as caught:
+        write_whole(file, refused)
+    assert caught.value.errno == number
+    with pytest.raises(StorageError, match="no space left"), whole_folder(tmp_path / "folder"):
+        refused(file)
+    assert names(tmp_path) == []
 
 
 def test_a_folder_appears_at_the_end_of_the_block(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import optuna
@@ -19,6 +20,20 @@ STATES = {
     TrialState.RUNNING: ("RUNNING",),
 }
 NAMES = {"accuracy": "val accuracy, per cent", "gmacs": "GMACs per episode"}
+
+
+def run_of_study(study: optuna.Study, dataset: str) -> tuple[str, str | None]:
+    """A word that the study's run carries in the tag `litemkd.study_key`, and its id where it has one.
+
+    The word is noted before the run is made, so a process that is killed between leaves no second run.
+    """
+    if (key := study.user_attrs.get("key")) is None:
+        key = os.urandom(8).hex()
+        study.set_user_attr("key", key)
+    if (run_id := study.user_attrs.get("run")) is None:
+        found = read_runs(dataset, stage="search", tags={"study_key": key}, limit=1)
+        run_id = found[0].run_id if found else None
+    return key, run_id
 
 
 def reconcile(study: optuna.Study, dataset: str) -> None:

@@ -38,7 +38,7 @@ from litemkd.tracking import Run, is_promise, ui_command, without_password
 from tuning.crew import Crew
 from tuning.finals import DONE, choose_finalists, conclude, finals_name, queue_of, results, verdict_table
 from tuning.job import Job, in_words
-from tuning.record import reconcile, record_study, saved
+from tuning.record import reconcile, record_study, run_of_study, saved
 from tuning.space import SPACES
 from tuning.storage import HEARTBEAT, default_storage, exclusive
 from tuning.study import PRUNERS, QUEUE, SAMPLERS, agree, best_trials, finished, running, settle, top_up
@@ -214,6 +214,7 @@ def _search(
         ):  # another process that comes now waits, and finds all of this made
             agree(study, terms)
             data = prepare(config)
+            tags["litemkd.study_key"], run_id = run_of_study(study, config.data.dataset)
             run = stack.enter_context(
                 run_of(
                     config,
@@ -222,7 +223,7 @@ def _search(
                     title,
                     device,
                     tags,
-                    run_id=study.user_attrs.get("run"),
+                    run_id=run_id,
                     leave_open=lambda: running(study) > 0,
                 )
             )
@@ -323,7 +324,7 @@ def _tell(study: optuna.Study) -> None:
 
 def _terms(config: Config, job: Job, space: str, teacher: str) -> dict[str, str]:
     """What every trial of a study has in common, wherever it is run."""
-    elsewhere = ("output", "threads", "device", "data.root", "data.source", "data.workers")
+    elsewhere = ("output", "threads", "device", "deterministic", "data.root", "data.source", "data.workers")
     shared = {key: value for key, value in flatten(config).items() if key not in elsewhere}
     shared |= {"--space": space, "--objective": ",".join(job.objectives), "--teacher": teacher}
     return {key: str(value) for key, value in shared.items()}

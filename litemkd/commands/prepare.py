@@ -8,7 +8,7 @@ import click
 
 from litemkd.config import Config
 from litemkd.files import write_whole
-from litemkd.options import configured, resumable, tracked
+from litemkd.options import configured, flag, resumable, tracked
 
 
 @click.command()
@@ -34,7 +34,15 @@ from litemkd.options import configured, resumable, tracked
     metavar="FILE",
     help="Write a picture of some clips in all modalities here (.png), too.",
 )
-def prepare(config: Config, resume: bool, allow_changes: bool, derive: str, contact_sheet: Path | None) -> None:
+@flag("--verify", "Read packs that are there through; one whose pixels have changed is built anew.")
+def prepare(
+    config: Config,
+    resume: bool,
+    allow_changes: bool,
+    derive: str,
+    contact_sheet: Path | None,
+    verify: bool,
+) -> None:
     """Read raw videos and make what training reads: frames of every modality, and packs of them."""
     from litemkd.report.card import card_markdown
     from litemkd.stages.build import build_device
@@ -43,7 +51,7 @@ def prepare(config: Config, resume: bool, allow_changes: bool, derive: str, cont
     from litemkd.stages.prepare import with_derived
 
     config, also = with_derived(config, derive)
-    data = prepare_data(config, also)
+    data = prepare_data(config, also, verify=verify)
     for line in data.told:
         click.echo(line)
     sheet = data.contact_sheet()

@@ -15,8 +15,9 @@ def sync(moved: bool) -> None:
     It lies in runs/unsent of the folder that the command was started in. Every command that writes runs does
     this first; this one does nothing else, and fails where something is left.
     """
-    from litemkd.tracking import close_orphans, send_unsent
+    from litemkd.tracking import close_orphans, require_store, send_unsent
 
+    require_store()
     lines = send_unsent(moved=moved)
     for line in lines:
         click.echo(f"sent {line}")

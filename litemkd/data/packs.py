@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import os
 import shutil
 import weakref
@@ -27,6 +28,8 @@ from litemkd.data.frames import frame_entries, frame_folder, frame_size, read_fi
 from litemkd.data.videos import resize_short, resized
 from litemkd.errors import DataError, StorageError, some
 from litemkd.files import locked, tell_storage
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 AT_ONCE = 8  # folders listed at once: waiting for a disk or a server, not computing
@@ -141,6 +144,7 @@ def build_pack(
     workers: int | None = None,
     progress: bool = False,
     skip: bool = False,
+    verify: bool = False,
 ) -> FramePack:
     """The pack of these clips, made from their JPEGs unless it is there and they have not changed.
 
@@ -156,6 +160,7 @@ def build_pack(
         workers: threads that decode; None is one for each CPU.
         progress: show a progress bar on standard error.
         skip: leave out clips that cannot be read, and say so in `FramePack.bad`, unless that is all of them.
+        verify: read a pack that is there through, and build it anew where its pixels are not what was packed.
 
     Raises:
         ClipsError: clips missing or damaged.
@@ -181,6 +186,9 @@ def build_pack(
     stem = f"{modality}_l{T}_s{short_side or 'full'}_{names_key}_"
     packs = Path(dataset_dir) / "packs"
     target = packs / f"{stem}{key[:12]}"
+    if verify and _read_index(target) is not None and not _is_intact(FramePack(target), threads, progress):
+        log.warning("%s: damaged, its pixels are not what was packed; it is built anew", target)
+        shutil.rmtree(target)
     if _read_index(target) is None:
         packs.mkdir(parents=True, exist_ok=True)
         with locked(packs / f".{stem}lock"):
@@ -273,13 +281,31 @@ def _fill(
             hashes = _each(videos, range(len(videos)), write, threads, bar)
         out.flush()
         os.fsync(handle)
-    # Signed or not decides what mirroring gives, so it is part of what was seen.
-    content = hashlib.sha256(f"{T}{' signed' * about['signed_dx']}\n".encode())
-    for name, (height, width), clip_hash in zip(videos, sizes.tolist(), hashes, strict=True):
-        content.update(f"{name}\t{height}\t{width}\t{clip_hash}\n".encode())
-    index = {"format": FORMAT, **about, "short_side": short_side, "digest": content.hexdigest()}
+    digest = _content_digest(T, about["signed_dx"], videos, sizes.tolist(), hashes)
+    index = {"format": FORMAT, **about, "short_side": short_side, "digest": digest}
     index |= {"names": videos, "sizes": sizes.tolist()}
     (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def _content_digest(
+    T: int, signed_dx: bool, names: Sequence[str], sizes: Sequence[tuple[int, int]], hashes: Sequence[str]
+) -> str:
+    # Signed or not decides what mirroring gives, so it is part of what was seen.
+    content = hashlib.sha256(f"{T}{' signed' * signed_dx}\n".encode())
+    for name, (height, width), clip_hash in zip(names, sizes, hashes, strict=True):
+        content.update(f"{name}\t{height}\t{width}\t{clip_hash}\n".encode())
+    return content.hexdigest()
+
+
+def _is_intact(pack: FramePack, threads: int, progress: bool) -> bool:
+    """Whether a pack's pixels are those of its digest; all of it is read."""
+    rows = range(len(pack))
+    with tqdm(total=len(pack), desc=f"checking {pack.modality}", disable=not progress) as bar:
+        hashes = _each(
+            pack.names, rows, lambda row: hashlib.sha256(pack.clip(row).data).hexdigest(), threads, bar
+        )
+    sizes = [pack.size(row) for row in rows]
+    return _content_digest(pack.T, pack.signed_dx, pack.names, sizes, hashes) == pack.digest
 
 
 def _each(

@@ -102,7 +102,13 @@ class Backbone(nn.Module):
 
     def patches(self, frames: Tensor) -> Tensor:
         """(N, 3, H, W) frames -> (N, C, 4, 4) pooled map."""
-        return self.pool(self.maps(frames))
+        return self._pooled(self.maps(frames))
+
+    def _pooled(self, maps: Tensor) -> Tensor:
+        """(N, C, h, w) -> (N, C, 4, 4); in torch's deterministic mode by operations that are."""
+        if torch.are_deterministic_algorithms_enabled():
+            return windows_maximum(maps, POOLED)
+        return self.pool(maps)
 
     def forward(self, frames: Tensor, through: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """(..., T, 3, H, W) frames in [0, 1] -> (..., T, C) features; (..., T, 16 C) or (..., T, 16, C), see
@@ -113,12 +119,24 @@ class Backbone(nn.Module):
         images = frames.flatten(0, -4)
         places = self.maps(images, through)
         if self.pooling != "average":
-            places = self.pool(places)
+            places = self._pooled(places)
         if self.pooling == "places":
             features = places.flatten(2).transpose(1, 2)
         else:
             features = places.flatten(1) if self.pooling == "flatten" else places.mean((-2, -1))
         return features.unflatten(0, frames.shape[:-3])
+
+
+def windows_maximum(maps: Tensor, side: int) -> Tensor:
+    """Adaptive maximum pooling, (N, C, h, w) -> (N, C, side, side), with a deterministic gradient on a GPU.
+
+    That of torch's own is not. Of equal places of a window the first one gets it, in both.
+    """
+    (h, w), steps = maps.shape[-2:], range(side)
+    rows = [slice(i * h // side, -(-(i + 1) * h // side)) for i in steps]
+    columns = [slice(i * w // side, -(-(i + 1) * w // side)) for i in steps]
+    found = [maps[..., row, column].flatten(-2).max(-1).values for row in rows for column in columns]
+    return torch.stack(found, -1).unflatten(-1, (side, side))
 
 
 def _build(name: str, weights: str | None) -> nn.Module:

@@ -34,7 +34,11 @@ MOST_FRAMES, MOST_LAYERS, MOST_TUPLES = 1024, 256, 1_000_000
 
 
 def build_device(config: Config) -> torch.device:
-    """The device to compute on; also sets up the CPU's threads and memory. ConfigError: no CUDA device."""
+    """The device to compute on; also sets up the CPU's threads and memory, and deterministic kernels of a GPU.
+
+    Raises:
+        ConfigError: no CUDA device.
+    """
     keep_freed_memory()
     if config.threads is not None:
         torch.set_num_threads(config.threads)
@@ -43,6 +47,8 @@ def build_device(config: Config) -> torch.device:
         raise ConfigError(["device: 'cuda' given; this machine shows no CUDA device, `auto` or `cpu` would do"])
     if not found or config.device == "cpu":
         return torch.device("cpu")
+    if config.deterministic:
+        use_deterministic_kernels()
     if place >= torch.cuda.device_count():
         raise ConfigError(
             [
@@ -51,6 +57,16 @@ def build_device(config: Config) -> torch.device:
             ]
         )
     return torch.device("cuda", place) if group().size > 1 else torch.device("cuda")
+
+
+def use_deterministic_kernels() -> None:
+    """Let this process use kernels on a GPU that give the same bits each time; before the GPU is first used.
+
+    An operation that has no such kernel is named in a warning.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS shares out work by chance
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
 
 
 def build_workers(config: Config) -> int:

@@ -150,13 +150,14 @@ def with_derived(config: Config, words: str) -> tuple[Config, tuple[str, ...]]:
 
 
 @main_first
-def prepare(config: Config, also: Sequence[str] = ()) -> Prepared:
+def prepare(config: Config, also: Sequence[str] = (), *, verify: bool = False) -> Prepared:
     """Make what is missing of the data set and open it.
 
     Args:
         config: the configuration.
         also: modalities to make beside those in use. They change neither the lists nor the digest: those are of
             what training sees.
+        verify: read packs that are there through; one that was changed on disk is told, and built anew.
 
     Raises:
         CheckpointError: weights of a network that makes a modality are missing or damaged.
@@ -223,6 +224,8 @@ def prepare(config: Config, also: Sequence[str] = ()) -> Prepared:
             short_side=data.short_side,
             workers=build_workers(config),
             skip=data.on_bad_clip == "skip",
+            verify=verify,
+            progress=verify,
         )
         for modality in methods
     }

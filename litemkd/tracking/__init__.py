@@ -9,7 +9,7 @@ from litemkd.tracking.artifacts import read_array, read_table
 from litemkd.tracking.deferred import is_promise, promote, register_model
 from litemkd.tracking.history import Record, promotions
 from litemkd.tracking.orphans import close_orphans
-from litemkd.tracking.others import attach, close_dead, metric_points
+from litemkd.tracking.others import attach, close_dead, launched, metric_points
 from litemkd.tracking.outbox import unsent
 from litemkd.tracking.promoting import (
     ALIASES,
@@ -42,6 +42,7 @@ from litemkd.tracking.runs import Run
 from litemkd.tracking.sending import NUMBER
 from litemkd.tracking.spool import send_unsent
 from litemkd.tracking.stage import Resume, current_run, former_run, stage_run
+from litemkd.tracking.store import require as require_store
 from litemkd.tracking.store import store_file, store_uri, ui_command, use_store, without_password
 
 __all__ = [
@@ -69,6 +70,7 @@ __all__ = [
     "get_version",
     "is_promise",
     "is_registered",
+    "launched",
     "list_versions",
     "logged_model_of",
     "metric_points",
@@ -83,6 +85,7 @@ __all__ = [
     "read_table",
     "register",
     "register_model",
+    "require_store",
     "send_unsent",
     "stage_run",
     "standing",

@@ -167,7 +167,7 @@ def _ended(run: StoredRun) -> str:
 def reopen(client: MlflowClient, run: Run, former: StoredRun, changes: Mapping[str, str]) -> None:
     """Make a run of `former` one that goes on: its end is forgotten, its points are known."""
     run.former = dict(former.data.tags)
-    run.known = Known(client, run.run_id)
+    run.known = Known(client, run.run_id, former.data.metrics)
     for tag in (STOPPED, ERROR):
         if tag in former.data.tags:
             with contextlib.suppress(MlflowException):

@@ -10,19 +10,21 @@ import logging
 import os
 import re
 import time
+from collections.abc import Mapping
 
 from mlflow import MlflowClient
 from mlflow.entities import Run as StoredRun
 from mlflow.entities import RunTag
 
 from litemkd.project import is_ours, missing_conda, project_folder
-from litemkd.tracking.store import NOTE, connect, exists, patiently, sqlite_file, store_uri
+from litemkd.tracking.store import NOTE, connect, exists, insistently, patiently, sqlite_file, store_uri
 
 _log = logging.getLogger("litemkd.tracking")
 ENTRY_POINT = "mlflow.project.entryPoint"
 ENTRY_POINTS = frozenset({"prepare", "teacher", "features", "student", "distill", "main", "evaluate", "cost"})
 ENTRY_POINTS |= {"import-weights", "export-weights", "search", "predict", "register", "compare", "sync"}
 _GIVEN_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")  # the form of the names MLflow makes up
+_SIGNS = {"litemkd.owner", "litemkd.heartbeat"}
 SETTLED = 60.0  # seconds after which a run that waits for conda has long failed
 
 
@@ -32,7 +34,7 @@ def launching_run(client: MlflowClient) -> StoredRun | None:
     if not run_id:
         return None
     try:
-        run = patiently(lambda: client.get_run(run_id))
+        run = insistently(lambda: client.get_run(run_id))
     except Exception as error:
         _log.warning(
             "MLFLOW_RUN_ID names the run %s, which this store does not have (%s): a new run", run_id, error
@@ -46,11 +48,10 @@ def is_made_up(name: str | None) -> bool:
     return not name or _GIVEN_NAME.fullmatch(name) is not None
 
 
-def link(client: MlflowClient, launcher: StoredRun, run_id: str, experiment: str) -> None:
-    """Say on a launcher's run, which is in another experiment, where the work is recorded."""
+def pointing(run_id: str, experiment: str) -> dict[str, str]:
+    """Tags that say on a launcher's run, which is in another experiment, where the work is recorded."""
     note = f"Started the run `{run_id}` in the experiment `{experiment}`, where its results are."
-    tags = [RunTag("litemkd.run_id", run_id), RunTag(NOTE, note)]
-    patiently(lambda: client.log_batch(launcher.info.run_id, tags=tags))
+    return {"litemkd.run_id": run_id, NOTE: note}
 
 
 def close_unlaunched() -> list[str]:
@@ -76,12 +77,17 @@ def close_unlaunched() -> list[str]:
         ours = names[run.info.experiment_id].startswith("litemkd/") or is_our_project(
             tags.get("mlflow.source.name", "")
         )
-        untouched = not run.data.metrics and not any(key.startswith("litemkd.") for key in tags)
+        untouched = not run.data.metrics and not is_begun(tags)
         settled = time.time() - run.info.start_time / 1000 > SETTLED
         if ours and untouched and settled and tags.get(ENTRY_POINT) in ENTRY_POINTS:
             close_unstarted(client, run.info.run_id, "conda is not installed: add --env-manager local")
             lines.append(f"run {run.info.run_id} ({tags[ENTRY_POINT]}) never started: closed as FAILED")
     return lines
+
+
+def is_begun(tags: Mapping[str, str]) -> bool:
+    """Whether litemkd has written more on a launcher's run than whose it is."""
+    return any(key.startswith("litemkd.") and key not in _SIGNS for key in tags)
 
 
 def close_unstarted(client: MlflowClient, run_id: str, reason: str) -> None:

@@ -1,7 +1,8 @@
 """Runs whose process is gone: found by host and process, or by heartbeat, and closed as FAILED with the reason.
 
 A run carries who writes it (`litemkd.owner`: host, process, start of the process) and when it was last heard of
-(`litemkd.heartbeat`, seconds since 1970). A run that several processes write on has no owner, only heartbeats.
+(`litemkd.heartbeat`, seconds since 1970). A run that several processes write on has no owner, only heartbeats;
+one that `mlflow run` has just made has an owner alone.
 """
 
 from __future__ import annotations
@@ -75,13 +76,13 @@ def close_lost() -> list[str]:
 def why_lost(tags: dict[str, str]) -> str | None:
     """Why the process of a run is taken for gone, None when it may live."""
     owner, beat = tags.get(OWNER), tags.get(HEARTBEAT)
-    if beat is None:
-        return None
     if owner is not None:
         host, pid, _ = owner.rsplit(" ", 2)
         gone = is_gone(owner)
         if gone is not None:
             return f"its process {pid} on {host.partition('/')[0]} is gone" if gone else None
+    if beat is None:  # of `mlflow run` on another machine, where the command has not begun
+        return None
     silent = time.time() - float(beat)
     return f"nothing was heard of its process for {silent / 60:.0f} minutes" if silent > STALE else None
 

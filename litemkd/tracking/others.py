@@ -2,11 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import os
+from collections.abc import Iterator
+
 from mlflow.entities import RunTag
 
 from litemkd.errors import TrackingError
-from litemkd.tracking import store
+from litemkd.tracking import orphans, store
+from litemkd.tracking.outbox import outbox
 from litemkd.tracking.runs import Run
+
+
+@contextlib.contextmanager
+def launched() -> Iterator[None]:
+    """The run that `mlflow run` made for this process, if it did, is this process's for the time of the block.
+
+    It is opened only when there is something to record, hours later perhaps; should the process be killed
+    before, others see that it is gone.
+    """
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    if run_id is not None:
+        client = store.connect()
+        try:
+            store.patiently(functools.partial(client.get_run, run_id))
+        except Exception:  # of another store: told when the run is to be opened
+            run_id = None
+    if run_id is None:
+        yield
+        return
+    box = outbox()
+    box.put("tags", run=run_id, tags=orphans.signs())
+    box.enter(run_id)
+    try:
+        yield
+    finally:
+        box.leave(run_id)
 
 
 def attach(run_id: str, dataset: str) -> Run:

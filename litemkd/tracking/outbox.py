@@ -20,7 +20,7 @@ from mlflow.entities import RunTag
 
 from litemkd.owners import this_process
 from litemkd.secrets import hide
-from litemkd.tracking import orphans, store
+from litemkd.tracking import orphans, reaching, store
 from litemkd.tracking.journal import PROMISE, Journal
 from litemkd.tracking.sending import Sender
 
@@ -54,7 +54,8 @@ class Outbox:
 
     def __init__(self, client: MlflowClient, root: Path) -> None:
         self.client, self.root = client, root
-        self.uri = store.without_password(store.store_uri())
+        self._address = store.store_uri()
+        self.uri = store.without_password(self._address)
         self.journal: Journal | None = None
         self.sender: Sender | None = None
         self.away = False
@@ -105,12 +106,12 @@ class Outbox:
         """What the store answers at once.
 
         Raises:
-            StoreAwayError: it does not; with an earlier failure it is not even asked.
+            StoreAwayError: it does not; while the sending thread waits for it, it is not even asked.
         """
-        if self.away and time.monotonic() - self._tried < LONGEST:
+        if self.away and not (self.empty and time.monotonic() - self._tried > LONGEST):
             raise StoreAwayError
         try:
-            return store.patiently(call)
+            return self._again_if_cut(lambda: store.patiently(call))
         except Exception as error:
             if store.is_refusal(error):
                 raise
@@ -211,7 +212,7 @@ class Outbox:
             return
         self._waiting, refused = 0, set(sender.refusals)
         try:
-            sender.send()
+            self._again_if_cut(sender.send)
         except Exception as error:
             with self._change:
                 self._fail(error)
@@ -224,6 +225,22 @@ class Outbox:
         with self._change:
             self._ended += 1
             self._change.notify_all()
+
+    def _again_if_cut(self, call: Callable[[], T]) -> T:
+        """`call()`, once more where it fails at once: a server may close a connection just when it is used.
+
+        A store that is away is asked for a sign of life first: that takes seconds, a request half a minute.
+        """
+        if self.away:
+            reaching.ask(self._address)
+            return call()
+        begun = time.monotonic()
+        try:
+            return call()
+        except Exception as error:
+            if store.is_refusal(error) or time.monotonic() - begun > TELL or "is locked" in str(error):
+                raise
+            return call()
 
     def _fail(self, error: Exception) -> None:
         now = time.monotonic()
@@ -250,22 +267,18 @@ class Outbox:
             _log.warning("the tracking store answers again: what was kept has been sent")
 
     def _beat_on(self, rest: threading.Event) -> None:
-        last = time.monotonic()
         while not rest.wait(orphans.EVERY):
             with self._change:
                 runs = {self.known(run): shared for run, shared in self._open.items()}
             if self.away:
                 continue
-            lapsed = time.monotonic() - last > 3 * orphans.EVERY
             with contextlib.suppress(Exception):  # the sender finds out what it is, and tells
                 for run, shared in runs.items():
                     if run.startswith("unsent-"):
                         continue
-                    if lapsed:  # another process may have taken this one for dead
-                        orphans.reopen(self.client, run)
+                    orphans.reopen(self.client, run)  # another process may have taken this one for dead
                     tags = [RunTag(key, value) for key, value in orphans.signs(shared).items()]
                     self.client.log_batch(run, tags=tags)
-                last = time.monotonic()
 
 
 _live: dict[tuple[str, Path], Outbox] = {}

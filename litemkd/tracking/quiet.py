@@ -11,7 +11,9 @@ import os
 _DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",  # nothing is sent anywhere unless the user wants it
     "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # of 7: what could not be sent is sent later, see `outbox`
+    # Of 7. What could not be sent is sent later, see `outbox`, which first looks whether it has arrived; a
+    # request that is repeated beneath it, because the answer was lost, makes two runs.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # of 120 seconds
     "MLFLOW_UV_AUTO_DETECT": "false",  # a uv.lock in the folder must not start `uv export` at each checkpoint
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",

@@ -21,7 +21,7 @@ from litemkd.tracking.journal import PROMISE, Entry, Journal
 AT_ONCE = 1000  # metrics in one request, the store's limit
 ORIGIN = "litemkd.origin"  # tag of what a promise became
 NUMBER = "{version}"  # in a description: the number that the version will have
-ATTEMPTS = 3  # of an item that fails while the store answers
+ATTEMPTS = 4  # of an item that fails while the store answers
 
 
 class Sender:
@@ -121,17 +121,8 @@ class Sender:
 
     def _create(self, item: dict[str, Any]) -> None:
         experiment = store.experiment_id(self.client, item["dataset"])
-        found = self.client.search_runs([experiment], f"tags.`{ORIGIN}` = '{item['result']}'", max_results=1)
-        if found:
-            run_id = found[0].info.run_id
-        else:
-            tags = self._known_tags(item["tags"]) | {ORIGIN: item["result"]}
-            made = store.patiently(
-                lambda: self.client.create_run(
-                    experiment, start_time=item["at"], tags=tags, run_name=item["name"]
-                )
-            )
-            run_id = made.info.run_id
+        tags = self._known_tags(item["tags"])
+        run_id = make_run(self.client, experiment, item["name"], tags, item["result"], item["at"])
         self.journal.name(item["result"], run_id)
         self.sent[item["result"], "runs"] += 1
 
@@ -243,6 +234,19 @@ _DO: dict[str, Callable[[Sender, dict[str, Any]], None]] = {
     "promote": Sender._promote,
     "status": Sender._status,
 }
+
+
+def make_run(
+    client: MlflowClient, experiment: str, name: str, tags: Mapping[str, str], origin: str, at: int
+) -> str:
+    """The id of the run that a promise became: made now, or by an earlier request whose answer was lost."""
+    found = client.search_runs([experiment], f"tags.`{ORIGIN}` = '{origin}'", max_results=1)
+    if found:
+        return found[0].info.run_id
+    tags = {**tags, ORIGIN: origin}
+    return store.patiently(
+        lambda: client.create_run(experiment, start_time=at, tags=tags, run_name=name)
+    ).info.run_id
 
 
 def _groups(entries: Sequence[Entry]) -> Iterator[list[Entry]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from litemkd.errors import TrackingError
 from litemkd.secrets import hide
-from litemkd.tracking import store
+from litemkd.tracking import reaching, store
 from litemkd.tracking.journal import Journal
 from litemkd.tracking.outbox import FOLDER, live
 from litemkd.tracking.sending import ATTEMPTS, Sender
@@ -66,6 +66,8 @@ def _send(journal: Journal, lines: list[str], moved: bool) -> list[str]:
             f"{journal.folder} is for the store {mine}, not for {uri}: set MLFLOW_TRACKING_URI, or, where that "
             "store has moved here, give --moved"
         ]
+    if not reaching.answers(store.store_uri()):
+        return [f"{journal.folder} stays on disk: the tracking store does not answer"]
     journal.retry_refused()
     sender = Sender(store.connect(), journal)
     reason = None
@@ -74,6 +76,8 @@ def _send(journal: Journal, lines: list[str], moved: bool) -> list[str]:
             sender.send()
         except Exception as error:
             reason = hide(str(error)).strip().split("\n")[0]
+            if not reaching.answers(store.store_uri()):
+                break
         else:
             reason = None
             break

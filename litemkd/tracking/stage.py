@@ -28,6 +28,7 @@ from litemkd.tracking.journal import PROMISE, promise
 from litemkd.tracking.monitor import start_monitor
 from litemkd.tracking.outbox import Outbox, StoreAwayError, outbox
 from litemkd.tracking.runs import Run, run_tags
+from litemkd.tracking.sending import make_run
 from litemkd.tracking.silent import SilentRun
 
 _current: ContextVar[Run | None] = ContextVar("litemkd_run", default=None)
@@ -112,7 +113,8 @@ def stage_run(
             named |= orphans.signs(shared)
             above = parent.run_id if parent is not None else parent_run_id
             launched = launcher.launching_run(client) if parent is None else None
-            experiment = _experiment(box, client, dataset)
+            going_on = resume is not None and resume.wanted if parent is None else parent.former is not None
+            experiment = _experiment(box, client, dataset, needed=going_on)
             joined: StoredRun | None
             interrupted, changes = _former(client, experiment, stage, name, parent, resume, params)
             if run_id is not None:
@@ -135,7 +137,8 @@ def stage_run(
                 run = Run(client, made, experiment, name, dataset)
             run.keep_alive(shared=shared)
             if launched is not None and launched.info.run_id != run.run_id:
-                launcher.link(client, launched, run.run_id, store.experiment_name(dataset))
+                note = launcher.pointing(run.run_id, store.experiment_name(dataset))
+                box.put("tags", run=launched.info.run_id, tags=note)
             run.description = description
             run.log_params(params, existing=joined.data.params if joined is not None else None)
         except BaseException as error:
@@ -212,7 +215,9 @@ def _former(
         if parent.former is None:
             return None, {}
         identity = None if resume is None or resume.allow_changes else resume.identity
-        return former.find_child(client, experiment, parent.run_id, stage, name, identity), {}
+        above = parent.run_id
+        found = store.insistently(lambda: former.find_child(client, experiment, above, stage, name, identity))
+        return found, {}
     if resume is None or not resume.wanted:
         return None, {}
     return former.choose_former(
@@ -233,16 +238,22 @@ def former_run(dataset: str, stage: str, name: str, resume: Resume) -> tuple[str
     A run of other settings does not count, changes allowed or not.
     """
     client, parent = store.connect(), _current.get()
-    experiment = store.experiment_id(client, dataset)
+    experiment = store.insistently(lambda: store.experiment_id(client, dataset))
     if parent is not None:
         found, _ = _former(client, experiment, stage, name, parent, resume, {})
     else:
-        found = former.find_same(client, experiment, resume.identity) if resume.wanted else None
+        same = functools.partial(former.find_same, client, experiment, resume.identity)
+        found = store.insistently(same) if resume.wanted else None
     return None if found is None else (found.info.run_id, found.info.status)
 
 
-def _experiment(box: Outbox, client: MlflowClient, dataset: str) -> str:
-    """The id of the experiment, empty while the store is away."""
+def _experiment(box: Outbox, client: MlflowClient, dataset: str, *, needed: bool) -> str:
+    """The id of the experiment, empty while the store is away.
+
+    One that is `needed` is waited for: which run to go on with is known there alone.
+    """
+    if needed:
+        return store.insistently(lambda: store.experiment_id(client, dataset))
     try:
         return box.now(lambda: store.experiment_id(client, dataset))
     except StoreAwayError:
@@ -261,11 +272,12 @@ def _create(
     """The id of a new run, or the promise of it while the store is away."""
     tags = resolve_tags(tags | ({former.PARENT: above} if above else {}))  # adds user, source and commit
     tags = {key: box.resolved(hide(value)) for key, value in tags.items()}
+    promised, at = promise(), int(time.time() * 1000)
     if experiment and not any(PROMISE.search(value) for value in tags.values()):
         with contextlib.suppress(StoreAwayError):
+            if store.is_server():
+                return box.now(lambda: make_run(client, experiment, name, tags, promised, at))
             return box.now(lambda: client.create_run(experiment, tags=tags, run_name=name)).info.run_id
-    promised = promise()
-    at = int(time.time() * 1000)
     box.put("create", result=promised, dataset=dataset, name=name, tags=tags, at=at)
     return promised
 
@@ -276,7 +288,7 @@ def _join(
     run_id = launched.info.run_id
     kept = name if launcher.is_made_up(launched.info.run_name) else launched.info.run_name
     run = Run(client, run_id, launched.info.experiment_id, kept, dataset)
-    store.patiently(lambda: client.update_run(run_id, status="RUNNING", name=kept))
+    store.insistently(lambda: client.update_run(run_id, status="RUNNING", name=kept))
     run.set_tags(tags | ({former.PARENT: above} if above else {}))
     return run
 

@@ -29,6 +29,7 @@ from mlflow.exceptions import MlflowException
 from litemkd.errors import TrackingError
 from litemkd.files import locked
 from litemkd.secrets import hide
+from litemkd.tracking import reaching
 
 _log = logging.getLogger("litemkd.tracking")
 T = TypeVar("T")
@@ -86,6 +87,11 @@ def store_file() -> Path | None:
     return sqlite_file(store_uri())
 
 
+def is_server() -> bool:
+    """Whether the store in use is MLflow's server, where an answer may be lost after the work was done."""
+    return urlsplit(store_uri()).scheme in {"http", "https"}
+
+
 def connect() -> MlflowClient:
     """A client of the store in use, which is made first where it is a missing SQLite file.
 
@@ -97,6 +103,12 @@ def connect() -> MlflowClient:
         return _connect(uri)
     except (TrackingError, KeyboardInterrupt):
         raise
+    except reaching.AwayError as error:
+        raise TrackingError(
+            f"the tracking store {without_password(uri)} does not answer: {error}. Start it, or correct "
+            "MLFLOW_TRACKING_URI. To work without it, set MLFLOW_TRACKING_URI=sqlite:///mlflow.db, and bring "
+            "the runs there later: `litemkd export-runs runs.zip`, `litemkd import-runs runs.zip --to URI`"
+        ) from error
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise TrackingError(
@@ -110,6 +122,7 @@ def _connect(uri: str) -> MlflowClient:
     path = sqlite_file(uri)
     if path is not None:
         create_sqlite_store(path)
+    reaching.ask(uri, reaching.AT_FIRST)
     with _third_parties_quiet():
         client = MlflowClient(uri)
         patiently(lambda: client.search_experiments(max_results=1))  # opens the connection
@@ -122,6 +135,16 @@ def _third_parties_quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         yield
+
+
+def require() -> None:
+    """For a command that will need the store: one that is not a file of this machine has to answer.
+
+    Raises:
+        TrackingError: it does not, or cannot be opened.
+    """
+    if store_file() is None:
+        connect()
 
 
 def exists() -> bool:
@@ -263,7 +286,7 @@ def ui_command() -> str:
     For a store that is a server, the address to open instead.
     """
     uri = store_uri()
-    if urlsplit(uri).scheme in {"http", "https"}:
+    if is_server():
         return without_password(uri)
     if sqlite_file(uri) == Path("mlflow.db").absolute():
         return "litemkd ui"

@@ -107,7 +107,9 @@ def plain_environment(**more: str) -> dict[str, str]:
     )
 
 
-def start(folder: Path, uri: str, *words: str, out: str, **more: str) -> subprocess.Popen[bytes]:
+def start(
+    folder: Path, uri: str, *words: str, out: str, start_new_session: bool = False, **more: str
+) -> subprocess.Popen[bytes]:
     """`python WORDS` in a folder, on a store; what it prints goes to the file `out` there."""
     with (folder / out).open("wb") as file:
         return subprocess.Popen(
@@ -116,6 +118,7 @@ def start(folder: Path, uri: str, *words: str, out: str, **more: str) -> subproc
             env=plain_environment(MLFLOW_TRACKING_URI=uri, **more),
             stdout=file,
             stderr=subprocess.STDOUT,
+            start_new_session=start_new_session,
         )
 
 

@@ -16,9 +16,11 @@ from mlflow.entities import Run
 from litemkd.tracking.store import create_sqlite_store
 from tests.faults.made_up import STEPS, reached, values
 from tests.faults.serving import CANARY, Server, files_with, run, start
+from tests.faults.silence import Proxy
 from tests.job import SMOKE, Job
 
 PAUSE = float(os.environ.get("LITEMKD_PAUSE", "0.1"))
+MADE_UP = ("-m", "tests.faults.made_up")
 TOY = ("--config", str(SMOKE), "--set", "threads=1", "--set", "data.workers=1", "--device", "cpu")
 
 
@@ -69,7 +71,14 @@ def told(client: MlflowClient, one: Run) -> Told:
         key: [(point.step, repr(point.value)) for point in client.get_metric_history(one.info.run_id, key)]
         for key in one.data.metrics
     }
-    moving = ("litemkd.heartbeat", "litemkd.owner", "litemkd.origin", "litemkd.student", "mlflow.")
+    moving = (
+        "litemkd.where",
+        "litemkd.heartbeat",
+        "litemkd.owner",
+        "litemkd.origin",
+        "litemkd.student",
+        "mlflow.",
+    )
     return Told(
         one.info.status,
         history,
@@ -94,20 +103,41 @@ def versions(client: MlflowClient, name: str) -> list[Any]:
     return [one for one in found if one.tags.get("litemkd.protocol") == name]
 
 
-def test_down_in_the_middle_and_at_the_end(server: Server, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def whole(server: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Told]:
+    """What the store has of a training that nothing happened to."""
+    folder = tmp_path_factory.mktemp("whole")
+    code, printed = run(folder, server.uri, *MADE_UP, "whole", str(STEPS), "0")
+    assert code == 0, printed
+    assert not (folder / "runs" / "unsent").exists()
+    return everything(MlflowClient(server.uri), "whole")
+
+
+def check_same(client: MlflowClient, name: str, whole: dict[str, Told]) -> Any:
+    """Point by point a training's runs are those of the undisturbed one; its registered version."""
+    replayed = everything(client, name)
+    assert set(whole) == {"", "-first", "-second"} == set(replayed)
+    for part, expected in whole.items():
+        kept = replayed[part]
+        assert kept.tags.pop("litemkd.protocol", None) in (None, name)
+        assert kept == expected, part
+    (version,) = versions(client, name)
+    assert client.get_model_version_by_alias("litemkd-toy-student", "champion").version == version.version
+    assert runs_of(client, name)[name].data.tags["litemkd.student"] == f"version {version.version}"
+    assert version.run_id == runs_of(client, name)[f"{name}-second"].info.run_id
+    return version
+
+
+def test_down_in_the_middle_and_at_the_end(server: Server, whole: dict[str, Told], tmp_path: Path) -> None:
     """And of a second training, killed in the outage, everything is there that it handed over."""
     client = MlflowClient(server.uri)
-    made_up = ("-m", "tests.faults.made_up")
-    code, printed = run(tmp_path, server.uri, *made_up, "whole", str(STEPS), "0")
-    assert code == 0, printed
-    assert not (tmp_path / "runs" / "unsent").exists()
-    hit = start(tmp_path, server.uri, *made_up, "hit", str(STEPS), str(PAUSE), out="hit.out")
+    hit = start(tmp_path, server.uri, *MADE_UP, "hit", str(STEPS), str(PAUSE), out="hit.out")
     wait_for(lambda: reached(tmp_path, "hit") >= STEPS // 3)
     server.kill()
     wait_for(lambda: reached(tmp_path, "hit") >= 2 * STEPS // 3)  # a new run was opened meanwhile
     (tmp_path / "hit.hold").touch()
     server.start()
-    dead = start(tmp_path, server.uri, *made_up, "dead", "100000", "0.01", out="dead.out")
+    dead = start(tmp_path, server.uri, *MADE_UP, "dead", "100000", "0.01", out="dead.out")
     wait_for(lambda: reached(tmp_path, "dead") > 5 and "has been sent" in (tmp_path / "hit.out").read_text())
     (tmp_path / "hit.hold").unlink()
     wait_for(lambda: reached(tmp_path, "hit") >= STEPS - 15)
@@ -126,23 +156,14 @@ def test_down_in_the_middle_and_at_the_end(server: Server, tmp_path: Path) -> No
     assert "Traceback" not in said
     code, said = run(tmp_path, server.uri, "-m", "litemkd", "sync")
     assert code == 1, said
-    assert "cannot be opened" in said
+    assert "does not answer: " in said
 
     server.start()
     code, said = run(tmp_path, server.uri, "-m", "litemkd", "sync")
     assert code == 0, said
     assert not (tmp_path / "runs" / "unsent").exists()
-    whole, replayed = everything(client, "whole"), everything(client, "hit")
-    assert set(whole) == {"", "-first", "-second"}
-    for part in whole:
-        kept = replayed[part]
-        assert kept.tags.pop("litemkd.protocol", None) in (None, "hit")
-        assert kept == whole[part], part
     assert whole["-second"].history["train/loss"] == [(s, repr(1 / (s + 1))) for s in range(STEPS // 2, STEPS)]
-    (version,) = versions(client, "hit")
-    assert client.get_model_version_by_alias("litemkd-toy-student", "champion").version == version.version
-    assert runs_of(client, "hit")["hit"].data.tags["litemkd.student"] == f"version {version.version}"
-    assert version.run_id == runs_of(client, "hit")["hit-second"].info.run_id
+    check_same(client, "hit", whole)
 
     assert files_with(CANARY, tmp_path, server.folder) == []
     assert files_with("me:***@127.0.0.1", server.folder / "artifacts")
@@ -155,6 +176,36 @@ def test_down_in_the_middle_and_at_the_end(server: Server, tmp_path: Path) -> No
     for key in values(0):
         assert history[key][: last + 1] == [(step, repr(values(step)[key])) for step in range(last + 1)]
         assert len(history[key]) <= last + 2
+
+
+def test_silent_in_the_middle_and_at_the_end(server: Server, whole: dict[str, Told], tmp_path: Path) -> None:
+    """The server accepts connections and does not answer, which costs a training no time either."""
+    proxy = Proxy(server.port)
+    uri = server.uri.replace(str(server.port), str(proxy.port))
+    words = (*MADE_UP, "mute", str(STEPS), str(PAUSE))
+    process = start(tmp_path, uri, *words, out="mute.out", MLFLOW_HTTP_REQUEST_TIMEOUT="2")
+    wait_for(lambda: reached(tmp_path, "mute") >= STEPS // 3)
+    proxy.silent, begun = True, time.monotonic()
+    wait_for(lambda: reached(tmp_path, "mute") >= 2 * STEPS // 3)  # and a run was opened meanwhile
+    assert time.monotonic() - begun < PAUSE * STEPS / 3 + 10  # a request a step would take 40 s
+    (tmp_path / "mute.hold").touch()
+    said = tmp_path / "mute.out"
+    wait_for(lambda: " is away (" in said.read_text())
+    proxy.silent = False
+    wait_for(lambda: "has been sent" in said.read_text())
+    (tmp_path / "mute.hold").unlink()
+    wait_for(lambda: reached(tmp_path, "mute") >= STEPS - 5)
+    proxy.silent = True
+    assert process.wait(60) == 0, said.read_text()
+    assert said.read_text().count(" is away (") >= 2, said.read_text()
+    assert "litemkd sync" in said.read_text()
+    assert "Traceback" not in said.read_text()
+    proxy.silent = False
+    code, printed = run(tmp_path, uri, "-m", "litemkd", "sync")
+    assert code == 0, printed
+    check_same(MlflowClient(server.uri), "mute", whole)
+    assert not (tmp_path / "runs" / "unsent").exists()
+    proxy.close()
 
 
 def test_a_student_is_trained_through_an_outage(server: Server, job: Job, tmp_path: Path) -> None:

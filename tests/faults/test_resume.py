@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -65,7 +66,8 @@ def test_killed_at_random_moments_the_main_job_ends_the_same(job: Job, tmp_path:
         time.sleep(dice.uniform(0, 0.2))
         code = kill(process)
         assert code in (0, -signal.SIGKILL), (number, place.printed)
-    last = place.start("distill", *words, *EVERY, "--resume")
+    # The setting for GPUs is taken, and changes nothing on a CPU.
+    last = place.start("distill", *words, *EVERY, "--resume", "--set", "deterministic=true")
     assert last.wait(1800) == 0, place.printed
     if words:
         whole = uninterrupted(job, tmp_path / "whole", words)
@@ -136,7 +138,13 @@ def test_told_to_stop_torn_and_changed(job: Job, tmp_path: Path) -> None:
 
 
 def test_nothing_to_go_on_from_is_said(job: Job, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """`prepare` opens its run when the data are there: killed before, it has left none to go on with."""
     place = Place.beside(job.home, tmp_path)
+    shutil.rmtree(frames := tmp_path / "data" / "toy" / "rgb_l8")
+    process = place.start("prepare", "--resume")
+    assert wait_for(frames.exists, process), place.printed
+    kill(process)
+    assert place.home.runs() == []
     with caplog.at_level(logging.INFO):
         place.home.must("prepare", "--resume")
         assert "--resume: no run of these settings and data was interrupted here" in caplog.text

@@ -8,7 +8,7 @@ from torchvision import models as tv
 
 from litemkd.catalogue import BACKBONES
 from litemkd.errors import CheckpointError
-from litemkd.models.backbones import NORMALISATION, Backbone
+from litemkd.models.backbones import NORMALISATION, Backbone, windows_maximum
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,27 @@ def test_pooling_by_hand(small):
         columns = [(0, 2), (1, 3), (3, 5), (4, 6)]  # adaptive: floor(i w / 4) to ceil((i + 1) w / 4)
         cells = [plain[:, :, a:b, c:d].amax((2, 3)) for a, b in rows for c, d in columns]
         torch.testing.assert_close(small(frames), torch.stack(cells).mean(0), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(7, 7), (8, 6), (4, 4), (3, 5), (1, 1)])
+def test_the_deterministic_pooling_is_the_pooling(size):
+    torch.manual_seed(0)
+    maps = torch.relu(torch.randint(-3, 4, (2, 5, *size)).double()).requires_grad_()  # many places are equal
+    weights = torch.randint(1, 100, (2, 5, 4, 4)).double()
+    plain, windows = torch.nn.AdaptiveMaxPool2d(4)(maps), windows_maximum(maps, 4)
+    assert torch.equal(plain, windows)
+    (expected,) = torch.autograd.grad((plain * weights).sum(), maps)
+    (gradient,) = torch.autograd.grad((windows * weights).sum(), maps)
+    assert torch.equal(expected, gradient)
+
+
+def test_in_deterministic_mode_a_backbone_gives_the_same(deterministic_mode):
+    backbone = Backbone("conv4", normalise="none")
+    frames = torch.rand(2, 3, 3, 80, 80)
+    with deterministic_mode(False):
+        plain = backbone(frames)
+    with deterministic_mode(True):
+        torch.testing.assert_close(backbone(frames), plain)
 
 
 def test_flatten_keeps_the_places_that_mean_averages():

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 
 import pytest
+import torch
 
-from litemkd.config import load_config
+from litemkd.config import Config, load_config
 from litemkd.errors import ConfigError
 from litemkd.models.heads import HEADS
 from litemkd.models.student import DISTILL
 from litemkd.presets import PRESETS, preset
-from litemkd.stages.build import build_loss, load_model
+from litemkd.stages.build import build_device, build_loss, load_model, use_deterministic_kernels
 from litemkd.tracking import download
 from tests.job import ROOT, SMOKE, Home, Job
 
@@ -129,3 +131,16 @@ def test_mistakes_are_told_with_what_would_do(sets: list[str], message: str) -> 
     with pytest.raises(ConfigError) as caught:
         load_config(SMOKE, sets)
     assert message in str(caught.value)
+
+
+def test_deterministic_kernels_are_a_matter_of_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    build_device(Config(deterministic=True, device="cpu", threads=torch.get_num_threads()))
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+    try:
+        use_deterministic_kernels()
+        assert torch.are_deterministic_algorithms_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    finally:
+        torch.use_deterministic_algorithms(False)

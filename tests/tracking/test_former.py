@@ -75,6 +75,21 @@ def test_the_same_run_goes_on_and_its_end_is_forgotten(
         assert anew.run_id not in (number, other.run_id)
 
 
+def test_once_it_is_open_the_store_may_go_away(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    number = killed(lambda run: run.log_metrics({"a": 1.0}, 1))
+
+    def away(*_: Any) -> None:
+        raise ConnectionError
+
+    with opened() as run, monkeypatch.context() as patch:
+        for name in ("get_metric_history", "log_batch", "search_runs", "get_run"):
+            patch.setattr(MlflowClient, name, away)
+        run.log_metrics({"a": 1.0, "b": 2.0}, 1)
+        run.log_metrics({"a": 3.0}, 2)
+        patch.undo()
+    assert points(client, number, "a", "b") == {"a": [(1, 1.0), (2, 3.0)], "b": [(1, 2.0)]}
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_no_point_twice_and_none_missing(client: MlflowClient, seed: int) -> None:
     """The work tells all again in the same order; what was sent of it before is any first part."""

@@ -160,8 +160,9 @@ def test_the_journal_of_a_living_process_is_left_alone(client: MlflowClient, tmp
     assert send_unsent() == [f"run {run}: 2 metrics"]
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_costs_nothing_while_the_process_lives(
-    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+    number: int, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = os.write
 
@@ -169,7 +170,7 @@ def test_a_full_disk_costs_nothing_while_the_process_lives(
         if b'"values"' not in data:
             return real(file, data)
         real(file, data[:5])
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(number, os.strerror(number))
 
     with stage_run("student", dataset="toy", name="x") as run:
         run.log_metrics({"a": 1.0}, 1)

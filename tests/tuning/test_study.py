@@ -12,6 +12,9 @@ from optuna.trial import TrialState
 
 from litemkd.config import TrainConfig
 from litemkd.errors import ConfigError
+from litemkd.tracking import stage_run
+from tests.job import Home
+from tuning.record import run_of_study
 from tuning.space import SPACES, Space, read_space
 from tuning.study import SAMPLERS, best_trials, finished, open_study, top_up
 
@@ -54,6 +57,18 @@ def test_each_sampler_works_off_the_queue(tmp_path: Path, sampler: str) -> None:
     assert len({str(sorted(trial.params.items())) for trial in study.trials}) == 12
     (best,) = best_trials(study, 1)
     assert best.values[0] == max(trial.values[0] for trial in study.trials)
+
+
+def test_killed_before_it_noted_its_run_a_study_has_one(tmp_path: Path) -> None:
+    with Home(tmp_path).entered():
+        key, none = run_of_study(study_in(tmp_path), "toy")
+        assert none is None
+        with stage_run("search", dataset="toy", name="search", tags={"study_key": key}) as opened:
+            pass
+        for noted in (False, True):
+            if noted:
+                study_in(tmp_path).set_user_attr("run", opened.run_id)
+            assert run_of_study(study_in(tmp_path), "toy") == (key, opened.run_id)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

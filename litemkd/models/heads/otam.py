@@ -7,6 +7,8 @@ makes it smooth. Both directions (query in support, support in query) are added.
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -52,7 +54,11 @@ def align(table: Tensor, smoothing: float) -> Tensor:
 
     padded = F.pad(table, (1, 1))  # (..., L, M + 2)
     rows, columns = padded.shape[-2:]
-    above = list(padded[..., 0, :].cumsum(-1).unbind(-1))
+    first = padded[..., 0, :]
+    if torch.are_deterministic_algorithms_enabled():  # a GPU's `cumsum` is not
+        above = list(itertools.accumulate(first.unbind(-1)))
+    else:
+        above = list(first.cumsum(-1).unbind(-1))
     for row in range(1, rows):
         distance = padded[..., row, :].unbind(-1)
         here = [torch.zeros_like(above[0])]

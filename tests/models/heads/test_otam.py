@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from litemkd.models.heads import OTAM
+from litemkd.models.heads.otam import align
 from tests.models.heads.slow import LABELS, WAY, cosine_distances, episodes, mean_over_supports
 
 
@@ -154,6 +155,14 @@ def test_long_clips_that_are_all_unlike():
     assert float(logit.detach()) == pytest.approx(expected, rel=1e-9)
     logit.sum().backward()
     assert torch.isfinite(other.grad).all()
+
+
+def test_in_deterministic_mode_it_gives_the_same(deterministic_mode):
+    table = torch.rand(3, 8, 8, dtype=torch.float64)
+    with deterministic_mode(False):
+        plain = align(table, 0.1)
+    with deterministic_mode(True):
+        torch.testing.assert_close(align(table, 0.1), plain, rtol=1e-12, atol=0)
 
 
 def test_gradients_are_those_of_the_values():
