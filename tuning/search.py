@@ -116,7 +116,7 @@ class _Command(click.Command):
     "--timeout", type=click.FloatRange(0), metavar="MINUTES", help="Begin no trial after so many minutes."
 )
 @click.option(
-    "--trials", type=click.IntRange(1), default=12, show_default=True, help="Trials of the study in all."
+    "--trials", type=click.IntRange(1), default=10, show_default=True, help="Trials of the study in all."
 )
 @click.option(
     "--space",

@@ -91,7 +91,7 @@ class ClipSource:
 
     def _to_float(self, clips: Tensor) -> Tensor:
         # (V, T, h, w, 3) bytes; as (V, T, 3, h, w) they are channels_last without a copy
-        return clips.to(self.device, non_blocking=True).permute(0, 1, 4, 2, 3).float() / 255
+        return clips.to(self.device, non_blocking=True).permute(0, 1, 4, 2, 3).float().div_(255)
 
 
 class Ahead(Generic[T]):

@@ -88,6 +88,9 @@ class Backbone(nn.Module):
         mean, std = NORMALISATION[normalise]
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        for layer in self.features.modules():
+            if isinstance(layer, nn.Hardswish):
+                layer.inplace = False  # in place it copies its input first, which the way back needs
         self.to(memory_format=torch.channels_last)
 
     @property
@@ -97,7 +100,7 @@ class Backbone(nn.Module):
 
     def maps(self, frames: Tensor, through: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """(N, 3, H, W) frames -> (N, C, h, w), the last map; `through` runs the layers another way."""
-        x = ((frames - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        x = (frames - self.mean).div_(self.std).contiguous(memory_format=torch.channels_last)
         return self.features(x) if through is None else through(x)
 
     def patches(self, frames: Tensor) -> Tensor:
