@@ -35,6 +35,7 @@ _log = logging.getLogger("litemkd.tracking")
 T = TypeVar("T")
 _SQLITE = "sqlite:///"
 _ALREADY = {"RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"}
+_IN_THE_WAY = re.compile(r"database is locked|(UniqueViolation|UNIQUE constraint failed).*tag")
 _FOR_EVER = {
     "RESOURCE_DOES_NOT_EXIST",
     "RESOURCE_ALREADY_EXISTS",
@@ -183,14 +184,17 @@ def create_sqlite_store(path: Path) -> None:
 
 
 def patiently(call: Callable[[], T]) -> T:
-    """`call()`, repeated for some seconds while SQLite says that another process holds the file."""
+    """`call()`, repeated for some seconds while another process is in the way.
+
+    That is one that holds the SQLite file, or has just written the tag that is new to this one.
+    """
     for attempt in range(TRIES):
         try:
             return call()
         except MlflowException as error:
             error.message = hide(error.message)  # it holds the address
             error.args = (error.message,)
-            if attempt == TRIES - 1 or "database is locked" not in str(error):
+            if attempt == TRIES - 1 or not _IN_THE_WAY.search(error.message):
                 raise
             time.sleep(
                 min(0.1 * 2**attempt, 10) * (1 + os.getpid() % 7 / 7)

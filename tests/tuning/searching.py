@@ -74,6 +74,7 @@ class Place:
                 stderr=subprocess.STDOUT,
                 text=True,
                 start_new_session=True,
+                preexec_fn=_hear_interrupts,
             )
 
     def search(self, *words: str, timeout: float = 240) -> tuple[int, str]:
@@ -142,6 +143,11 @@ class Place:
                 assert runs[trial.number].info.status in STATUS[trial.state], (trial.number, trial.state)
             else:
                 assert trial.number in unfinished
+
+
+def _hear_interrupts() -> None:
+    """Ctrl-C ends a process as in a shell, also where the tests run in the background, which ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 240) -> None:
