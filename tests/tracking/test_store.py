@@ -54,9 +54,17 @@ def test_an_interrupted_creation_is_begun_anew(workdir: Path, monkeypatch: pytes
     assert (workdir / "mlflow.db").read_text() == "tables"
 
 
-def test_a_locked_store_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "told",
+    [
+        "(sqlite3.OperationalError) database is locked",
+        "(sqlite3.IntegrityError) UNIQUE constraint failed: tags.key, tags.run_uuid",
+        '(psycopg.errors.UniqueViolation) duplicate key value violates "registered_model_tag_pk"',
+    ],
+)
+def test_another_process_in_the_way_is_waited_for(monkeypatch: pytest.MonkeyPatch, told: str) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    answers = iter([MlflowException("(sqlite3.OperationalError) database is locked")] * 3)
+    answers = iter([MlflowException(told)] * 3)
 
     def call() -> str:
         for error in answers:
