@@ -41,8 +41,8 @@ from benchmarks.sizes import FULL, TINY
 def main(names: tuple[str, ...], listing: bool, threads: int, device: str, out: Path, tiny: bool) -> None:
     """Time litemkd against the published way of doing the same work, in one run on this machine.
 
-    NAME is a work (see --list); all are run when none is given; `test` takes by far the longest. Each side has
-    a process of its own; both must give the same answer before they are timed, in turns. Data is made up, in a
+    NAME is a work (see --list). When none is given all are run but those of the search, which take minutes;
+    `test` takes the longest of the others. Each side has a process of its own; both must give the same answer before they are timed, in turns. Data is made up, in a
     temporary folder. The table is printed; a work that does not show what is asked for says so there,
     and the exit code stays 0, since other machines have other ratios.
     """
@@ -62,15 +62,15 @@ def main(names: tuple[str, ...], listing: bool, threads: int, device: str, out: 
     results = []
     with tempfile.TemporaryDirectory(prefix="litemkd-benchmarks-") as folder:
         setting = Setting(Path(folder), threads, _device(device), TINY if tiny else FULL)
-        for name in names or works:
+        for name in names or [name for name, work in works.items() if not work.when_named]:
             click.echo(f"{name} ...", err=True, nl=False)
             begun = time.perf_counter()
             try:
                 results.append(measure(works[name], setting))
             except BenchmarkError as error:
                 raise click.ClickException(str(error)) from error
+            _write(out, record(results, _machine(threads, setting.device, tiny)))
             click.echo(f" {results[-1].ratio:.3g} x, {time.perf_counter() - begun:.0f} s", err=True)
-    _write(out, record(results, _machine(threads, setting.device, tiny)))
     click.echo(table(results))
 
 

@@ -62,7 +62,7 @@ class _Home:
                 f"teacher.train={few}",
                 f"evaluation.val_episodes={sizes.trial_val}",
                 f"student.train.episodes={sizes.trial}",
-                f"student.train.warmup={sizes.trial // 25}",
+                "student.train.warmup=1",
                 f"output={folder / 'checkpoints'}",
             ),
             space_file=SPACES / "default.yaml",
@@ -183,6 +183,7 @@ def _crew(setting: Setting, workers: int) -> Side:
         name = f"crew {next(numbers)}"
         job, study = home.study(name)
         job = replace(home.anew(job, name), workers=workers)
+        job = replace(job, settings=(*job.settings, f"student.train.episodes={setting.sizes.shared}"))
         for _ in range(SHARED):
             study.enqueue_trial(home.default)
         with stage_run("search", dataset="toy", name=name) as parent, _silence():
@@ -222,8 +223,9 @@ def works(sizes: Sizes) -> list[Work]:
             "seconds, and processor seconds of threads in the background",
             at_least=0.981,
             unit="s, with its threads",
-            repetitions=3,
+            repetitions=2,
             warm_up=0,
+            when_named=True,
         ),
         Work(
             "search-workers",
@@ -235,5 +237,6 @@ def works(sizes: Sizes) -> list[Work]:
             unit="s a trial",
             repetitions=2,
             warm_up=0,
+            when_named=True,
         ),
     ]

@@ -27,7 +27,7 @@ class Sizes:
         steps, slow_steps, step: tracked training steps in a repetition, and the seconds of one.
         toy_clips: a class, of the toy data that trials are run on.
         taught: episodes of their teacher, which may be a poor one.
-        trial, trial_val: training episodes of a trial, and val episodes.
+        trial, shared, trial_val: training episodes of a trial, of one that workers share, and val episodes.
     """
 
     height: int = 256
@@ -50,7 +50,8 @@ class Sizes:
     step: float = 0.1
     toy_clips: int = 8
     taught: int = 4
-    trial: int = 150
+    trial: int = 300
+    shared: int = 60
     trial_val: int = 500
 
 
@@ -76,5 +77,6 @@ TINY = Sizes(
     toy_clips=6,
     taught=2,
     trial=4,
+    shared=4,
     trial_val=8,
 )

@@ -59,6 +59,7 @@ class Work:
         tolerance: of the answers, as a share of the range of the published one's numbers; 0: the same bits.
         unit: `s`: the parts are timed. Anything else: the one part returns the value.
         repetitions, warm_up: of each side.
+        when_named: it takes minutes, so it is run only when it is asked for by name.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Work:
     unit: str = "s"
     repetitions: int = 5
     warm_up: int = 1
+    when_named: bool = False
 
 
 @dataclass(frozen=True)
