@@ -42,9 +42,10 @@ def main(names: tuple[str, ...], listing: bool, threads: int, device: str, out: 
     """Time litemkd against the published way of doing the same work, in one run on this machine.
 
     NAME is a work (see --list). When none is given all are run but those of the search, which take minutes;
-    `test` takes the longest of the others. Each side has a process of its own; both must give the same answer before they are timed, in turns. Data is made up, in a
-    temporary folder. The table is printed; a work that does not show what is asked for says so there,
-    and the exit code stays 0, since other machines have other ratios.
+    `test` takes the longest of the others. Each side has a process of its own; both must give the same answer
+    before they are timed, in turns. Data is made up, in a temporary folder. The table is printed; a work that
+    does not show what is asked for says so there, and the exit code stays 0, since other machines have other
+    ratios.
     """
     from benchmarks.harness import measure
     from benchmarks.report import asked, record, table
