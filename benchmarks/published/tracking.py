@@ -1,4 +1,4 @@
-"""Metrics as training scripts log them, one request a metric, waited for; and not logged at all."""
+"""Metrics as training scripts log them: one request a metric, waited for."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ def log_step(metrics: Mapping[str, float], step: int) -> None:
         mlflow.log_metric(name, value, step=step)
 
 
-class Nowhere:
-    """A run that keeps nothing: training as it is without a tracker."""
+class Waiting:
+    """A run whose metrics are logged one by one, and nothing else of it."""
 
     former = None
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """As `log_step`."""
+        log_step(metrics, step)
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *values, **named: None
