@@ -63,6 +63,7 @@ def main(names: tuple[str, ...], listing: bool, threads: int, device: str, out: 
     results = []
     with tempfile.TemporaryDirectory(prefix="litemkd-benchmarks-") as folder:
         setting = Setting(Path(folder), threads, _device(device), TINY if tiny else FULL)
+        about = _machine(threads, setting.device, tiny)
         for name in names or [name for name, work in works.items() if not work.when_named]:
             click.echo(f"{name} ...", err=True, nl=False)
             begun = time.perf_counter()
@@ -70,7 +71,7 @@ def main(names: tuple[str, ...], listing: bool, threads: int, device: str, out: 
                 results.append(measure(works[name], setting))
             except BenchmarkError as error:
                 raise click.ClickException(str(error)) from error
-            _write(out, record(results, _machine(threads, setting.device, tiny)))
+            _write(out, record(results, about))
             click.echo(f" {results[-1].ratio:.3g} x, {time.perf_counter() - begun:.0f} s", err=True)
     click.echo(table(results))
 

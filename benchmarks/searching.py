@@ -107,7 +107,7 @@ class _Meter:
     """How much of a trial's time is not the training's own."""
 
     def __init__(self) -> None:
-        self.trained = self.held = self.background = 0.0
+        self.trained = self.held = 0.0
 
     def timed(self, call: Callable[..., T]) -> Callable[..., T]:
         """A call within the training whose time is not its own."""
@@ -121,26 +121,23 @@ class _Meter:
 
         return wrapped
 
-    def train(self, train: Callable[..., T]) -> Callable[..., T]:
-        """The training, with a run and a watch that are timed."""
+    def count(self, call: Callable[..., T]) -> Callable[..., T]:
+        """What a trial does and would do anyway."""
 
-        def wrapped(config: Config, data: Any, device: Any, run: Any, *, watch: Any = None, **named: Any) -> T:
-            watch = None if watch is None else self.timed(watch)
+        def wrapped(*given: Any, **named: Any) -> T:
             begun = time.perf_counter()
-            result = train(config, data, device, _Timed(run, self), watch=watch, **named)
+            result = call(*given, **named)
             self.trained += time.perf_counter() - begun
             return result
 
         return wrapped
 
-    def count(self, count: Callable[..., T]) -> Callable[..., T]:
-        """Something else that the trial does and would do anyway."""
+    def train(self, train: Callable[..., T]) -> Callable[..., T]:
+        """The training, with a run and a watch that are timed."""
 
-        def wrapped(*given: Any, **named: Any) -> T:
-            begun = time.perf_counter()
-            result = count(*given, **named)
-            self.trained += time.perf_counter() - begun
-            return result
+        def wrapped(config: Config, data: Any, device: Any, run: Any, *, watch: Any = None, **named: Any) -> T:
+            watch = None if watch is None else self.timed(watch)
+            return self.count(train)(config, data, device, _Timed(run, self), watch=watch, **named)
 
         return wrapped
 
@@ -243,8 +240,9 @@ def _crew(setting: Setting, workers: int) -> Side:
         """Trials of a crew, as a search runs them."""
         name = f"crew {next(numbers)}"
         job, study = home.study(name)
-        job = replace(home.anew(job, name), workers=workers)
-        job = replace(job, settings=(*job.settings, f"student.train.episodes={setting.sizes.shared}"))
+        job = home.anew(job, name)
+        short = f"student.train.episodes={setting.sizes.shared}"
+        job = replace(job, workers=workers, settings=(*job.settings, short))
         for _ in range(SHARED):
             study.enqueue_trial(home.default)
         with stage_run("search", dataset="toy", name=name) as parent, _silence():

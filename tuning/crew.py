@@ -55,10 +55,9 @@ class Crew:
             settled = 0.0
             while True:
                 died = self._reap()
+                # Also before the end: a lost trial that Optuna itself found and ended has to wait again.
                 if died or self._at_rest() or time.time() - settled > SETTLE:
-                    settled = (
-                        time.time()
-                    )  # Optuna's own look may have ended a lost trial, which must wait again
+                    settled = time.time()
                     with exclusive(self.job.storage, QUEUE):
                         for line in settle(self.study):
                             bar.write(line)
