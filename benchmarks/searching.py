@@ -27,18 +27,18 @@ from benchmarks.sizes import Sizes
 from benchmarks.tracking import Store
 from benchmarks.work import Part, Setting, Side, Work
 from litemkd.config import Config
+from litemkd.search.crew import Crew
+from litemkd.search.interrupts import Interrupts
+from litemkd.search.job import Job, Searched
+from litemkd.search.study import finished
+from litemkd.search.trial import READ, Inputs, Objective, shared_teacher
+from litemkd.shipped import SPACES
 from litemkd.stages.build import build_device
 from litemkd.stages.cost import student_cost
 from litemkd.stages.prepare import prepare
 from litemkd.stages.student import train_student
 from litemkd.stages.teacher import teacher_stage
 from litemkd.tracking import stage_run
-from tuning.crew import Crew
-from tuning.interrupts import Interrupts
-from tuning.job import Job, Searched
-from tuning.space import SPACES
-from tuning.study import finished
-from tuning.trial import READ, Inputs, Objective, shared_teacher
 
 TOY = Path(__file__).parents[1] / "experiments" / "toy" / "default.yaml"
 T = TypeVar("T")
@@ -72,7 +72,7 @@ class _Home:
                 "student.train.warmup=1",
                 f"output={folder / 'checkpoints'}",
             ),
-            space_file=SPACES / "default.yaml",
+            space_file=SPACES.find("default"),
             storage=str(folder / "optuna.journal"),
             study="benchmark",
         )

@@ -8,14 +8,13 @@ from typing import Any
 
 import click
 
-from litemkd import distributed
+from litemkd import __version__, distributed
 from litemkd.commands.compare import compare
 from litemkd.commands.cost import cost
 from litemkd.commands.evaluate import evaluate
 from litemkd.commands.predict import predict
 from litemkd.commands.prepare import prepare
 from litemkd.commands.register import register
-from litemkd.commands.search import search
 from litemkd.commands.store import export_runs, import_runs, ui
 from litemkd.commands.sync import sync
 from litemkd.commands.training import distill, features, student, teacher
@@ -38,7 +37,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(package_name="litemkd")
+@click.version_option(__version__)
 def main() -> None:
     """Distil a multi-modal teacher into a light RGB student for few-shot action recognition.
 
@@ -47,6 +46,18 @@ def main() -> None:
     """
     distributed.start()
     set_up_process()
+
+
+# Optuna takes a second to load, which only a search needs to wait for.
+@main.command(
+    add_help_option=False, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+def search(words: tuple[str, ...]) -> None:
+    """Search distillation settings with Optuna; as python tuning/search.py with the same WORDS."""
+    from litemkd.search.command import main as start
+
+    start.main([*words], prog_name="litemkd search")
 
 
 for command in (
@@ -59,7 +70,6 @@ for command in (
     predict,
     register,
     compare,
-    search,
     cost,
     import_weights,
     export_weights,

@@ -100,6 +100,7 @@ class Launch:
         import shlex
 
         from litemkd.config import load_config
+        from litemkd.shipped import EXPERIMENTS
 
         entry = (
             self.project().get("entry_points", {}).get((self.options.get("--entry-point") or ["main"])[-1])
@@ -113,7 +114,7 @@ class Launch:
         named = [f"data.dataset={json.dumps(given['dataset'])}"] if given.get("dataset") else []
         try:
             config = given.get("config")
-            file = self.folder / config if config else None
+            file = EXPERIMENTS.find(config, self.folder) if config else None
             return load_config(file, [*shlex.split(given.get("overrides") or ""), *named]).data.dataset
         except Exception:
             return "toy"

@@ -21,9 +21,9 @@ import click
 from litemkd import distributed
 from litemkd.config import Config, load_config
 from litemkd.errors import ConfigError, LitemkdError, Terminated, TrackingError, storage_words
+from litemkd.shipped import EXPERIMENTS
 
-EXPERIMENTS = Path("experiments")
-DEFAULT_CONFIG = EXPERIMENTS / "toy" / "default.yaml"
+DEFAULT = "toy"  # experiment of every command
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,6 +34,11 @@ class Source:
 
     file: Path
     settings: tuple[str, ...]
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is the file that is taken when none is named."""
+        return self.file.samefile(EXPERIMENTS.find(DEFAULT))
 
     def load(self) -> Config:
         """The configuration. ConfigError: mistakes in it, all of them."""
@@ -58,7 +63,7 @@ def configurable(command: F) -> F:
 
     @functools.wraps(command)
     def run(
-        config_file: Path | None,
+        config_file: str | None,
         settings: tuple[str, ...],
         overrides: str,
         data_root: Path | None,
@@ -69,14 +74,15 @@ def configurable(command: F) -> F:
         chosen = [*_words(overrides), *settings]
         # Not of every command. Empty where MLproject passes a parameter that was not given.
         own = {name: rest.pop(name, None) or None for name in ("dataset", "videos", "lists")}
-        if own["dataset"] and config_file in (None, DEFAULT_CONFIG):
-            config_file = experiment_of(own["dataset"])
+        file = EXPERIMENTS.find(config_file or DEFAULT)
+        if own["dataset"] and Source(file, ()).is_default:
+            file = experiment_of(own["dataset"])
         common = (("data.root", data_root), ("seed", seed), ("device", device))
         for key, value in (*common, *((f"data.{name}", value) for name, value in own.items())):
             if value is not None:  # in quotes where it is text: a folder may be called 2024, or `no`
                 quoted = value if isinstance(value, int) else json.dumps(str(value), ensure_ascii=False)
                 chosen.append(f"{key}={quoted}")
-        return command(Source(config_file or DEFAULT_CONFIG, tuple(chosen)), **rest)
+        return command(Source(file, tuple(chosen)), **rest)
 
     for option in (
         click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to compute."),
@@ -97,9 +103,8 @@ def configurable(command: F) -> F:
         click.option(
             "--config",
             "config_file",
-            type=click.Path(path_type=Path),
-            metavar="FILE",
-            help=f"Experiment file; {DEFAULT_CONFIG} when not given.",
+            metavar="FILE|NAME",
+            help=f"Experiment file, or the name of one in experiments/ (toy/smoke); {DEFAULT} when not given.",
         ),
     ):
         run = option(run)
@@ -108,10 +113,7 @@ def configurable(command: F) -> F:
 
 def experiment_of(dataset: str) -> Path:
     """The experiment file that a data set starts from: its own, else the published settings."""
-    for name in ("resnet18.yaml", "default.yaml"):
-        if (file := EXPERIMENTS / dataset / name).is_file():
-            return file
-    return EXPERIMENTS / "published.yaml"
+    return EXPERIMENTS.find(dataset if dataset in EXPERIMENTS.names() else "published")
 
 
 def _words(overrides: str) -> list[str]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 torch.set_num_threads(1)
 
 # Folders whose files take longest. They come first, so that no core is left with one of them at the end.
-LONG = ("tuning", "faults", "stages")
+LONG = ("search", "faults", "stages")
 TESTS = Path(__file__).parent
 
 

@@ -15,8 +15,8 @@ from click.testing import CliRunner
 
 from litemkd.cli import main
 from litemkd.config import Config
-from litemkd.options import DEFAULT_CONFIG, configured
-from tuning.search import main as search
+from litemkd.options import configured
+from litemkd.search.command import main as search
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {"prepare", "teacher", "features", "student", "distill", "evaluate", "cost"}
@@ -73,7 +73,7 @@ def test_what_an_entry_point_starts_is_understood(entry_points: dict[str, Any], 
     assert command == ("distill" if name == "main" else name)
     if name in OF_THE_STORE:
         return
-    assert params["config_file"] == Path(values["config"])
+    assert params["config_file"] == values["config"]
     assert (ROOT / values["config"]).is_file()
     assert (params["overrides"], params["seed"]) == ("loss.temperature=2 seed=3", 0)
     assert (params["data_root"], params["device"]) == (Path("data"), "auto")
@@ -119,7 +119,7 @@ def test_a_data_set_starts_from_its_own_experiment_file(monkeypatch: pytest.Monk
     named = started("--dataset", "ucf101", "--config", "experiments/toy/smoke.yaml")
     assert (named.data.dataset, named.data.short_side) == ("ucf101", 40)
     # As MLproject passes what was not given.
-    default = str(DEFAULT_CONFIG)
+    default = "experiments/toy/default.yaml"
     given = started("--config", default, "--dataset", "", "--videos", "", "--lists", "")
     assert (given.data.dataset, given.data.videos, given.data.lists) == ("toy", None, None)
     assert started("--config", default, "--dataset", "hmdb51").student.backbone.name == "resnet18"

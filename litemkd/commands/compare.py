@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from litemkd.options import DEFAULT_CONFIG, Source, configurable, flag, tracked
+from litemkd.options import Source, configurable, flag, tracked
 
 FORMS = ["table", "markdown", "csv", "latex", "html", "json"]
 
@@ -121,5 +121,5 @@ def compare(
 def _dataset_of(source: Source) -> tuple[str, ...]:
     """The data set of a configuration that was chosen; none with the default one."""
     config = source.load()
-    chosen = source.file != DEFAULT_CONFIG or any(word.startswith("data.dataset=") for word in source.settings)
+    chosen = not source.is_default or any(word.startswith("data.dataset=") for word in source.settings)
     return (config.data.dataset,) if chosen else ()

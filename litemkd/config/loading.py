@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from litemkd.config.checks import impossible
 from litemkd.config.sections import Config, flatten
 from litemkd.errors import ConfigError
+from litemkd.shipped import EXPERIMENTS
 
 PRESET = ("loss", "preset")
 # A few lines of YAML can stand for a value of gigabytes when it is written out.
@@ -28,7 +29,8 @@ _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 3, 500, 500
 def load_config(file: Path | None, overrides: Iterable[str] = ()) -> Config:
     """The configuration of a file and `key=value` overrides.
 
-    A file may name another one, relative to itself, under `base`; its own keys override that one's.
+    A file may name another one under `base`, relative to itself or by the name of an experiment that comes with
+    litemkd; its own keys override that one's.
 
     Raises:
         ConfigError: everything that is wrong with file and overrides, at once.
@@ -61,7 +63,7 @@ def _read(file: Path, problems: list[str], seen: tuple[Path, ...] = ()) -> dict[
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError([f"{file}: no such file; experiments/ holds ready ones"]) from None
+        raise ConfigError([f"{file}: no such file"]) from None
     except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: also of dates and numbers
         raise ConfigError([f"{file}: not readable as YAML: {' '.join(str(error).split())}"]) from None
     if values is None:
@@ -72,7 +74,10 @@ def _read(file: Path, problems: list[str], seen: tuple[Path, ...] = ()) -> dict[
     if base is None:
         return values
     try:
-        below = (file.parent / str(base)).resolve()
+        below = EXPERIMENTS.find(str(base), file.parent).resolve()
+    except ConfigError as error:
+        problems += [f"{file}: base: {problem}" for problem in error.problems]
+        return values
     except (OSError, RuntimeError, ValueError) as error:
         problems.append(f"{file}: base: {base!r} is no path ({error})")
         return values

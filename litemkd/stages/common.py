@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
+from litemkd import __version__
 from litemkd.config import Config, digest_of, flatten
 from litemkd.data.clips import ClipSource
 from litemkd.errors import some
@@ -348,7 +348,7 @@ def data_tags(config: Config, data: Prepared | None, kind: Literal["teacher", "s
         "litemkd.frames": str(config.data.frames),
         "litemkd.crop": str(config.data.crop),
         "litemkd.short_side": str(config.data.short_side),
-        "litemkd.version": version("litemkd"),
+        "litemkd.version": __version__,
     }
     if data is not None:
         classes = data.splits["train"].classes

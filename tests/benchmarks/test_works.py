@@ -23,7 +23,7 @@ from litemkd.models.student import Student
 
 WORKS = all_works(TINY)
 TRACKED = [name for name in WORKS if name.startswith("tracking")]
-# Those of the search take a minute even when tiny, of code that tests/tuning runs as well.
+# Those of the search take a minute even when tiny, of code that tests/search runs as well.
 SEARCHED = [name for name in WORKS if name.startswith("search")]
 
 

@@ -15,12 +15,12 @@ from click.testing import CliRunner
 
 from litemkd import owners
 from litemkd.cli import main
+from litemkd.search.command import main as search
 from litemkd.tracking import close_orphans, orphans, reaching, use_store
 from litemkd.tracking.store import create_sqlite_store
 from tests.faults.serving import CANARY, files_with, start
 from tests.faults.silence import silent_port
 from tests.job import SMOKE, Home
-from tuning.search import main as search
 
 AWAY = {
     "closed": "Connection refused",

@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
+import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Experiment
 from tqdm import tqdm
 
-import litemkd
+from litemkd import __version__
 from litemkd.errors import TrackingError
 from litemkd.tracking import store
 from litemkd.tracking.moving.archive import FORMAT, INDEX, MODELS, RUNS, Archive, new_archive
@@ -98,7 +98,7 @@ def export_runs(target: Path, *, dataset: str | None = None, experiment: str | N
             INDEX,
             {
                 "format": FORMAT,
-                "made_by": f"litemkd {litemkd.__version__}, mlflow {version_of('mlflow')}",
+                "made_by": f"litemkd {__version__}, mlflow {mlflow.__version__}",
                 "store": uri,
                 "time": int(time.time() * 1000),
                 "experiments": [{"name": one.name, "tags": dict(sorted(one.tags.items()))} for one in chosen],

@@ -16,13 +16,13 @@ from optuna.trial import TrialState
 from litemkd.config import digest_of
 from litemkd.evaluation import Evaluation, Interval, paired_difference
 from litemkd.models.student import Student
+from litemkd.search.job import Final, Finalists, Job, in_words
+from litemkd.search.study import FIRST, Parameters, best_trials
+from litemkd.search.trial import Inputs
 from litemkd.stages.build import load_model
 from litemkd.stages.common import Going
 from litemkd.stages.student import student_checkpoints, student_stage, test_student
 from litemkd.tracking import Promotion, promote
-from tuning.job import Final, Finalists, Job, in_words
-from tuning.study import FIRST, Parameters, best_trials
-from tuning.trial import Inputs
 
 GIVEN = "untuned"
 DONE = "result"  # what the study of the finals notes at its end: the table

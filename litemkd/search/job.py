@@ -9,10 +9,10 @@ from typing import Any
 import optuna
 
 from litemkd.config import Config, load_config
-from tuning.space import Space, read_space
-from tuning.storage import HEARTBEAT
-from tuning.study import open_study
-from tuning.trial import Recipe
+from litemkd.search.space import Space, read_space
+from litemkd.search.storage import HEARTBEAT
+from litemkd.search.study import open_study
+from litemkd.search.trial import Recipe
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Job:
         teacher: address of the registered teacher.
         run_id: MLflow's run of the study.
         finalists: None while the space is searched.
-        heartbeat: seconds, see `tuning.storage`.
+        heartbeat: seconds, see `litemkd.search.storage`.
     """
 
     config_file: Path

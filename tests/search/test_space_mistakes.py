@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from litemkd.errors import ConfigError
-from tests.tuning.test_space import problems, space_of
-from tuning.space import read_space
+from litemkd.search.space import read_space
+from tests.search.test_space import problems, space_of
 
 
 @pytest.mark.parametrize(

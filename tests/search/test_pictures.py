@@ -12,12 +12,13 @@ import pytest
 from matplotlib.figure import Figure
 
 from litemkd.config import load_config
-from tests.tuning.studies import ONE, TWO, study_of
-from tuning.axes import Scale, scales
-from tuning.pictures import study_pictures
-from tuning.ranges import Choice, Numbers
-from tuning.space import SPACES, Parameter, Space, read_space
-from tuning.tables import DEFAULT, complete, short_names, study_tables
+from litemkd.search.axes import Scale, scales
+from litemkd.search.pictures import study_pictures
+from litemkd.search.ranges import Choice, Numbers
+from litemkd.search.space import Parameter, Space, read_space
+from litemkd.search.tables import DEFAULT, complete, short_names, study_tables
+from litemkd.shipped import SPACES
+from tests.search.studies import ONE, TWO, study_of
 
 TOY = Path(__file__).parents[2] / "experiments" / "toy" / "default.yaml"
 ALWAYS = {"history", "slices", "parallel", "importances"}
@@ -58,7 +59,7 @@ def test_pictures_of_every_study(settings: dict[str, Any], expected: set[str]) -
 
 @pytest.mark.parametrize("name", ["default", "loss", "architecture"])
 def test_the_default_is_marked(name: str) -> None:
-    space = read_space(SPACES / f"{name}.yaml")
+    space = read_space(SPACES.find(name))
     study = study_of(12, space=space, default=space.default(load_config(TOY)))
     pictures = drawn(study, ONE)
     for picture in ("history", "slices", "parallel", "curves"):
@@ -117,7 +118,7 @@ def test_the_table_of_trials_holds_what_the_study_holds() -> None:
 
 
 def test_importances_are_shares_of_what_matters() -> None:
-    space = read_space(SPACES / "default.yaml")
+    space = read_space(SPACES.find("default"))
     rows = study_tables(study_of(60, space=space, failing=0, pruning=0), ONE)["importances"]
     assert sum(row[ONE[0]] for row in rows) == pytest.approx(1)
     assert {row["parameter"] for row in rows[:2]} == {"student.train.lr", "loss.temperature"}  # see studies.py

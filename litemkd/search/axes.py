@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial
 
-from tuning.strict import as_yaml
-from tuning.tables import varying
+from litemkd.search.strict import as_yaml
+from litemkd.search.tables import varying
 
 
 @dataclass(frozen=True)

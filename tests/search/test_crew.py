@@ -8,11 +8,11 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from litemkd.search import crew
+from litemkd.search.job import Job
+from litemkd.search.study import RETRY_OF, waiting
+from litemkd.shipped import SPACES
 from tests.job import SMOKE
-from tuning import crew
-from tuning.job import Job
-from tuning.space import SPACES
-from tuning.study import RETRY_OF, waiting
 
 
 def take_all(job: Job, place: int, deadline: float | None) -> None:
@@ -29,7 +29,7 @@ def test_a_trial_that_optuna_found_lost_is_gone_on_with_before_the_crew_is_done(
 ) -> None:
     """Workers on PostgreSQL end lost trials by heartbeat themselves; the crew has to let them wait again."""
     monkeypatch.setattr(crew, "work", take_all)
-    job = Job(SMOKE, (), SPACES / "default.yaml", str(tmp_path / "optuna.journal"), "s", pruner="none")
+    job = Job(SMOKE, (), SPACES.find("default"), str(tmp_path / "optuna.journal"), "s", pruner="none")
     study = job.open()
     study.enqueue_trial({})
     told: list[str] = []

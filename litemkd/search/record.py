@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from litemkd.search.pictures import study_pictures, study_tables
+from litemkd.search.study import BEST, best_trials, finished
+from litemkd.search.trial import EPISODES, OF
 from litemkd.tracking import Run, close_dead, metric_points, read_runs
-from tuning.pictures import study_pictures, study_tables
-from tuning.study import BEST, best_trials, finished
-from tuning.trial import EPISODES, OF
 
 STATES = {
     TrialState.COMPLETE: ("FINISHED",),

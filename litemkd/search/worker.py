@@ -14,14 +14,14 @@ from multiprocessing import parent_process
 import optuna
 import torch
 
+from litemkd.search.interrupts import Interrupts
+from litemkd.search.job import Final, Job, Searched
+from litemkd.search.storage import exclusive
+from litemkd.search.study import BEST, QUEUE, best_trials, finished, waiting
+from litemkd.search.trial import Inputs, Objective, shared_teacher
 from litemkd.stages.build import build_device
 from litemkd.stages.prepare import prepare
 from litemkd.tracking import attach
-from tuning.interrupts import Interrupts
-from tuning.job import Final, Job, Searched
-from tuning.storage import exclusive
-from tuning.study import BEST, QUEUE, best_trials, finished, waiting
-from tuning.trial import Inputs, Objective, shared_teacher
 
 
 def work(job: Job, place: int, deadline: float | None) -> None:

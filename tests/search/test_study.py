@@ -12,14 +12,15 @@ from optuna.trial import TrialState
 
 from litemkd.config import TrainConfig
 from litemkd.errors import ConfigError
+from litemkd.search.record import run_of_study
+from litemkd.search.space import Space, read_space
+from litemkd.search.study import SAMPLERS, best_trials, finished, open_study, top_up
+from litemkd.shipped import SPACES
 from litemkd.tracking import stage_run
 from tests.job import Home
-from tuning.record import run_of_study
-from tuning.space import SPACES, Space, read_space
-from tuning.study import SAMPLERS, best_trials, finished, open_study, top_up
 
 TRAIN = TrainConfig(episodes=80, validations=8)
-SPACE = read_space(SPACES / "architecture.yaml")
+SPACE = read_space(SPACES.find("architecture"))
 
 
 def study_in(folder: Path, objectives=("accuracy",), **options) -> optuna.Study:

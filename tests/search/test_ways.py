@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
+from litemkd.search.study import best_trials
 from litemkd.stages.build import load_model
 from tests.job import Job
-from tests.tuning.searching import Place
-from tuning.study import best_trials
+from tests.search.searching import Place
 
 
 @pytest.fixture

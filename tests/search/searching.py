@@ -17,9 +17,9 @@ from mlflow.entities import Run
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from litemkd.search.storage import open_storage
+from litemkd.search.study import is_unfinished
 from tests.job import ROOT, SMOKE, Home
-from tuning.storage import open_storage
-from tuning.study import is_unfinished
 
 STATUS = {
     TrialState.COMPLETE: {"FINISHED"},

@@ -16,7 +16,7 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.job import Job
-from tests.tuning.searching import Place, kill, wait_for
+from tests.search.searching import Place, kill, wait_for
 
 LONG = ("--set", "student.train.episodes=24", "--set", "student.train.validations=6", "--finalists", "0")
 KILLS = int(os.environ.get("LITEMKD_KILLS", "2"))

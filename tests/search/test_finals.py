@@ -10,9 +10,9 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from litemkd.evaluation import paired_difference
-from tuning.finals import GIVEN, Trained, Verdict, results, verdict_table
-from tuning.job import Finalists
-from tuning.study import Parameters
+from litemkd.search.finals import GIVEN, Trained, Verdict, results, verdict_table
+from litemkd.search.job import Finalists
+from litemkd.search.study import Parameters
 
 FINALISTS = Finalists((GIVEN, "trial 4"), (Parameters(), Parameters({"loss.temperature": 2.5})), (1, 2))
 

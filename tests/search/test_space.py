@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from litemkd.config import flatten, load_config
 from litemkd.errors import ConfigError
-from tuning.ranges import Choice, Numbers
-from tuning.space import SPACES, Parameter, Space, read_space
+from litemkd.search.ranges import Choice, Numbers
+from litemkd.search.space import Parameter, Space, read_space
+from litemkd.shipped import SPACES
 
 ROOT = Path(__file__).parents[2]
 TOY = ROOT / "experiments" / "toy" / "default.yaml"
-SHIPPED = sorted(SPACES.glob("*.yaml"))
+SHIPPED = sorted(SPACES.shipped().glob("*.yaml"))
 EXPERIMENTS = [
     TOY,
     *(ROOT / "experiments" / name for name in ("msr_action3d/default.yaml", "ucf101/resnet18.yaml")),
@@ -183,7 +184,7 @@ def test_lists_and_null_are_choices(tmp_path: Path) -> None:
 
 
 def test_the_default_is_a_trial_of_the_space(tmp_path: Path) -> None:
-    space = read_space(SPACES / "architecture.yaml")
+    space = read_space(SPACES.find("architecture"))
     config = load_config(TOY)
     default = space.default(config)
     study = trials()
@@ -207,7 +208,7 @@ def test_what_of_the_default_lies_outside_is_left_out_with_what_depends_on_it(tm
 
 def test_a_study_of_another_space_is_told() -> None:
     with pytest.raises(ConfigError, match=r"default.yaml: loss.relation: in the study but not in the space"):
-        read_space(SPACES / "default.yaml").values_of({"loss.kd": 1.0, "loss.relation": 1.0})
+        read_space(SPACES.find("default")).values_of({"loss.kd": 1.0, "loss.relation": 1.0})
 
 
 def test_digest_is_of_what_is_searched(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import optuna
 
-from tuning.space import SPACES, Space, read_space
-from tuning.tables import DEFAULT, REASON
+from litemkd.search.space import Space, read_space
+from litemkd.search.tables import DEFAULT, REASON
+from litemkd.shipped import SPACES
 
 ONE = ["val accuracy, per cent"]
 TWO = [*ONE, "GMACs per episode"]
@@ -26,7 +27,7 @@ def study_of(
 ) -> optuna.Study:
     """A study of so many trials, shares of which fail and are pruned."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    space = space or read_space(SPACES / "architecture.yaml")
+    space = space or read_space(SPACES.find("architecture"))
     directions = ["maximize", "minimize"][:objectives]
     study = optuna.create_study(directions=directions, sampler=optuna.samplers.RandomSampler(seed))
     if default:

@@ -15,11 +15,11 @@ from optuna.trial import TrialState
 from tqdm import tqdm
 
 from litemkd.errors import LitemkdError
-from tuning.job import Job
-from tuning.storage import exclusive
-from tuning.study import QUEUE, best_trials, finished, running, settle, waiting
-from tuning.tables import REASON
-from tuning.worker import work
+from litemkd.search.job import Job
+from litemkd.search.storage import exclusive
+from litemkd.search.study import QUEUE, best_trials, finished, running, settle, waiting
+from litemkd.search.tables import REASON
+from litemkd.search.worker import work
 
 POLL = 1.0  # seconds between two looks at the study
 SETTLE = 10.0  # seconds between two searches for trials whose worker is gone

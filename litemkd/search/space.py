@@ -18,10 +18,9 @@ from pydantic import ValidationError
 
 from litemkd.config import Config, digest_of, flatten, load_config
 from litemkd.errors import ConfigError
-from tuning.ranges import Choice, Numbers, Range, is_number, read_range, same
-from tuning.strict import as_yaml, read_mapping
+from litemkd.search.ranges import Choice, Numbers, Range, is_number, read_range, same
+from litemkd.search.strict import as_yaml, read_mapping
 
-SPACES = Path(__file__).with_name("spaces")
 TRIES = 20  # random trials without which a value is not told to be impossible
 
 # What a search may change: how the student learns. The longest beginning of a key decides.
@@ -168,9 +167,6 @@ def read_space(path: Path) -> Space:
     Raises:
         ConfigError: everything that is wrong with it, at once; each line names file and key.
     """
-    if not path.is_file():
-        ready = ", ".join(str(one) for one in sorted(SPACES.glob("*.yaml")))
-        raise ConfigError([f"{path}: no such file; ready ones: {ready}"])
     problems: list[str] = []
     given = read_mapping(path, problems)
     if not given:

@@ -17,8 +17,8 @@ from optuna.trial import FrozenTrial, TrialState
 from litemkd.config import TrainConfig
 from litemkd.errors import ConfigError
 from litemkd.owners import is_gone
-from tuning.storage import is_server, open_storage
-from tuning.tables import REASON
+from litemkd.search.storage import is_server, open_storage
+from litemkd.search.tables import REASON
 
 SAMPLERS = ("tpe", "gp", "random", "nsga2")
 PRUNERS = ("wilcoxon", "hyperband", "none")
@@ -48,7 +48,7 @@ def open_study(
     """The study of this name, made if it is new.
 
     Args:
-        storage: see `tuning.storage`.
+        storage: see `litemkd.search.storage`.
         name: of the study.
         objectives: names; `accuracy` is maximised, any other is a cost.
         sampler: one of `SAMPLERS`.

@@ -12,12 +12,12 @@ from mlflow.entities import Run
 from optuna.trial import TrialState
 
 from litemkd.checkpoints import weights_digest
+from litemkd.search import command as search
+from litemkd.search.tables import DEFAULT
 from litemkd.stages.build import load_model
 from litemkd.tracking.journal import promise
 from tests.job import SMOKE, Job
-from tests.tuning.searching import Place
-from tuning import search
-from tuning.tables import DEFAULT
+from tests.search.searching import Place
 
 WORDS = ("--workers", "2", "--finalists", "1", "--final-seeds", "2", "--keep", "1")
 

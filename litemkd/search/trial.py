@@ -17,6 +17,9 @@ from litemkd.config import Config, TrainConfig, digest_of
 from litemkd.errors import LitemkdError
 from litemkd.evaluation import Evaluation
 from litemkd.owners import this_process
+from litemkd.search.interrupts import Interrupts
+from litemkd.search.study import FIRST, INTERRUPTED, OWNER, RETRY_OF, best_trials
+from litemkd.search.tables import REASON
 from litemkd.seeding import numpy_generator
 from litemkd.stages.common import run_of
 from litemkd.stages.cost import student_cost
@@ -25,9 +28,6 @@ from litemkd.stages.student import student_tags, train_student
 from litemkd.stages.teacher import ReadyTeacher, registered_teacher
 from litemkd.tracking import Run, find_address
 from litemkd.training import validation_episodes
-from tuning.interrupts import Interrupts
-from tuning.study import FIRST, INTERRUPTED, OWNER, RETRY_OF, best_trials
-from tuning.tables import REASON
 
 READ = 240  # val episodes of a trial that the Wilcoxon test reads, spread over its validations
 EPISODES, OF, RUN = (

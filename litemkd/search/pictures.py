@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from optuna.trial import FrozenTrial, TrialState
 
-from tuning.axes import Scale, scales
-from tuning.tables import (
+from litemkd.search.axes import Scale, scales
+from litemkd.search.tables import (
     STATES,
     complete,
     front,
