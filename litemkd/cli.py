@@ -27,7 +27,10 @@ if not sys.stderr.isatty():
 
 
 class _Commands(click.Group):
-    """Prints a user's mistake as one message without a traceback."""
+    """Prints a user's mistake as one message without a traceback; lists commands in the order of the work."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
         with plain_mistakes(lambda: f"litemkd {ctx.invoked_subcommand}"):
@@ -49,7 +52,7 @@ def main() -> None:
 
 
 # Optuna takes a second to load, which only a search needs to wait for.
-@main.command(
+@click.command(
     add_help_option=False, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
 )
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
@@ -70,6 +73,7 @@ for command in (
     predict,
     register,
     compare,
+    search,
     cost,
     import_weights,
     export_weights,

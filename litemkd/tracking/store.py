@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import shlex
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -287,16 +288,19 @@ def without_password(uri: str) -> str:
 def ui_command() -> str:
     """The shell command that shows the store in use in a browser, with one light server process.
 
-    For a store that is a server, the address to open instead.
+    For a store that is a server, the address to open instead. In an environment that `mlflow run` made, which
+    the user's shell does not know, it is MLflow's own command.
     """
     uri = store_uri()
     if is_server():
         return without_password(uri)
+    shell_has_litemkd = re.fullmatch(r"mlflow-[0-9a-f]{40}", Path(sys.prefix).name) is None
+    command, option = ("litemkd ui", "--store") if shell_has_litemkd else ("mlflow ui", "--backend-store-uri")
     if sqlite_file(uri) == Path("mlflow.db").absolute():
-        return "litemkd ui"
+        return command
     if without_password(uri) != uri:  # a secret is taken from the environment, never printed
-        return 'litemkd ui --store "$MLFLOW_TRACKING_URI"'
-    return f"litemkd ui --store {shlex.quote(uri)}"
+        return f'{command} {option} "$MLFLOW_TRACKING_URI"'
+    return f"{command} {option} {shlex.quote(uri)}"
 
 
 def allowed_name(key: str) -> str:

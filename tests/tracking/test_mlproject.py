@@ -190,7 +190,7 @@ def test_conda_installs_what_the_package_needs() -> None:
     dependencies = yaml.safe_load((ROOT / "conda.yaml").read_text())["dependencies"]
     (pip,) = [item["pip"] for item in dependencies if isinstance(item, dict)]
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert pip == declared["dependencies"]
+    assert pip == [*declared["dependencies"], "."]
     (python,) = [item for item in dependencies if str(item).startswith("python=")]
     assert python.removeprefix("python=") >= declared["requires-python"].removeprefix(">=")
 
