@@ -1,9 +1,10 @@
-"""Writes docs/cli.md from the commands: `python docs/generate.py`. A test fails when that was forgotten."""
+"""Writes docs/cli.md and MLproject from the commands: `python docs/generate.py`. A test tells when to."""
 
 from __future__ import annotations
 
 import inspect
 import re
+import textwrap
 from pathlib import Path
 
 import click
@@ -12,6 +13,7 @@ from litemkd.cli import main
 from litemkd.search.command import main as search
 
 PAGE = Path(__file__).with_name("cli.md")
+PROJECT = Path(__file__).parents[1] / "MLproject"
 COMMON = ("--config", "--set", "--overrides", "--data-root", "--seed", "--device")
 TOP = """# Commands
 
@@ -19,6 +21,21 @@ TOP = """# Commands
 
 Each is `litemkd NAME`, and `mlflow run . -e NAME` where it is an entry point of `MLproject`; `main` is
 `distill`. Each does what is missing before it: `distill` prepares the data and finds or trains its teacher.
+"""
+
+PROJECT_TOP = """name: litemkd
+
+# Made by `python docs/generate.py` from the commands.
+#
+# `mlflow run . -e distill` makes this environment with conda; `--env-manager uv` makes it with uv, and
+# `--env-manager local` takes the packages installed here instead.
+conda_env: conda.yaml
+
+# Every value is text, quoted for the shell by MLflow; the command line checks it. `overrides` holds settings
+# of the configuration, separated by spaces: -P overrides="student.train.episodes=100 loss.temperature=2". Any
+# other option of a command can be given too: -P model=models:/litemkd-toy-student@lite becomes --model. What
+# is of type `path` is looked for from where `mlflow run` is called.
+entry_points:
 """
 
 
@@ -97,6 +114,51 @@ def page() -> str:
     )
 
 
+def default_text(option: click.Parameter) -> str:
+    """What an entry point passes when a parameter is not given; each command takes empty text as not given."""
+    value = "toy" if option.name == "config_file" else option.to_info_dict()["default"]
+    if option.name == "data_root":
+        value = "data"
+    if option.name in ("seed", "device"):
+        value = {"seed": "0", "device": "auto"}[option.name]
+    return str(value).lower() if isinstance(value, bool) else "" if value in (None, ()) else str(value)
+
+
+def entry(name: str, command: click.Command) -> str | None:
+    """A command's block of MLproject; None for what is no entry point."""
+    declared = getattr(command.callback, "entry_point", None)
+    if declared is None:
+        return None
+    wanted, files = declared
+    by_flag = {parameter.opts[0].lstrip("-"): parameter for parameter in command.params}
+    common = [flag.lstrip("-") for flag in COMMON if flag != "--set" and flag in flags_of(command)]
+    needed = [flag for flag, parameter in by_flag.items() if parameter.required]
+    lines, words = [], [f"python -m litemkd {'distill' if name == 'main' else name}"]
+    for flag in needed:
+        lines.append(f"{flag}: {{type: {'path' if flag in files else 'string'}}}")
+    for flag in [*common, *wanted]:
+        default = default_text(by_flag[flag])
+        shown = default if re.fullmatch(r"[a-z][\w,]*", default) and default != "false" else f'"{default}"'
+        lines.append(f"{flag.replace('-', '_')}: {{type: string, default: {shown}}}")
+    options = [one for one in needed if isinstance(by_flag[one], click.Option)]
+    words += [f"--{flag} {{{flag.replace('-', '_')}}}" for flag in [*common, *wanted, *options]]
+    words += [f"{{{flag}}}" for flag in needed if flag not in options]
+    told = textwrap.fill(command.get_short_help_str(200), 110, initial_indent="  # ", subsequent_indent="  # ")
+    start = textwrap.fill(
+        " ".join(words), 110, initial_indent=" " * 6, subsequent_indent=" " * 6, break_on_hyphens=False
+    )
+    parameters = "".join(f"      {line}\n" for line in lines)
+    return f"{told}\n  {name}:\n    parameters:\n{parameters}    command: >-\n{start}\n"
+
+
+def project() -> str:
+    """The whole MLproject."""
+    every = commands()
+    blocks = [entry(name, command) for name, command in {**every, "main": every["distill"]}.items()]
+    return PROJECT_TOP + "\n".join(filter(None, blocks))
+
+
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
-    print(f"written: {PAGE}")
+    for path, text in ((PAGE, page()), (PROJECT, project())):
+        path.write_text(text, encoding="utf-8")
+        print(f"written: {path}")

@@ -10,7 +10,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +109,23 @@ def configurable(command: F) -> F:
     ):
         run = option(run)
     return cast(F, run)
+
+
+def entry_point(*options: str, files: Collection[str] = ()) -> Callable[[F], F]:
+    """Make a command an entry point of MLproject, which `python docs/generate.py` writes.
+
+    Args:
+        options: its parameters beside those of a configuration and what has to be given. Any other option can
+            be given to `mlflow run` all the same.
+        files: what has to be given and is read: MLflow looks for it from where it is called, not from the
+            project's folder.
+    """
+
+    def mark(command: F) -> F:
+        command.entry_point = (options, files)  # type: ignore[attr-defined]
+        return command
+
+    return mark
 
 
 def experiment_of(dataset: str) -> Path:

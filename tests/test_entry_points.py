@@ -67,8 +67,6 @@ def test_what_an_entry_point_starts_is_understood(entry_points: dict[str, Any], 
     values = {key: parameter.get("default", needed.get(key)) for key, parameter in entry["parameters"].items()}
     values["overrides"] = "loss.temperature=2 seed=3"
     line = entry["command"].format(**{key: shlex.quote(value) for key, value in values.items()})
-    if name == "search":
-        line = line.replace("tuning/search.py", "-m litemkd search")
     python, dash_m, package, *words = shlex.split(line)
     assert (python, dash_m, package) == ("python", "-m", "litemkd")
     command, params = parse(words)
@@ -76,7 +74,7 @@ def test_what_an_entry_point_starts_is_understood(entry_points: dict[str, Any], 
     if name in OF_THE_STORE:
         return
     assert params["config_file"] == values["config"]
-    assert (ROOT / values["config"]).is_file()
+    assert EXPERIMENTS.find(values["config"]).is_file()
     assert (params["overrides"], params["seed"]) == ("loss.temperature=2 seed=3", 0)
     assert (params["data_root"], params["device"]) == (Path("data"), "auto")
     assert params.get("resume") is (False if "resume" in values else None)

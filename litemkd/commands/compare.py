@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from litemkd.options import Source, configurable, flag, tracked
+from litemkd.options import Source, configurable, entry_point, flag, tracked
 
 FORMS = ["table", "markdown", "csv", "latex", "html", "json"]
 
@@ -25,6 +25,7 @@ def _numbers(context: click.Context, option: click.Parameter, values: tuple[str,
 
 
 @click.command()
+@entry_point("dataset", "filter", "by", "format", "published")
 @configurable
 @tracked
 @click.option(

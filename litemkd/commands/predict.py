@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from litemkd.config import Config
-from litemkd.options import configured
+from litemkd.options import configured, entry_point
 
 SHOWN = 20  # rows of the table beside a file that holds them all
 
 
 @click.command()
+@entry_point(files=("support", "query"))
 @configured
 @click.option(
     "--support",

@@ -19,6 +19,7 @@ from litemkd.options import (
     Source,
     choosing_teacher,
     configurable,
+    entry_point,
     flag,
     plain_mistakes,
     set_up_process,
@@ -60,6 +61,7 @@ class _Command(click.Command):
 
 
 @click.command(cls=_Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@entry_point("teacher", "space", "trials")
 @configurable
 @tracked
 @choosing_teacher

@@ -172,8 +172,7 @@ def test_the_entry_points(name: str) -> None:
     command = entry.compute_command({**given, **needed}, None)
     for value in needed.values():
         assert shlex.quote(value) in shlex.split(command, posix=False)
-    started = "tuning/search.py" if name == "search" else f"-m litemkd {'distill' if name == 'main' else name}"
-    assert command.startswith(f"python {started} --")
+    assert command.startswith(f"python -m litemkd {'distill' if name == 'main' else name} --")
     for parameter in wanted:
         assert f" --{parameter.replace('_', '-')} " in command
     assert "{" not in command
