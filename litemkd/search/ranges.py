@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 
 import optuna
 
-from litemkd.search.strict import as_yaml
+from litemkd.config.strict_yaml import as_yaml
 
 LARGEST = 1e300
 MOST_STEPS = 10**9

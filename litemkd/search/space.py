@@ -17,9 +17,9 @@ import optuna
 from pydantic import ValidationError
 
 from litemkd.config import Config, digest_of, flatten, load_config
+from litemkd.config.strict_yaml import as_yaml, read_mapping
 from litemkd.errors import ConfigError
 from litemkd.search.ranges import Choice, Numbers, Range, is_number, read_range, same
-from litemkd.search.strict import as_yaml, read_mapping
 
 TRIES = 20  # random trials without which a value is not told to be impossible
 
