@@ -25,6 +25,7 @@ from litemkd.options import (
     tracked,
 )
 from litemkd.report.tables import markdown_table, text_table
+from litemkd.search.agreement import SPACE, agree
 from litemkd.search.crew import Crew
 from litemkd.search.finals import (
     DONE,
@@ -38,7 +39,7 @@ from litemkd.search.finals import (
 from litemkd.search.job import Job, in_words
 from litemkd.search.record import reconcile, record_study, run_of_study, saved
 from litemkd.search.storage import HEARTBEAT, default_storage, exclusive
-from litemkd.search.study import PRUNERS, QUEUE, SAMPLERS, agree, best_trials, finished, running, settle, top_up
+from litemkd.search.study import PRUNERS, QUEUE, SAMPLERS, best_trials, finished, running, settle, top_up
 from litemkd.search.tables import DEFAULT
 from litemkd.search.trial import Inputs, shared_teacher
 from litemkd.shipped import SPACES
@@ -216,7 +217,7 @@ def _search(
         with exclusive(
             job.storage, "inputs"
         ):  # another process that comes now waits, and finds all of this made
-            agree(study, terms)
+            agree(study, terms, job.space())
             data = prepare(config)
             tags["litemkd.study_key"], run_id = run_of_study(study, config.data.dataset)
             run = stack.enter_context(
@@ -330,7 +331,7 @@ def _terms(config: Config, job: Job, space: str, teacher: str) -> dict[str, str]
     """What every trial of a study has in common, wherever it is run."""
     elsewhere = ("output", "threads", "device", "deterministic", "data.root", "data.source", "data.workers")
     shared = {key: value for key, value in flatten(config).items() if key not in elsewhere}
-    shared |= {"--space": space, "--objective": ",".join(job.objectives), "--teacher": teacher}
+    shared |= {SPACE: space, "--objective": ",".join(job.objectives), "--teacher": teacher}
     return {key: str(value) for key, value in shared.items()}
 
 
