@@ -49,12 +49,15 @@ class NamedFiles:
         """
         start = start or Path()
         path = start / given
-        if path.is_file():
-            return path
-        for root in (start / self.folder, self.shipped()):
-            for candidate in self._candidates(root, str(given)):
-                if candidate.is_file():
-                    return candidate
+        try:
+            if path.is_file():
+                return path
+            for root in (start / self.folder, self.shipped()):
+                for candidate in self._candidates(root, str(given)):
+                    if candidate.is_file():
+                        return candidate
+        except OSError as error:  # a name that is too long, a folder that may not be looked into
+            raise ConfigError([f"{given}: {error.strerror}"]) from None
         wanted = Path(given).with_suffix("") if path.suffix in _SUFFIXES else Path(given)
         near = self.near(wanted.as_posix().removeprefix(f"{self.folder.as_posix()}/"))
         raise ConfigError(

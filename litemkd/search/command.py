@@ -1,4 +1,4 @@
-"""Search distillation settings with Optuna: `python tuning/search.py --help`."""
+"""Search distillation settings with Optuna: `litemkd search --help`."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class _Command(click.Command):
     default="default",
     show_default=True,
     metavar="FILE|NAME",
-    help="What is searched, see docs/search.md: a file, or the name of one in tuning/spaces.",
+    help="What is searched, see docs/search.md: a file, or a name: default, loss, architecture.",
 )
 def main(
     source: Source,
@@ -156,9 +156,9 @@ def main(
     finished study.
 
     \b
-    python tuning/search.py
-    python tuning/search.py --space architecture --objective accuracy,gmacs --trials 40
-    python tuning/search.py --config ucf101 --storage postgresql+psycopg://…
+    litemkd search
+    litemkd search --space architecture --objective accuracy,gmacs --trials 40
+    litemkd search --config ucf101 --storage postgresql+psycopg://…
     """
     set_up_process()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
