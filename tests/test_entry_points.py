@@ -17,6 +17,7 @@ from litemkd.cli import main
 from litemkd.config import Config
 from litemkd.options import configured
 from litemkd.search.command import main as search
+from litemkd.shipped import EXPERIMENTS
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {"prepare", "teacher", "features", "student", "distill", "evaluate", "cost"}
@@ -35,7 +36,7 @@ def readme() -> str:
     return (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-# `litemkd search` passes all its words on to tuning/search.py.
+# `litemkd search` passes all its words on to the command of the search.
 STARTED = {**main.commands, "search": search}
 
 
@@ -193,7 +194,7 @@ def test_command_lines_in_the_documents_are_understood(readme: str) -> None:
     for words in own:
         _, params = parse(words)
         if params.get("config_file") is not None and "mine" not in str(params["config_file"]):
-            assert (ROOT / params["config_file"]).is_file(), words
+            assert EXPERIMENTS.find(params["config_file"], ROOT).is_file(), words
     launched = [shlex.split(line.partition("mlflow run . ")[2]) for line in lines if "mlflow run . " in line]
     entries = yaml.safe_load((ROOT / "MLproject").read_text(encoding="utf-8"))["entry_points"]
     assert launched
