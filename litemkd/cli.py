@@ -57,7 +57,7 @@ def main() -> None:
 )
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
 def search(words: tuple[str, ...]) -> None:
-    """Search distillation settings with Optuna; as python tuning/search.py with the same WORDS."""
+    """Search distillation settings with Optuna; WORDS are those of `litemkd search --help`."""
     from litemkd.search.command import main as start
 
     start.main([*words], prog_name="litemkd search")

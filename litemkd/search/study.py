@@ -101,25 +101,6 @@ def _pruner(name: str, train: TrainConfig | None) -> optuna.pruners.BasePruner:
     return optuna.pruners.NopPruner()
 
 
-def agree(study: optuna.Study, terms: dict[str, str]) -> None:
-    """Note what all trials of a study share, or check that it is what was noted.
-
-    Raises:
-        ConfigError: it is not; every difference is told.
-    """
-    noted = study.user_attrs.get("terms")
-    if noted is None:
-        study.set_user_attr("terms", terms)
-    elif differences := [key for key, value in terms.items() if noted.get(key) != value]:
-        raise ConfigError(
-            [
-                f"--study: {study.study_name!r} was begun with {key} {noted.get(key)!r}, now {terms[key]!r}; "
-                "give it a new name, or go on as it was begun"
-                for key in differences
-            ]
-        )
-
-
 def top_up(
     study: optuna.Study, trials: int, first: Iterable[Parameters] = (), attrs: dict[str, Any] | None = None
 ) -> int:
