@@ -40,7 +40,7 @@ def frame_folder(dataset_dir: Path, modality: str, T: int) -> Path | None:
 
 def natural_key(name: str) -> tuple[tuple[int, str], ...]:
     """Sorts names with numbers in them as people do: 2.jpg before 10.jpg."""
-    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name))
+    return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name))
 
 
 def frame_entries(clip_folder: Path, T: int) -> list[os.DirEntry[str]]:

@@ -105,11 +105,6 @@ def published(dataset: str) -> Published | None:
     return _all().get(dataset)
 
 
-def published_names() -> tuple[str, ...]:
-    """The data sets whose published splits are known."""
-    return tuple(_all())
-
-
 @functools.cache
 def _all() -> dict[str, Published]:
     facts = yaml.safe_load(files("litemkd.data").joinpath("published.yaml").read_text(encoding="utf-8"))

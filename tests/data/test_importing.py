@@ -13,7 +13,8 @@ from litemkd.data.importing import list_sources
 from litemkd.data.preparing import choose_method, prepare_modality
 from litemkd.data.videos import sample_times, video_size
 from litemkd.errors import DataError
-from litemkd.modalities.flow import decode_flow, flow_bound
+from litemkd.modalities.flow import flow_bound
+from tests.data.flows import decode_flow
 from tests.data.recordings import numbered_frames, write_video
 
 N = 30

@@ -19,7 +19,8 @@ from litemkd.data.preparing import choose_method, prepare_modality
 from litemkd.data.splits import read_splits
 from litemkd.data.videos import sample_times
 from litemkd.errors import DataError
-from litemkd.modalities.flow import decode_flow, flow_bound
+from litemkd.modalities.flow import flow_bound
+from tests.data.flows import decode_flow
 from tests.data.recordings import frame_numbers, numbered_frames, write_video
 
 GOOD = ("jump/v1", "run/v1", "run/v2")
@@ -85,6 +86,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from litemkd.data.preparing import prepare_modality
+from tests.data.flows import decode_flow
 if __name__ == "__main__":
     prepare_modality(Path(sys.argv[1]), Path(sys.argv[1]), "rgb", T=8, short_side=64, method="video", workers=2)
 """
