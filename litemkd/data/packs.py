@@ -8,6 +8,7 @@ made from: when frames change on disk, the next `build_pack` makes a new pack an
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -24,10 +25,13 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from litemkd.data.frames import frame_entries, frame_folder, frame_size, read_files
+from litemkd.data.folders import list_folders
+from litemkd.data.frames import frame_folder, frame_size, is_stored_turned, read_files
+from litemkd.data.sampled import sampled_entries
 from litemkd.data.videos import resize_short, resized
 from litemkd.errors import DataError, StorageError, some
-from litemkd.files import locked, tell_storage
+from litemkd.files import locked, tell_storage, write_text
+from litemkd.pictures import check_made
 
 log = logging.getLogger(__name__)
 
@@ -179,13 +183,24 @@ def build_pack(
             f"repeated {len(repeated)}: {some(repeated) or 'none'}"
         )
     threads = workers or os.cpu_count() or 1
-    listings = _each(videos, videos, lambda name: _listing(source / name, T), AT_ONCE)
+    clips, beside = list_folders(source), frame_folder(dataset_dir, "rgb", T)
+    rgb = None if modality == "rgb" or beside is None else list_folders(beside)
+
+    def listing(name: str) -> list[tuple[str, int, int]]:
+        return _listing(clips.path(name), T, None if rgb is None else rgb.path(name))
+
+    listings = _each(videos, videos, listing, AT_ONCE)
     signed_dx = _signed_dx(source)
     key = _key(listings, videos, modality, T, short_side, signed_dx)
     names_key = hashlib.sha256("\n".join(videos).encode()).hexdigest()[:8]
     stem = f"{modality}_l{T}_s{short_side or 'full'}_{names_key}_"
     packs = Path(dataset_dir) / "packs"
     target = packs / f"{stem}{key[:12]}"
+    files = {
+        name: [clips.path(name) / file for file, _, _ in found]
+        for name, found in zip(videos, listings, strict=True)
+    }
+    _turn_old(target, source, files, threads)
     if verify and _read_index(target) is not None and not _is_intact(FramePack(target), threads, progress):
         log.warning("%s: damaged, its pixels are not what was packed; it is built anew", target)
         shutil.rmtree(target)
@@ -197,10 +212,6 @@ def build_pack(
                     shutil.rmtree(old)
                 building = packs / f".building_{target.name}"
                 building.mkdir()
-                files = {
-                    name: [source / name / file for file, _, _ in listing]
-                    for name, listing in zip(videos, listings, strict=True)
-                }
                 about = {"key": key, "modality": modality, "T": T, "signed_dx": signed_dx}
                 try:
                     _fill_with_good(building, about, files, short_side, threads, progress, skip)
@@ -214,6 +225,26 @@ def build_pack(
     if pack.bad and not skip:
         raise ClipsError(pack.bad, len(videos))
     return pack
+
+
+def _turn_old(target: Path, source: Path, files: dict[str, list[Path]], threads: int) -> None:
+    """Take away a pack of an earlier version, which took pictures as they are stored, if one of them is turned.
+
+    Looked for once: a pack without turned pictures is marked as what it would be now.
+    """
+    index = _read_index(target)
+    if index is None or index.get("upright"):
+        return
+    paths = [path for of_clip in files.values() for path in of_clip]
+    with ThreadPoolExecutor(threads) as pool:
+        # Frames that were made here have no EXIF data.
+        turned = not (source / "prepare.json").is_file() and any(pool.map(is_stored_turned, paths))
+    if turned:
+        log.warning("%s: made when pictures were not turned as their EXIF data say; it is built anew", target)
+        shutil.rmtree(target)
+        return
+    with contextlib.suppress(OSError):  # a folder that is only read is looked through each time
+        write_text(target / "index.json", json.dumps({**index, "upright": True}))
 
 
 def _fill_with_good(
@@ -251,7 +282,11 @@ def _fill(
 
     def final_size(paths: list[Path]) -> tuple[int, int]:
         size = frame_size(paths[0])
-        return size if short_side is None else resized(*size, short_side)
+        if short_side is None:
+            return size
+        after = resized(*size, short_side)
+        check_made(paths[0], size, after)
+        return after
 
     T = about["T"]
     sizes = np.array(_each(videos, of_clip, final_size, threads), np.int64)
@@ -282,7 +317,7 @@ def _fill(
         out.flush()
         os.fsync(handle)
     digest = _content_digest(T, about["signed_dx"], videos, sizes.tolist(), hashes)
-    index = {"format": FORMAT, **about, "short_side": short_side, "digest": digest}
+    index = {"format": FORMAT, **about, "short_side": short_side, "digest": digest, "upright": True}
     index |= {"names": videos, "sizes": sizes.tolist()}
     (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
 
@@ -334,10 +369,10 @@ def _each(
     return results
 
 
-def _listing(clip_folder: Path, T: int) -> list[tuple[str, int, int]]:
-    """Name, size and time of change of each of the T frames of a clip."""
+def _listing(clip_folder: Path, T: int, rgb: Path | None) -> list[tuple[str, int, int]]:
+    """Name, size and time of change of each of the T frames of a clip; `rgb` as for `sampled_entries`."""
     listing = []
-    for entry in frame_entries(clip_folder, T):
+    for entry in sampled_entries(clip_folder, T, rgb):
         try:
             about = entry.stat()
         except OSError as error:
