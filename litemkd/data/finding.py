@@ -112,7 +112,7 @@ def find_videos(folder: Path, *, flat: bool = False, leave_out: Iterable[Path] =
     Args:
         folder: as it came out of an archive.
         flat: the folders say nothing about classes.
-        leave_out: folders not to look into.
+        leave_out: folders not to look into, and files not to speak of.
 
     Raises:
         DataError: no such folder, or no video in it.
@@ -152,7 +152,7 @@ def _videos(
         if not path.is_dir():
             if is_video(entry.name):
                 yield path
-            else:
+            elif path.resolve() not in leave_out:
                 passed_over.append(path)
             continue
         inside = path.resolve()

@@ -33,7 +33,7 @@ def sampled_entries(clip: Path, T: int, rgb: Path | None = None) -> list[os.DirE
     """
     entries = frame_entries(clip)
     if len(entries) < T:
-        raise DataError(f"{clip} has {len(entries)} frames; {T} are needed, or more to take {T} of")
+        raise DataError(f"{clip} has {len(entries)} frames; at least {T} are needed")
     if len(entries) > T:
         of = len(frame_entries(rgb)) if rgb is not None and rgb.is_dir() else 0
         if of > T and not same_recording(len(entries), of):

@@ -23,8 +23,12 @@ from litemkd.data.published import Published, class_key, published
 from litemkd.data.splits import Split, make_split, make_splits, read_splits, write_splits
 from litemkd.errors import DataError, some
 from litemkd.files import whole_folder, write_text
+from litemkd.modalities.methods import METHODS
 
 NOTE = "made_by_litemkd.json"
+# What a data set's own folder holds beside the archive that may have been unpacked there.
+_OWN = ("*videos", "*_l[0-9]*", "l[0-9]*", "splits", "packs", "feature", "embeddings", "data_card.*")
+_OWN += tuple({method.source for method in METHODS.values()} - {"videos"})
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def ready_lists(config: Config) -> Lists:
     linked = data.videos is not None and data.videos.resolve() != links.resolve()
     found = None
     if data.videos is not None and linked:
-        own = config.dataset_dir.glob("*videos")
+        own = [path for pattern in _OWN for path in config.dataset_dir.glob(pattern)]
         found = find_videos(data.videos, flat=known is not None and known.flat, leave_out=own)
     folder = split_folder(config)
     if data.lists is None and folder.is_dir() and _stands(folder, config, renewed=found is not None):

@@ -117,7 +117,10 @@ def test_nothing_to_find(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone: no such folder; --videos DIR names the folder"):
         find_videos(tmp_path / "gone")
     files(tmp_path, "run.rar")
-    with pytest.raises(DataError, match=r"holds no video \(\.avi, .*if there are archives in it, unpack them"):
+    with pytest.raises(
+        DataError,
+        match=r"holds no video \(\.mp4, .* that FFmpeg reads\), down to 5 folders below it, only run\.rar; if there are archives",
+    ):
         find_videos(tmp_path)
 
 

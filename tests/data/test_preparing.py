@@ -199,7 +199,7 @@ def test_the_users_own_frames_are_kept_and_never_touched(tmp_path, source):
         tmp_path, source, method="keep", videos=["run/v1", "run/v2", "jump/v1"], on_bad_clip="skip"
     )
     assert (report.made, report.kept) == (0, 1)
-    assert dict(report.skipped)["run/v2"].endswith("l8/run/v2 has 7 frames; exactly 8 are needed")
+    assert dict(report.skipped)["run/v2"].endswith("l8/run/v2 has 7 frames; at least 8 are needed")
     assert "jump/v1 (No such file" in dict(report.skipped)["jump/v1"]
     assert prepare(tmp_path, source, method="keep", videos=["run/v1"]).unlisted == ("run/v2",)
     (tmp_path / "l8").rename(tmp_path / "rgb_l8")
@@ -288,7 +288,7 @@ def test_the_way_is_chosen_by_what_is_there(tmp_path, source):
         choose_method(dataset, source, "skeleton", {})
     assert str(caught.value) == (
         f"there is no skeleton for {dataset}; any of these would do:\n"
-        f"  frames in {dataset}/skeleton_l8/<class>/<video>/*.jpg, 8 a clip\n"
+        f"  frames in {dataset}/skeleton_l8/<class>/<video>/*.jpg, 8 or more a clip\n"
         f"  recordings in {source}/skeleton_videos/<class>/<video>.mp4\n"
         f"  {source}/skeleton_joints, with data.derive.skeleton=joints\n"
         f"  {source}/videos, with data.derive.skeleton=keypoint_rcnn and data.weights.keypoint_rcnn\n"
