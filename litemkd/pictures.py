@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from litemkd.errors import DataError
 
 MAX_PIXELS = 40_000_000  # of a picture, read or made; 8K video has 33 million
 _TAG = 0x0112  # of the orientation, in EXIF
+# Pillow looks for the density of a picture in its EXIF data, and warns where they are damaged: no matter here.
+warnings.filterwarnings("ignore", "(Possibly c|C)orrupt EXIF data", UserWarning)
 # What a camera that was held otherwise wrote, and how its picture is turned upright.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -60,7 +63,7 @@ def check_made(name: Path | str, before: tuple[int, int], after: tuple[int, int]
 def _orientation(image: Image.Image) -> int:
     """What EXIF says of how a picture was taken, 1 to 8; 1 where it says nothing that can be read.
 
-    Read here, in a few bytes: Pillow's own reader warns of each of the many damaged blocks that cameras write.
+    Read here, in a few bytes: Pillow's own reader ends in errors of all kinds where the data are damaged.
     """
     if image.format == "PNG":
         image.load()
