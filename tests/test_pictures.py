@@ -55,7 +55,7 @@ def test_upright_pictures_and_damaged_exif_are_as_they_are() -> None:
     for at, bytes_ in (
         (0, b"XX"),
         (4, struct.pack(">I", 9999)),
-        (8, b"\xff\xff"),
+        (8, b"\0\0"),
         (12, b"\0\7"),
         (18, b"\0\x63"),
     ):
@@ -126,8 +126,8 @@ def test_a_thin_picture_is_a_bad_clip(tmp_path: Path) -> None:
     for t in range(8):
         Image.new("RGB", (30_000, 1)).save(clip / f"{t}.png")
     words = (
-        f"{clip}/0.png is 30000x1 pixels, and would be 7680000x256 with a short side of 256; at most 40 million "
-        "pixels are made"
+        f"{clip}/0.png is 30000x1 pixels, and would be 7680000x256 with a short side of 256; at most 40 "
+        "million pixels are made"
     )
     with pytest.raises(DataError) as caught:
         build_pack(tmp_path, "rgb", 8, ["run/v1"], 256)

@@ -158,7 +158,7 @@ def per_class_gains(gains: Mapping[str, Mapping[str, Interval]], title: str, not
     axes.set_ylim(-0.7, len(kept) - 0.3)
     axes.set(xlabel="gain of the class, points (distilled minus labels only)", ylabel="test class")
     cut = f", the {CLASSES} that change most" if len(classes) > CLASSES else ""
-    axes.set_title(f"{title}{cut}\n{note}", fontsize=10)
+    axes.set_title(f"{label(title)}{cut}\n{label(note)}", fontsize=10)
     axes.grid(alpha=0.3, axis="x")
     _legend_below(figure, axes.get_legend_handles_labels()[0])
     return figure

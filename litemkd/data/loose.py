@@ -76,7 +76,9 @@ def find_classes(folder: Path) -> Found:
     for one in classes:
         other = by_name.setdefault(composed(one.name), one)
         if other != one:
-            raise DataError(f"{both(str(other), str(one), f'the class {other.name}')}; keep one or rename one")
+            raise DataError(
+                f"{both(str(other), str(one), f'the class {composed(one.name)}')}; keep one or rename one"
+            )
     within = [_clips_of(one) for one in classes]
     return Found(
         tuple(clip for found in within for clip in found.clips),

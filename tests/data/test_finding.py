@@ -119,7 +119,7 @@ def test_nothing_to_find(tmp_path: Path) -> None:
     files(tmp_path, "run.rar")
     with pytest.raises(
         DataError,
-        match=r"holds no video \(\.mp4, .* that FFmpeg reads\), down to 5 folders .*, only run\.rar; if there are",
+        match=r"holds no video \(\.mp4, .*FFmpeg reads\), down to 5 folders .*, only run\.rar; if there are",
     ):
         find_videos(tmp_path)
 
