@@ -27,7 +27,16 @@ from litemkd.modalities.methods import METHODS
 
 NOTE = "made_by_litemkd.json"
 # What a data set's own folder holds beside the archive that may have been unpacked there.
-_OWN = ("*videos", "*_l[0-9]*", "l[0-9]*", "splits", "packs", "feature", "embeddings", "data_card.*")
+_OWN: tuple[str, ...] = (
+    "*videos",
+    "*_l[0-9]*",
+    "l[0-9]*",
+    "splits",
+    "packs",
+    "feature",
+    "embeddings",
+    "data_card.*",
+)
 _OWN += tuple({method.source for method in METHODS.values()} - {"videos"})
 
 

@@ -18,7 +18,6 @@ from litemkd.stages.teacher import teacher_fingerprint
 from tests.data.recordings import frame_numbers, numbered_frames, write_video
 from tests.faults.trees import SETTINGS
 
-
 SHARES = tuple(f"data.make_splits.{name}={1 / 3}" for name in ("train", "val", "test"))
 
 
