@@ -26,8 +26,8 @@ import numpy as np
 from tqdm import tqdm
 
 from litemkd.data.folders import list_folders
-from litemkd.data.frames import frame_folder, frame_size, is_stored_turned, read_files
-from litemkd.data.sampled import sampled_entries
+from litemkd.data.frames import frame_folder, frame_size, read_files
+from litemkd.data.packable import FORMAT, has_turned, is_signed_dx, key_of, listing_of
 from litemkd.data.videos import resize_short, resized
 from litemkd.errors import DataError, StorageError, some
 from litemkd.files import locked, tell_storage, write_text
@@ -35,7 +35,6 @@ from litemkd.pictures import check_made
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
 AT_ONCE = 8  # folders listed at once: waiting for a disk or a server, not computing
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -187,11 +186,11 @@ def build_pack(
     rgb = None if modality == "rgb" or beside is None else list_folders(beside)
 
     def listing(name: str) -> list[tuple[str, int, int]]:
-        return _listing(clips.path(name), T, None if rgb is None else rgb.path(name))
+        return listing_of(clips.path(name), T, None if rgb is None else rgb.path(name))
 
     listings = _each(videos, videos, listing, AT_ONCE)
-    signed_dx = _signed_dx(source)
-    key = _key(listings, videos, modality, T, short_side, signed_dx)
+    signed_dx = is_signed_dx(source)
+    key = key_of(listings, videos, modality, T, short_side, signed_dx)
     names_key = hashlib.sha256("\n".join(videos).encode()).hexdigest()[:8]
     stem = f"{modality}_l{T}_s{short_side or 'full'}_{names_key}_"
     packs = Path(dataset_dir) / "packs"
@@ -235,11 +234,7 @@ def _turn_old(target: Path, source: Path, files: dict[str, list[Path]], threads:
     index = _read_index(target)
     if index is None or index.get("upright"):
         return
-    paths = [path for of_clip in files.values() for path in of_clip]
-    with ThreadPoolExecutor(threads) as pool:
-        # Frames that were made here have no EXIF data.
-        turned = not (source / "prepare.json").is_file() and any(pool.map(is_stored_turned, paths))
-    if turned:
+    if has_turned(source, files, threads):
         log.warning("%s: made when pictures were not turned as their EXIF data say; it is built anew", target)
         shutil.rmtree(target)
         return
@@ -367,42 +362,6 @@ def _each(
     if problems:
         raise ClipsError(problems, len(items))
     return results
-
-
-def _listing(clip_folder: Path, T: int, rgb: Path | None) -> list[tuple[str, int, int]]:
-    """Name, size and time of change of each of the T frames of a clip; `rgb` as for `sampled_entries`."""
-    listing = []
-    for entry in sampled_entries(clip_folder, T, rgb):
-        try:
-            about = entry.stat()
-        except OSError as error:
-            raise DataError(f"cannot read frame {entry.path}: {error.strerror}") from error
-        listing.append((entry.name, about.st_size, about.st_mtime_ns))
-    return listing
-
-
-def _key(
-    listings: list[list[tuple[str, int, int]]],
-    videos: Sequence[str],
-    modality: str,
-    T: int,
-    short_side: int | None,
-    signed_dx: bool,
-) -> str:
-    """A digest of all that decides a pack's content, as far as the file system knows without reading."""
-    digest = hashlib.sha256(f"{FORMAT} {modality} {T} {short_side}{' signed' * signed_dx}\n".encode())
-    for name, listing in zip(videos, listings, strict=True):
-        lines = (f"{file} {size} {changed}\n" for file, size, changed in listing)
-        digest.update(f"{name}\n{''.join(lines)}".encode())
-    return digest.hexdigest()
-
-
-def _signed_dx(source: Path) -> bool:
-    """Whether frames hold flow as `encode_flow` writes it: what preparing notes beside them."""
-    try:
-        return json.loads((source / "prepare.json").read_text(encoding="utf-8")).get("encoding") == "flow_xy"
-    except (OSError, ValueError, AttributeError):
-        return False
 
 
 def _read_index(folder: Path) -> dict[str, Any] | None:
