@@ -58,7 +58,7 @@ def predict(config: Config, support: Path, query: Path, model: str | None, out: 
     if len(shown) < len(rows):
         click.echo(f"and {len(rows) - len(shown)} more, see {out}")
     for note in found.notes:
-        click.echo(f"note: {note}", err=True)
+        click.echo(f"note: {_printable(note)}", err=True)
     if found.agreement is not None:
         right, asked = found.agreement
         share = f"{100 * right / asked:.1f} %, {right} of {asked} queries"

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from litemkd.config import BackboneConfig, Config, HeadConfig, StudentConfig
-from litemkd.cost import GIGA, Cost, EpisodeSize, measure, measure_teacher
-from litemkd.counting import Count
+from litemkd.cost import Cost, EpisodeSize, measure, measure_teacher
 from litemkd.distributed import from_main
 from litemkd.models.student import DISTILL, LABEL, Student
 from litemkd.stages.build import build_device, build_expert, build_head, build_student, build_teacher
-
-NOT_COUNTED = "making flow, depth and skeletons from RGB, and decoding of videos"
 
 
 @from_main  # others would make it wait, and the latency wrong
@@ -44,18 +41,6 @@ def teacher_cost(
     measured by default: it takes all weights once more, 2.5 GB for three ResNet50 experts.
     """
     return metrics(measure_whole_teacher(config, shot, latency, width))
-
-
-def cost_report(config: Config, shot: int | None = None, latency: bool = True) -> dict[str, Any]:
-    """Student and teacher for reading: metrics without the `cost/`, parts, conditions, what is left out.
-
-    `latency` is of the student alone, as in `teacher_cost`.
-    """
-    return {
-        "student": report(measure_student(config, shot, latency)),
-        "teacher": report(measure_whole_teacher(config, shot))
-        | {"experts_counted": config.teacher.experts == "train", "not_counted": NOT_COUNTED},
-    }
 
 
 def measure_student(config: Config, shot: int | None = None, latency: bool = True) -> Cost:
@@ -97,25 +82,6 @@ def metrics(cost: Cost) -> dict[str, float]:
     if cost.latency is not None:
         values["cost/latency_ms_per_video"] = cost.latency.ms_per_video
     return values
-
-
-def report(cost: Cost) -> dict[str, Any]:
-    """A cost as plain values, with its parts and the conditions it holds under."""
-    return {
-        **{name.removeprefix("cost/"): value for name, value in metrics(cost).items()},
-        "gflops_per_episode_plain": cost.gflops_per_episode_plain,
-        "parts": _parts(cost.parts),
-        "parts_plain": _parts(cost.plain),
-        "episode": asdict(cost.episode) | {"videos": cost.episode.videos},
-        "latency": None if cost.latency is None else asdict(cost.latency),
-    }
-
-
-def _parts(parts: Mapping[str, Count]) -> dict[str, dict[str, float]]:
-    return {
-        name: {"gmacs_per_episode": part.macs / GIGA, "gflops_per_episode": part.flops / GIGA}
-        for name, part in parts.items()
-    }
 
 
 @dataclass(frozen=True)

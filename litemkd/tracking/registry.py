@@ -154,7 +154,7 @@ def get_version(registered_name: str, version: int | str) -> Version:
             "in the folder where it was registered, or set MLFLOW_TRACKING_URI"
         )
     client = store.connect()
-    if isinstance(version, int) or version.isdigit():
+    if isinstance(version, int) or version.isdecimal():
         return _version(ask(lambda: client.get_model_version(registered_name, str(version)), wait=True))
     return _version(ask(lambda: client.get_model_version_by_alias(registered_name, version), wait=True))
 

@@ -16,6 +16,8 @@ def test_names_sort_as_people_do():
     names = ["img_10.jpg", "img_2.jpg", "img_1.jpg", "a.jpg", "10.jpg", "9.jpg"]
     expected = ["9.jpg", "10.jpg", "a.jpg", "img_1.jpg", "img_2.jpg", "img_10.jpg"]
     assert sorted(names, key=natural_key) == expected
+    # Signs that are digits and no numbers are text; digits of other scripts are numbers.
+    assert sorted(["②", "10", "³", "٣", "1②"], key=natural_key) == ["1②", "٣", "10", "³", "②"]
 
 
 @pytest.mark.parametrize("T", [8, 12])

@@ -19,7 +19,8 @@ from litemkd.data.preparing import choose_method, prepare_modality
 from litemkd.data.splits import read_splits
 from litemkd.data.videos import sample_times
 from litemkd.errors import DataError
-from litemkd.modalities.flow import decode_flow, flow_bound
+from litemkd.modalities.flow import flow_bound
+from tests.data.flows import decode_flow
 from tests.data.recordings import frame_numbers, numbered_frames, write_video
 
 GOOD = ("jump/v1", "run/v1", "run/v2")
@@ -85,6 +86,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from litemkd.data.preparing import prepare_modality
+from tests.data.flows import decode_flow
 if __name__ == "__main__":
     prepare_modality(Path(sys.argv[1]), Path(sys.argv[1]), "rgb", T=8, short_side=64, method="video", workers=2)
 """
@@ -197,7 +199,7 @@ def test_the_users_own_frames_are_kept_and_never_touched(tmp_path, source):
         tmp_path, source, method="keep", videos=["run/v1", "run/v2", "jump/v1"], on_bad_clip="skip"
     )
     assert (report.made, report.kept) == (0, 1)
-    assert dict(report.skipped)["run/v2"].endswith("l8/run/v2 has 7 frames; exactly 8 are needed")
+    assert dict(report.skipped)["run/v2"].endswith("l8/run/v2 has 7 frames; at least 8 are needed")
     assert "jump/v1 (No such file" in dict(report.skipped)["jump/v1"]
     assert prepare(tmp_path, source, method="keep", videos=["run/v1"]).unlisted == ("run/v2",)
     (tmp_path / "l8").rename(tmp_path / "rgb_l8")
@@ -286,7 +288,7 @@ def test_the_way_is_chosen_by_what_is_there(tmp_path, source):
         choose_method(dataset, source, "skeleton", {})
     assert str(caught.value) == (
         f"there is no skeleton for {dataset}; any of these would do:\n"
-        f"  frames in {dataset}/skeleton_l8/<class>/<video>/*.jpg, 8 a clip\n"
+        f"  frames in {dataset}/skeleton_l8/<class>/<video>/*.jpg, 8 or more a clip\n"
         f"  recordings in {source}/skeleton_videos/<class>/<video>.mp4\n"
         f"  {source}/skeleton_joints, with data.derive.skeleton=joints\n"
         f"  {source}/videos, with data.derive.skeleton=keypoint_rcnn and data.weights.keypoint_rcnn\n"
