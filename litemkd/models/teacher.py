@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from litemkd.models.heads import Head
+from litemkd.models.heads.checking import whole_numbers
 
 # Frames by which the second, third, … modality is turned in its pair with the first one: -1 makes frame t take
 # frame t + 1. `published-train` and `published-extract` are what the published code does in its two places.
@@ -119,5 +120,9 @@ class Teacher(nn.Module):
         self, fused: Tensor, support: Tensor, labels: Tensor, query: Tensor, way: int
     ) -> dict[str, Tensor]:
         """Logits (B, Q, W) by part from fused features (V, T, D) and rows of V, as in `Student.forward`."""
+        support, query = (
+            whole_numbers(support, "support", ("B", "S")),
+            whole_numbers(query, "query", ("B", "Q")),
+        )
         code = self.head.encode(fused)
         return self.head.match_parts(code[support], labels, code[query], way)

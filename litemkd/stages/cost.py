@@ -61,7 +61,9 @@ def cost_report(config: Config, shot: int | None = None, latency: bool = True) -
 def measure_student(config: Config, shot: int | None = None, latency: bool = True) -> Cost:
     """`student_cost` before it is put in words."""
     with _own_random_state():
-        student = build_student(config.student, config.data.frames, config.seed, pretrained=False)
+        student = build_student(
+            config.student, config.data.frames, config.seed, pretrained=False, side=config.data.crop
+        )
     return measure(student, _episode(config, shot), device=build_device(config), latency=latency)
 
 
@@ -75,7 +77,9 @@ def measure_whole_teacher(
     with _own_random_state(), torch.device("cpu" if latency else "meta"):
         model = build_teacher(teacher, width, frames, config.seed)
         experts: dict[str, Student] = {
-            name: build_expert(teacher.expert, name, frames, config.seed, pretrained=False)
+            name: build_expert(
+                teacher.expert, name, frames, config.seed, pretrained=False, side=config.data.crop
+            )
             for name in (teacher.modalities if teacher.experts == "train" else ())
         }
     if not latency:
