@@ -172,6 +172,26 @@ def test_unreadable_files_are_named(tmp_path):
             "student.backbone.name: 'resnet19' given; no such backbone; did you mean `resnet18`?",
         ),
         (
+            "student.backbone.name=mobilenet_v2",
+            "student.backbone.name: 'mobilenet_v2' given; no such backbone; did you mean `torchvision:mobilenet_v2`?",
+        ),
+        (
+            "student.backbone.name=timm:vit_tiny_patch16_225",
+            "student.backbone.name: 'timm:vit_tiny_patch16_225' given; no such backbone; did you mean "
+            "`timm:vit_tiny_patch16_224` or `timm:",
+        ),
+        (
+            "teacher.expert.backbone.name=hub:?",
+            "teacher.expert.backbone.name: 'hub:?' given; no such backbone; known: conv4, resnet18, resnet34, "
+            "resnet50, mobilenet_v3_small, mobilenet_v3_large, efficientnet_b0, and torchvision:NAME or "
+            "timm:NAME",
+        ),
+        (
+            "student.backbone.name=timm:vit_base_patch32_plus_256",
+            "student.backbone.weights: 'imagenet' given; timm:vit_base_patch32_plus_256 has none, `none` or a",
+        ),
+        ("student.head.eps=-1", "student.head.eps: -1 given; input should be greater than or equal to 0"),
+        (
             "teacher.modalities=[rgb,sound]",
             "teacher.modalities.1: 'sound' given; input should be 'rgb', 'flow'",
         ),

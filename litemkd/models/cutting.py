@@ -95,14 +95,19 @@ class TimmMap(nn.Module):
         self.channels = int(body.num_features)  # type: ignore[arg-type]
         self.prefix = _prefix_of(body)
         device = next(body.parameters()).device
-        side = _side_of(lambda side: self._made_of(torch.zeros(1, 3, side, side, device=device)), body)
+
+        def made_of(side: int) -> Any:
+            return self._made_of(torch.zeros(1, 3, side, side, device=device))
+
+        side = _side_of(made_of, body)
         _drop_idle(body, torch.zeros(1, 3, side, side, device=device))
-        made = self._made_of(torch.zeros(1, 3, side, side, device=device))
+        made = _tried(made_of, body, side)
         shape = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
         self.tokens = isinstance(made, Tensor) and made.ndim == 3 and made.shape[2] == self.channels
         self.last = isinstance(made, Tensor) and made.ndim == 4 and made.shape[3] == self.channels
         first = isinstance(made, Tensor) and made.ndim == 4 and made.shape[1] == self.channels
-        square = self.tokens and math.isqrt(made.shape[1] - self.prefix) ** 2 == made.shape[1] - self.prefix
+        places = made.shape[1] - self.prefix if self.tokens else 0
+        square = places > 0 and math.isqrt(places) ** 2 == places
         if not (first or self.last or square):
             raise NoMapError(
                 f"makes {shape} of a frame of {side} x {side} pixels, which is no map of {self.channels} "

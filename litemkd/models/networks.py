@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from litemkd.catalogue import BACKBONES, OWN, TIMM, has_published_weights, library_of
 from litemkd.errors import BackboneError, CheckpointError
@@ -39,6 +40,18 @@ def conv4(width: int = 32) -> nn.Sequential:
         blocks += [nn.ReLU(inplace=True)] + ([] if block < 2 else [nn.MaxPool2d(2)])
         channels = width
     return nn.Sequential(nn.Sequential(*blocks))
+
+
+class _RealNumbers(TorchFunctionMode):
+    """Tensors of given numbers have values, whatever the default device is."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func in (torch.arange, torch.tensor):
+            kwargs.setdefault("device", "cpu")
+        return func(*args, **kwargs)
 
 
 def build_network(name: str, weights: str) -> nn.Module:
@@ -82,11 +95,11 @@ def _whole(name: str, *, published: bool) -> nn.Module:
     """A network with its classifier; on the meta device where that is the default."""
     try:
         return _built(name, published)
-    except NotImplementedError:  # some compute their widths with tensors, which the meta device cannot
+    except NotImplementedError:  # it computes its widths with tensors, which have no values there
         if torch.get_default_device().type != "meta":
             raise
-        with torch.device("cpu"):
-            return _built(name, published).to("meta")
+        with _RealNumbers():
+            return _built(name, published)
 
 
 def _built(name: str, published: bool) -> nn.Module:

@@ -252,7 +252,7 @@ def load_model(directory: Path | str) -> Student | TeacherBundle:
         with torch.device("meta"):
             empty = _model_of(described)
     except (ConfigError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
-        told = "; ".join(error.problems) if isinstance(error, ConfigError) else error
+        told = "; ".join(error.problems) if isinstance(error, ConfigError) else " ".join(str(error).split())
         raise CheckpointError(f"{directory}: its description does not make a model: {told}") from error
     weights = read_weights(directory)
     if isinstance(empty, Student):

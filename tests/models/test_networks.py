@@ -12,7 +12,7 @@ from litemkd.cost import EpisodeSize, measure
 from litemkd.counting import count, meta, without_data
 from litemkd.errors import BackboneError, CheckpointError, EpisodeError
 from litemkd.models.backbones import Backbone
-from litemkd.models.cutting import SIDES, NoMapError, cut_torchvision, map_channels
+from litemkd.models.cutting import SIDES, NoMapError, cut_timm, cut_torchvision, map_channels
 from litemkd.models.folding import EvaluationForm, fold_norms
 from litemkd.models.heads import TRX
 from litemkd.models.networks import IMAGENET, build_network, published_normalisation
@@ -246,6 +246,8 @@ def test_what_makes_no_map_is_told():
         "map of 384 channels; another backbone would do"
     )
     assert SIDES[0] == 64
+    with pytest.raises(BackboneError, match="of a frame of 224 x 224 pixels, which is no map of"):
+        Backbone("timm:pit_ti_224")  # nothing is left of its places but the class token
 
 
 def test_frames_of_a_size_that_a_network_does_not_take_are_told_when_it_is_made():
@@ -260,6 +262,9 @@ def test_frames_of_a_size_that_a_network_does_not_take_are_told_when_it_is_made(
 
 def test_trying_a_network_changes_nothing():
     torch.manual_seed(0)
+    whole = timm.create_model("resnet10t", pretrained=False)
+    before = {key: value.clone() for key, value in whole.state_dict().items()}
+    assert all(torch.equal(value, before[key]) for key, value in cut_timm(whole).body.state_dict().items())
     network = build_network("timm:resnet10t", "none")
     state = {key: value.clone() for key, value in network.state_dict().items()}
     random = torch.get_rng_state()
