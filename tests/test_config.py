@@ -173,7 +173,8 @@ def test_unreadable_files_are_named(tmp_path):
         ),
         (
             "student.backbone.name=mobilenet_v2",
-            "student.backbone.name: 'mobilenet_v2' given; no such backbone; did you mean `torchvision:mobilenet_v2`?",
+            "student.backbone.name: 'mobilenet_v2' given; no such backbone; did you mean "
+            "`torchvision:mobilenet_v2`?",
         ),
         (
             "student.backbone.name=timm:vit_tiny_patch16_225",
@@ -194,6 +195,11 @@ def test_unreadable_files_are_named(tmp_path):
         (
             "teacher.modalities=[rgb,sound]",
             "teacher.modalities.1: 'sound' given; input should be 'rgb', 'flow'",
+        ),
+        (
+            "teacher.fusion.layers=0",
+            "teacher.fusion.layers: 0 given, which fuses nothing, and 3 in teacher.modalities; 1 or more, or "
+            "one modality, would do",
         ),
         ("teacher.modalities=[]", "teacher.modalities: [] given; tuple should have at least 1 item"),
         ("data.dataset=a/b", "data.dataset: 'a/b' given; string should match pattern"),

@@ -62,6 +62,11 @@ def impossible(config: Config) -> list[str]:
         problems.append(f"data.crop_scale: [{low}, {high}] given; the smaller number must come first")
     if len(set(teacher.modalities)) != len(teacher.modalities):
         problems.append(f"teacher.modalities: {list(teacher.modalities)} given; each may stand once")
+    if not teacher.fusion.layers and len(teacher.modalities) > 1:
+        problems.append(
+            f"teacher.fusion.layers: 0 given, which fuses nothing, and {len(teacher.modalities)} in "
+            "teacher.modalities; 1 or more, or one modality, would do"
+        )
     for key, head in (
         ("student.head", config.student.head),
         ("teacher.head", teacher.head),

@@ -179,7 +179,7 @@ class FusionConfig(Section):
     """The fusion of the teacher."""
 
     shift: Literal["opposite", "none", "published-train", "published-extract"] = "opposite"
-    layers: PositiveInt = 2
+    layers: Annotated[int, Field(ge=0)] = 2  # 0: none, the features of the one modality as they are
     feed_forward: PositiveInt = 2048
     dropout: Rate = 0.1
 

@@ -78,7 +78,7 @@ class Fusion(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        self.modalities = tuple(modalities)
+        self.modalities, self.width = tuple(modalities), width
         self.turns = [SHIFTS[shift][place % 2] for place in range(len(self.modalities) - 1)]
         self.all = FusionPath(
             len(self.modalities),
@@ -104,10 +104,27 @@ class Fusion(nn.Module):
         return fused
 
 
+class NoFusion(nn.Module):
+    """In the place of a `Fusion` where there is one modality, whose features go to the head as they are.
+
+    Args:
+        modality: its name.
+        width: D of its features.
+    """
+
+    def __init__(self, modality: str, width: int) -> None:
+        super().__init__()
+        self.modalities, self.width = (modality,), width
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        """(V, T, D) of the modality, by name -> (V, T, D)."""
+        return features[self.modalities[0]]
+
+
 class Teacher(nn.Module):
     """Fusion and head. `fuse` serves training, feature extraction and distillation alike."""
 
-    def __init__(self, fusion: Fusion, head: Head) -> None:
+    def __init__(self, fusion: Fusion | NoFusion, head: Head) -> None:
         super().__init__()
         self.fusion = fusion
         self.head = head

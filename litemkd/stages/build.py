@@ -24,7 +24,7 @@ from litemkd.modalities.methods import NetworkName
 from litemkd.models.backbones import PLACES, Backbone
 from litemkd.models.heads import HEADS, Head
 from litemkd.models.student import DISTILL, LABEL, Student
-from litemkd.models.teacher import Fusion, Teacher
+from litemkd.models.teacher import Fusion, NoFusion, Teacher
 from litemkd.seeding import seed_torch
 from litemkd.weights import Weights, weights_for
 
@@ -179,6 +179,10 @@ def build_expert(
 def build_teacher(config: TeacherConfig, width: int, frames: int, seed: int) -> Teacher:
     """Fusion and head for per-modality features of width `width`."""
     seed_torch(seed, "teacher")
+    head = build_head(config.head, width, frames, places=1)
+    if not config.fusion.layers:
+        (modality,) = config.modalities
+        return Teacher(NoFusion(modality, width), head)
     fusion = Fusion(
         config.modalities,
         width,
@@ -188,7 +192,7 @@ def build_teacher(config: TeacherConfig, width: int, frames: int, seed: int) -> 
         feed_forward=config.fusion.feed_forward,
         dropout=config.fusion.dropout,
     )
-    return Teacher(fusion, build_head(config.head, width, frames, places=1))
+    return Teacher(fusion, head)
 
 
 def build_loss(config: Config) -> D2M:

@@ -126,8 +126,8 @@ def test_one_network_has_one_name_in_the_configuration() -> None:
         (
             ["student.backbone.name=timm:crossvit_9_240"],
             lambda c: build_student(c.student, 4, 0),
-            "student.backbone.name: timm:crossvit_9_240 given; it makes list of a frame of 64 x 64 pixels, which "
-            "is no map of 384 channels; another backbone would do",
+            "student.backbone.name: timm:crossvit_9_240 given; it makes list of a frame of 64 x 64 pixels, "
+            "which is no map of 384 channels; another backbone would do",
         ),
         (
             ["teacher.expert.backbone.name=timm:crossvit_9_240"],
