@@ -92,10 +92,6 @@ class Backbone(nn.Module):
         x = (frames - self.mean).div_(self.std).contiguous(memory_format=torch.channels_last)
         return self.features(x) if through is None else through(x)
 
-    def patches(self, frames: Tensor) -> Tensor:
-        """(N, 3, H, W) frames -> (N, C, 4, 4) pooled map."""
-        return self._pooled(self.maps(frames))
-
     def _pooled(self, maps: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, C, 4, 4); in torch's deterministic mode by operations that are."""
         if torch.are_deterministic_algorithms_enabled():

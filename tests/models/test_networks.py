@@ -73,7 +73,7 @@ def test_a_network_by_its_name_trains_folds_and_is_counted(name):
     form = EvaluationForm(student)
     with torch.no_grad():
         assert backbone.maps(frames[0]).shape[:2] == (FRAMES, channels)
-        assert backbone.patches(frames[0]).shape == (FRAMES, channels, 4, 4)
+        assert backbone.pool(backbone.maps(frames[0])).shape == (FRAMES, channels, 4, 4)
         features = student.frame_features(frames)
         assert features.std() > 1e-6
         expected = student.predict(student(student.branch_features(features), SUPPORT, LABELS, QUERY, WAY))
