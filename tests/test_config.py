@@ -212,8 +212,34 @@ def test_whole_numbers_may_be_written_with_an_exponent():
             "student.backbone.name: 'resnet19' given; no such backbone; did you mean `resnet18`?",
         ),
         (
+            "student.backbone.name=mobilenet_v2",
+            "student.backbone.name: 'mobilenet_v2' given; no such backbone; did you mean "
+            "`torchvision:mobilenet_v2`?",
+        ),
+        (
+            "student.backbone.name=timm:vit_tiny_patch16_225",
+            "student.backbone.name: 'timm:vit_tiny_patch16_225' given; no such backbone; did you mean "
+            "`timm:vit_tiny_patch16_224` or `timm:",
+        ),
+        (
+            "teacher.expert.backbone.name=hub:?",
+            "teacher.expert.backbone.name: 'hub:?' given; no such backbone; known: conv4, resnet18, resnet34, "
+            "resnet50, mobilenet_v3_small, mobilenet_v3_large, efficientnet_b0, and torchvision:NAME or "
+            "timm:NAME",
+        ),
+        (
+            "student.backbone.name=timm:vit_base_patch32_plus_256",
+            "student.backbone.weights: 'imagenet' given; timm:vit_base_patch32_plus_256 has none, `none` or a",
+        ),
+        ("student.head.eps=-1", "student.head.eps: -1 given; input should be greater than or equal to 0"),
+        (
             "teacher.modalities=[rgb,sound]",
             "teacher.modalities.1: 'sound' given; input should be 'rgb', 'flow'",
+        ),
+        (
+            "teacher.fusion.layers=0",
+            "teacher.fusion.layers: 0 given, which fuses nothing, and 3 in teacher.modalities; 1 or more, or "
+            "one modality, would do",
         ),
         ("teacher.modalities=[]", "teacher.modalities: [] given; tuple should have at least 1 item"),
         ("data.dataset=a/b", "data.dataset: 'a/b' given; string should match pattern"),

@@ -26,7 +26,11 @@ def student_cost(config: Config, shot: int | None = None, latency: bool = True) 
         shot: K; the first one of `evaluation.shots` when not given.
         latency: measure `cost/latency_ms_per_video` too; it is left out otherwise.
     """
-    return metrics(measure_student(config, shot, latency))
+    with _own_random_state():
+        student = build_student(
+            config.student, config.data.frames, config.seed, pretrained=False, side=config.data.crop
+        )
+    return metrics(measure(student, _episode(config, shot), device=build_device(config), latency=latency))
 
 
 @from_main
@@ -40,34 +44,22 @@ def teacher_cost(
     Making the modalities from RGB is not counted; nor are experts whose features lie on disk. Latency is not
     measured by default: it takes all weights once more, 2.5 GB for three ResNet50 experts.
     """
-    return metrics(measure_whole_teacher(config, shot, latency, width))
-
-
-def measure_student(config: Config, shot: int | None = None, latency: bool = True) -> Cost:
-    """`student_cost` before it is put in words."""
-    with _own_random_state():
-        student = build_student(config.student, config.data.frames, config.seed, pretrained=False)
-    return measure(student, _episode(config, shot), device=build_device(config), latency=latency)
-
-
-def measure_whole_teacher(
-    config: Config, shot: int | None = None, latency: bool = False, width: int | None = None
-) -> Cost:
-    """`teacher_cost` before it is put in words."""
     teacher, frames = config.teacher, config.data.frames
     width = width or teacher.expert.width
     # Without latency nothing is computed, and several hundred million weights need not exist; the head's do.
     with _own_random_state(), torch.device("cpu" if latency else "meta"):
         model = build_teacher(teacher, width, frames, config.seed)
         experts: dict[str, Student] = {
-            name: build_expert(teacher.expert, name, frames, config.seed, pretrained=False)
+            name: build_expert(
+                teacher.expert, name, frames, config.seed, pretrained=False, side=config.data.crop
+            )
             for name in (teacher.modalities if teacher.experts == "train" else ())
         }
     if not latency:
         with _own_random_state():
             model.head = build_head(teacher.head, width, frames, places=1)
-    episode = _episode(config, shot)
-    return measure_teacher(experts, model, episode, device=build_device(config), latency=latency)
+    episode, device = _episode(config, shot), build_device(config)
+    return metrics(measure_teacher(experts, model, episode, device=device, latency=latency))
 
 
 def metrics(cost: Cost) -> dict[str, float]:

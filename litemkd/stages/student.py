@@ -155,7 +155,9 @@ def train_student(
         LitemkdError: the loss is not finite.
     """
     guess = None if teacher is None else guessed_width(config, teacher.fused["train"].shape[-1])
-    student = build_student(config.student, config.data.frames, config.seed, guess=guess).to(device)
+    student = build_student(
+        config.student, config.data.frames, config.seed, guess=guess, side=config.data.crop
+    ).to(device)
     loss = LABELS if teacher is None else build_loss(config)
     if teacher is not None:
         run.use_model(teacher.name, teacher.version)
