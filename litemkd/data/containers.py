@@ -64,8 +64,9 @@ def _end_of_avi(file: BinaryIO, size: int) -> int:
 
 
 def _end_of_mp4(file: BinaryIO, size: int) -> int:
-    """Where the last box that pictures need ends."""
+    """Where the last box that pictures need ends. A fragment's head has its pictures in a box behind it."""
     at = end = 0
+    kind = b""
     for _ in range(_MOST):
         if at + 8 > size:
             break
@@ -77,9 +78,10 @@ def _end_of_mp4(file: BinaryIO, size: int) -> int:
         if length < 8:  # 0 is "up to the end", and the others are no box
             break
         at += length
-        if head[4:8] in _NEEDED:
+        kind = head[4:8]
+        if kind in _NEEDED:
             end = at
-    return end
+    return end + 8 if kind == b"moof" else end
 
 
 def _end_of_asf(file: BinaryIO, size: int) -> int:

@@ -93,8 +93,8 @@ def _film(path: Path, streams: list[Any]) -> Any:
     """The stream to watch: no cover, no thumbnails; of others, as FFmpeg does, the default one, the largest."""
     films = [one for one in streams if not one.disposition & _PICTURES]
     if not films:
-        pictures = f", only {len(streams)} still pictures (cover art, thumbnails)" if streams else ""
-        raise DataError(f"{path} has no video in it{pictures}")
+        only = ", only still pictures (cover art, thumbnails)" if streams else ""
+        raise DataError(f"{path} has no video in it{only}")
     known = [one for one in films if one.codec_context is not None]
     if not known:
         raise DataError(f"{path} has video of a kind that cannot be decoded here; H.264 in MP4 would do")

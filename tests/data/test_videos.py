@@ -1,16 +1,17 @@
 """Decoding: the right frames, in the right size, from real files; and files that are not right."""
 
 import os
-import struct
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
-from litemkd.data import videos
+from litemkd.data.splits import VIDEO_SUFFIXES
+from litemkd.data.streams import Film
 from litemkd.data.videos import count_frames, list_videos, read_video, resize_short, sample_times
 from litemkd.errors import DataError
-from tests.data.recordings import frame_numbers, numbered_frames, write_video
+from tests.data.recordings import frame_numbers, lay, numbered_frames, write_video
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,7 @@ def test_takes_the_frames_it_says_and_those_after_them(tmp_path, suffix, codec):
 def test_a_wrong_count_in_the_container_does_not_matter(tmp_path, monkeypatch):
     path = write_video(tmp_path / "v.mp4", numbered_frames(30))
     right = read_video(path, 8, 32)
-    monkeypatch.setattr(videos, "_count", lambda path, decode, threads: 33)
+    monkeypatch.setattr(Film, "packets", lambda film: 33)
     again = read_video(path, 8, 32)
     assert again.n_frames == 30
     assert np.array_equal(again.frames, right.frames)
@@ -72,12 +73,7 @@ def test_shrinking_takes_area_means():
 
 
 def test_a_recording_turned_by_its_container_comes_upright(tmp_path):
-    path = write_video(tmp_path / "v.mp4", numbered_frames(8))
-    data = path.read_bytes()
-    upright = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
-    turned = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
-    at = data.index(upright, data.index(b"tkhd"))
-    path.write_bytes(data[:at] + turned + data[at + 36 :])
+    path = lay(write_video(tmp_path / "v.mp4", numbered_frames(8)), 0, 1, -1, 0)
     frames = read_video(path, 8, 48).frames
     assert frames.shape == (8, 64, 48, 3)
     # A quarter turn clockwise: the mark goes from the top left to the top right.
@@ -108,7 +104,7 @@ def test_files_that_are_no_video_are_named(tmp_path):
     whole = write_video(tmp_path / "whole.mp4", numbered_frames(30)).read_bytes()
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"cannot read video .*cut\.mp4"):
+    with pytest.raises(DataError, match=r"cannot read video .*cut\.mp4 \(\d+ bytes\): cut, \d+ bytes"):
         read_video(cut, 8, 32)
     with pytest.raises(DataError, match=r"no video .*gone\.mp4"):
         read_video(tmp_path / "gone.mp4", 8, 32)
@@ -141,5 +137,18 @@ def test_real_recordings():
         assert clip.n_frames == count_frames(path)
         assert clip.frames.std() > 5
         sizes[path.name] = clip.frames.shape[1:3], clip.n_frames
+    assert sizes["arm_wrestling_340x256.mp4"] == ((64, 85), 280)
     assert sizes["people_1920x1080.mp4"] == ((64, 114), 72)
     assert sizes["long_300frames_340x256.mp4"] == ((64, 85), 300)
+
+
+@pytest.mark.data
+@pytest.mark.skipif("LITEMKD_TEST_DATA" not in os.environ, reason="LITEMKD_TEST_DATA is not set")
+def test_no_whole_recording_is_taken_for_a_damaged_one():
+    """Each has the frames that its container says."""
+    paths = [path for path in Path(os.environ["LITEMKD_TEST_DATA"]).rglob("*") if path.suffix in VIDEO_SUFFIXES]
+    assert paths
+    for path in paths:
+        with av.open(str(path)) as container:
+            stated = container.streams.video[0].frames
+        assert count_frames(path) == stated
