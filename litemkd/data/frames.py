@@ -173,15 +173,6 @@ def _too_large(name: Path | str, what: str) -> str:
     return f"cannot read frame {name}: {what}; at most {MAX_PIXELS // 10**6} million pixels are read"
 
 
-def read_frames(clip_folder: Path, T: int) -> np.ndarray:
-    """The frames of a clip, (T, H, W, 3) uint8 RGB, in natural order of their names.
-
-    Raises:
-        DataError: no such folder, fewer or more than T frames, a damaged one, or different sizes.
-    """
-    return read_files(frame_files(clip_folder, T))
-
-
 def read_files(paths: list[Path]) -> np.ndarray:
     """The frames in files, (T, H, W, 3) uint8 RGB.
 

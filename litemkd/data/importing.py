@@ -67,7 +67,7 @@ def joint_frames(
     joints = read_array(source)
     if joints.ndim != 3:
         raise DataError(f"{source} has shape {joints.shape}; (frames, joints, 3 or 4) is needed")
-    times = joint_times(len(joints), count_frames(video, threads=1) if video else None, T)
+    times = joint_times(len(joints), count_frames(video) if video else None, T)
     bones = bones_for(layout, joints.shape[1]) if layout is None or isinstance(layout, str) else layout
     return render_joints(joints[times], bones, (short_side, short_side))
 
@@ -79,7 +79,7 @@ def flo_frames(source: Path, video: Path | None, T: int, short_side: int) -> np.
     then takes the one before, as flow that is computed here does.
     """
     files = _files_of(source, (".flo",))
-    n = count_frames(video, threads=1) if video else len(files)
+    n = count_frames(video) if video else len(files)
     if len(files) not in (n, n - 1):
         raise DataError(
             f"{source} has {len(files)} .flo files, but its video has {n} frames: one for each frame, or for "
@@ -98,7 +98,7 @@ def depth_map_frames(source: Path, video: Path | None, T: int, short_side: int) 
     There is one map for each frame, or one for each of the T sampled frames.
     """
     files = _files_of(source, DEPTH_SUFFIXES)
-    n = count_frames(video, threads=1) if video else len(files)
+    n = count_frames(video) if video else len(files)
     if len(files) not in (n, T) or len(files) < T:
         raise DataError(
             f"{source} has {len(files)} depth maps; "
@@ -120,7 +120,7 @@ def people_frames(source: Path, video: Path | None, T: int, short_side: int) -> 
     """Pictures of the people in AlphaPose's results, (T, H, W, 3) uint8, of the size of the video's frames."""
     if video is None:
         raise DataError(f"{source} has no video; positions in it have no meaning without the video's size")
-    n, height, width = video_size(video, threads=1)
+    n, height, width = video_size(video)
     if n < T:
         raise DataError(f"{video} has {n} frames; {T} are needed")
     people = read_alphapose(source / ALPHAPOSE_FILE if source.is_dir() else source, n)

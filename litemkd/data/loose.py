@@ -126,7 +126,7 @@ def read_centre(path: Path, T: int, short_side: int, crop: int) -> np.ndarray:
             raise DataError(f"{path} has {len(files)} pictures; {T} are needed")
         frames = read_files([files[t] for t in sample_times(len(files), T)])
         return centre_crops(list(frames), short_side, crop, path)
-    clip = read_video(path, T, short_side, threads=1)
+    clip = read_video(path, T, short_side)
     # Prepared frames of a video are JPEGs, and what a student has learned from are their pixels.
     stored = [decode_frame(encode_frame(frame), path) for frame in clip.frames]
     return centre_crops(stored, short_side, crop, path)

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from litemkd.data.endings import VIDEO_SUFFIXES as VIDEO_SUFFIXES
 from litemkd.data.names import clean_name
 from litemkd.errors import DataError
 from litemkd.files import write_text

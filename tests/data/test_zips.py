@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from litemkd.data.frames import read_frames
 from litemkd.data.zips import LARGEST, find_zip, unpack_frames
 from litemkd.errors import DataError
+from tests.data.recordings import clip_of
 
 
 def picture(grey: int) -> bytes:
@@ -41,7 +41,7 @@ def test_the_frames_of_clips_whatever_lies_above(tmp_path: Path, prefix: str) ->
     entries = frames(prefix) | {"readme.txt": b"hello", f"__MACOSX/{prefix}run/a/._1.jpg": b"junk"}
     archive = packed(tmp_path / "in" / "rgb_l8.zip", entries)
     assert unpack_frames(archive, tmp_path / "d", "rgb", 8)
-    clip = read_frames(tmp_path / "d" / "rgb_l8" / "jump up" / "b", 8)
+    clip = clip_of(tmp_path / "d" / "rgb_l8" / "jump up" / "b", 8)
     assert clip.shape == (8, 6, 8, 3)
     assert [round(float(frame.mean()) / 20) for frame in clip] == list(range(1, 9))
     assert sorted(path.name for path in (tmp_path / "d" / "rgb_l8").iterdir()) == [
