@@ -18,13 +18,14 @@ from mlflow.entities import RunTag
 
 from litemkd.project import is_ours, missing_conda, project_folder
 from litemkd.tracking.store import NOTE, connect, exists, insistently, patiently, sqlite_file, store_uri
+from litemkd.tracking.tags import ERROR, HEARTBEAT, OWNER
 
 _log = logging.getLogger("litemkd.tracking")
 ENTRY_POINT = "mlflow.project.entryPoint"
 ENTRY_POINTS = frozenset({"prepare", "teacher", "features", "student", "distill", "main", "evaluate", "cost"})
 ENTRY_POINTS |= {"import-weights", "export-weights", "search", "predict", "register", "compare", "sync"}
 _GIVEN_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")  # the form of the names MLflow makes up
-_SIGNS = {"litemkd.owner", "litemkd.heartbeat"}
+_SIGNS = {OWNER, HEARTBEAT}
 SETTLED = 60.0  # seconds after which a run that waits for conda has long failed
 
 
@@ -93,7 +94,7 @@ def is_begun(tags: Mapping[str, str]) -> bool:
 def close_unstarted(client: MlflowClient, run_id: str, reason: str) -> None:
     """Close a launcher's run as FAILED and say why."""
     message = f"never started: {reason}"
-    tags = [RunTag("litemkd.error", message), RunTag(NOTE, f"This run {message}.")]
+    tags = [RunTag(ERROR, message), RunTag(NOTE, f"This run {message}.")]
     patiently(lambda: client.log_batch(run_id, tags=tags))
     patiently(lambda: client.set_terminated(run_id, "FAILED"))
 

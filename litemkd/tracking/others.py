@@ -13,6 +13,7 @@ from litemkd.errors import TrackingError
 from litemkd.tracking import orphans, store
 from litemkd.tracking.outbox import outbox
 from litemkd.tracking.runs import Run
+from litemkd.tracking.tags import ERROR
 
 
 @contextlib.contextmanager
@@ -60,7 +61,7 @@ def attach(run_id: str, dataset: str) -> Run:
 def close_dead(run_id: str, reason: str) -> None:
     """End a run whose process is gone as FAILED, with the reason in the tag `litemkd.error`."""
     client = store.connect()
-    store.patiently(lambda: client.log_batch(run_id, tags=[RunTag("litemkd.error", reason)]))
+    store.patiently(lambda: client.log_batch(run_id, tags=[RunTag(ERROR, reason)]))
     store.patiently(lambda: client.set_terminated(run_id, "FAILED"))
 
 

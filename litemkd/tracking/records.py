@@ -11,6 +11,7 @@ from mlflow.entities import Run as StoredRun
 
 from litemkd.errors import TrackingError
 from litemkd.tracking import bulk, store
+from litemkd.tracking.tags import PARENT
 
 _PAGE = 1000
 
@@ -133,7 +134,7 @@ def _record(run: StoredRun, experiment: str, content: bulk.Content | None = None
         status=info.status,
         start_time=info.start_time / 1000,
         end_time=info.end_time / 1000 if info.end_time else None,
-        parent_run_id=tags.get("mlflow.parentRunId"),
+        parent_run_id=tags.get(PARENT),
         tags=dict(tags),
         params=dict(params),
         metrics=dict(metrics),

@@ -17,9 +17,9 @@ from litemkd.errors import TrackingError
 from litemkd.secrets import hide
 from litemkd.tracking import models, orphans, promoting, registry, store
 from litemkd.tracking.journal import PROMISE, Entry, Journal
+from litemkd.tracking.tags import ORIGIN
 
 AT_ONCE = 1000  # metrics in one request, the store's limit
-ORIGIN = "litemkd.origin"  # tag of what a promise became
 NUMBER = "{version}"  # in a description: the number that the version will have
 ATTEMPTS = 4  # of an item that fails while the store answers
 
