@@ -213,6 +213,7 @@ def settle(made: list[str]) -> int:
         return 0
     from litemkd.tracking import store
     from litemkd.tracking.launcher import close_unstarted, is_begun
+    from litemkd.tracking.reasons import one_line
     from litemkd.tracking.tags import STOPPED
 
     try:
@@ -228,7 +229,7 @@ def settle(made: list[str]) -> int:
             client.set_terminated(made[0], "KILLED")
             return EXIT_CODES.get(word, 0)
     except Exception as error:
-        print(f"litemkd: the run {made[0]} could not be closed: {error}", file=sys.stderr)
+        print(f"litemkd: the run {made[0]} could not be closed: {one_line(error)}", file=sys.stderr)
     return 0
 
 

@@ -11,6 +11,7 @@ from mlflow.entities import Run as StoredRun
 
 from litemkd.errors import TrackingError
 from litemkd.tracking import bulk, store
+from litemkd.tracking.reasons import one_line
 from litemkd.tracking.tags import PARENT
 
 _PAGE = 1000
@@ -97,7 +98,9 @@ def read_runs(
                 )
             contents = bulk.contents([run.info.run_id for run in page]) if database else {}
         except Exception as error:
-            raise TrackingError(f"the runs of {', '.join(names.values())} cannot be read: {error}") from error
+            raise TrackingError(
+                f"the runs of {', '.join(names.values())} cannot be read: {one_line(error)}"
+            ) from error
         records += [_record(run, names[run.info.experiment_id], contents.get(run.info.run_id)) for run in page]
         token = page.token
         if not token:
@@ -112,7 +115,7 @@ def read_run(run_id: str) -> RunRecord:
         run = store.patiently(lambda: client.get_run(run_id))
         experiment = store.patiently(lambda: client.get_experiment(run.info.experiment_id))
     except Exception as error:
-        raise TrackingError(f"the tracking store does not have the run {run_id}: {error}") from error
+        raise TrackingError(f"the tracking store does not have the run {run_id}: {one_line(error)}") from error
     return _record(run, experiment.name)
 
 

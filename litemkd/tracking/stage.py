@@ -22,10 +22,11 @@ from litemkd.distributed import broadcast, from_main, group
 from litemkd.errors import LitemkdError, Terminated, TrackingError
 from litemkd.secrets import hide
 from litemkd.stopping import signals_end_the_block
-from litemkd.tracking import former, launcher, orphans, store
+from litemkd.tracking import former, launcher, orphans, roots, store
 from litemkd.tracking.journal import PROMISE, promise
 from litemkd.tracking.monitor import start_monitor
 from litemkd.tracking.outbox import Outbox, StoreAwayError, outbox
+from litemkd.tracking.reasons import one_line
 from litemkd.tracking.runs import Run, run_tags
 from litemkd.tracking.sending import make_run
 from litemkd.tracking.silent import SilentRun
@@ -115,6 +116,9 @@ def stage_run(
             launched = launcher.launching_run(client) if parent is None else None
             going_on = resume is not None and resume.wanted if parent is None else parent.former is not None
             experiment = _experiment(box, client, dataset, needed=going_on)
+            if parent is None and experiment:
+                with contextlib.suppress(StoreAwayError):
+                    box.now(lambda: roots.warn(client, dataset))
             joined: StoredRun | None
             interrupted, changes = _former(client, experiment, stage, name, parent, resume, params)
             if run_id is not None:
@@ -146,7 +150,9 @@ def stage_run(
                 _end(run, error, (), False)
             if isinstance(error, (LitemkdError, KeyboardInterrupt, SystemExit)):
                 raise
-            raise TrackingError(f"the run {name} cannot be opened in the tracking store: {error}") from error
+            raise TrackingError(
+                f"the run {name} cannot be opened in the tracking store: {one_line(error)}"
+            ) from error
         token = _current.set(run)
         try:
             broadcast((run.run_id, run.experiment_id, run.name, run.former))
