@@ -69,7 +69,7 @@ def meant(uri: str) -> str | None:
         return f"{found['scheme'].lower()}://{found['rest']}"
     if _HOST.fullmatch(uri):
         return f"http://{uri}"
-    if found := _FILE.fullmatch(uri):
+    if (found := _FILE.fullmatch(uri)) and not uri.startswith(SQLITE):
         return sqlite_uri(Path(found["path"]).absolute())
     if _NAME.fullmatch(uri) and not Path(uri).exists():
         return f"https://{uri}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from pathlib import Path
 
 from mlflow.exceptions import MlflowException
 
@@ -22,26 +23,30 @@ def require_store(dataset: str | None = None, *, writing: bool = True) -> None:
         TrackingError: it does not answer, cannot be opened, made, or written.
     """
     path = store.store_file()
-    try:
-        there = path is None or path.exists()
-    except OSError as error:
-        raise store.cannot_be_made(path, error.strerror or str(error)) from error
-    if there:
+    if path is None or _exists(path):
         client = store.connect()
         if dataset is not None:
             with contextlib.suppress(MlflowException):  # the server has just gone: the run's opening finds out
                 roots.warn(client, dataset)
     if path is None or not writing:
         return
-    if path.exists():
+    if _exists(path):
         if (why := reaching.why_read_only(path)) is not None:
             raise TrackingError(
-                f"the tracking store {path} cannot be written: {why}. Set MLFLOW_TRACKING_URI to a store of your "
-                "own, such as sqlite:////folder/mlflow.db, or have its permissions changed"
+                f"the tracking store {path} cannot be written: {why}. Set MLFLOW_TRACKING_URI to a store of "
+                "your own, such as sqlite:////folder/mlflow.db, or have its permissions changed"
             )
         return
-    folder = next(one for one in path.parents if one.exists())
+    folder = next(one for one in path.parents if _exists(one))
     if not folder.is_dir():
         raise store.cannot_be_made(path, f"{folder} is no folder")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise store.cannot_be_made(path, f"{folder} may not be written to")
+
+
+def _exists(path: Path) -> bool:
+    """TrackingError: it is not even allowed to look."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise TrackingError(f"the tracking store {path} cannot be opened: {error.strerror or error}") from error

@@ -106,6 +106,8 @@ def _advised(words: str) -> str:
             "it is a folder of files, which MLflow takes no longer; `mlflow migrate-filestore` brings it into "
             "a data base, or set MLFLOW_TRACKING_URI to a new one, such as sqlite:///mlflow.db"
         )
+    if "unsupported URI" in words:
+        words = "it is of no kind that MLflow knows"
     if "database schema" in words:
         return f"{words}. A store made by an older MLflow needs `mlflow db upgrade <its URI>` once"
     if "Can't locate revision" in words:
