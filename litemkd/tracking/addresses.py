@@ -10,7 +10,7 @@ SQLITE = "sqlite:///"
 _WEB = {"http": 80, "https": 443}  # and the port that is meant where none is given
 _HOST = re.compile(r"([^/@\s]+@)?(\[[\da-fA-F:]+\]|[\w-]+(\.[\w-]+)*):\d+(/.*)?")
 _NAME = re.compile(r"([^/@\s]+@)?[a-z\d-]+(\.[a-z\d-]+)+(/.*)?", re.IGNORECASE)
-_FILE = re.compile(r"(sqlite:/{0,2})?(?P<path>[^:]+\.(db|sqlite3?))", re.IGNORECASE)
+_FILE = re.compile(r"(sqlite:(//)?)?(?P<path>[^:]+\.(db|sqlite3?))", re.IGNORECASE)
 _ONE_SLASH = re.compile(r"(?P<scheme>https?):/?(?P<rest>[^/].*)", re.IGNORECASE)
 
 

@@ -140,13 +140,18 @@ def open_database(uri: str, seconds: float) -> None:
 
 
 def why_read_only(path: Path) -> str | None:
-    """Why nothing can be written to a SQLite store, None where something can; nothing is."""
+    """Why nothing may be written to a SQLite store, None where something may; what is tried is taken back.
+
+    A file that is locked, or on a full disk, is another matter, which may pass.
+    """
     if not os.access(path.parent, os.W_OK | os.X_OK):  # where its journal lies while it writes
         return f"the folder {path.parent} may not be written to"
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("BEGIN")
+            (number,) = connection.execute("PRAGMA user_version").fetchone()
+            connection.execute(f"PRAGMA user_version = {number}")
             connection.execute("ROLLBACK")
     except sqlite3.Error as error:
-        return None if "locked" in str(error) else str(error)
+        return str(error) if "readonly" in str(error) else None
     return None

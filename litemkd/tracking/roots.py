@@ -6,19 +6,16 @@ MLflow's server takes no files where it was started with `--no-serve-artifacts`,
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from pathlib import Path
 from urllib.parse import unquote
 
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
 
 from litemkd.tracking import store
 from litemkd.tracking.addresses import split, without_password
 
 _log = logging.getLogger("litemkd.tracking")
-_DEFAULT = "0"  # MLflow's own experiment, which every store has
 _looked_at: set[tuple[str, str]] = set()  # stores and data sets, once a process
 _told: set[tuple[str, str]] = set()  # stores and places, likewise
 
@@ -38,26 +35,21 @@ def clients_folder(location: str) -> Path | None:
 def warn(client: MlflowClient, dataset: str) -> None:
     """Say so before work begins, once, where the files of a data set's experiment will not be at the server.
 
-    For one that is not made yet MLflow's own experiment tells where its place would be.
+    The experiment is made if missing: the server then chooses its place.
     """
     if not store.is_server() or (store.store_uri(), dataset) in _looked_at:
         return
     _looked_at.add((store.store_uri(), dataset))
-    name = store.experiment_name(dataset)
-    found = store.patiently(lambda: client.get_experiment_by_name(name))
-    if found is None:
-        with contextlib.suppress(MlflowException):  # it was deleted
-            found = store.patiently(lambda: client.get_experiment(_DEFAULT))
-    folder = None if found is None else clients_folder(found.artifact_location)
-    if found is None or folder is None:
+    number = store.experiment_id(client, dataset)
+    found = store.patiently(lambda: client.get_experiment(number))
+    folder = clients_folder(found.artifact_location)
+    if folder is None:
         return
-    where = folder if found.name == name else folder.parent
     _once(
-        str(where),
-        f"the tracking server {_server()} keeps no files: those of the experiment {name} are written to "
-        f"{where} on the machine that logs them, this one, and no other will find them, "
-        "unless that folder is shared. "
-        "Start the server with --serve-artifacts --artifacts-destination FOLDER, without "
+        str(folder),
+        f"the tracking server {_server()} keeps no files: those of the experiment {found.name} are written to "
+        f"{folder} on the machine that logs them, this one, and no other will find them, unless "
+        "that folder is shared. Start the server with --serve-artifacts --artifacts-destination FOLDER, without "
         "--default-artifact-root; an experiment that is there already keeps its place",
     )
 
