@@ -203,7 +203,8 @@ def tracked(command: F) -> F:
 
         if not distributed.group().main:
             return command(*args, **kwargs)
-        require_store()
+        named = args[0].data.dataset if args and isinstance(args[0], Config) else None
+        require_store(named, writing=not kwargs.get("no_log", False))
         try:
             for line in send_unsent():  # before lost runs are closed: their true end may be in it
                 click.echo(f"sent what was kept for later: {line}", err=True)

@@ -27,7 +27,7 @@ def default_storage() -> str:
     return str((store.parent if store else Path.cwd()) / "optuna.journal")
 
 
-def is_server(address: str) -> bool:
+def is_shared(address: str) -> bool:
     """Whether a storage is shared by machines.
 
     Raises:
@@ -53,7 +53,7 @@ def open_storage(address: str, heartbeat: int = HEARTBEAT) -> BaseStorage:
         ConfigError: neither a file nor PostgreSQL.
     """
     try:
-        if not is_server(address):
+        if not is_shared(address):
             Path(address).parent.mkdir(parents=True, exist_ok=True)
             return open_journal(Path(address))
         with exclusive(address, "tables"), warnings.catch_warnings():
@@ -77,7 +77,7 @@ def open_storage(address: str, heartbeat: int = HEARTBEAT) -> BaseStorage:
 @contextlib.contextmanager
 def exclusive(address: str, purpose: str) -> Iterator[None]:
     """Hold the storage's lock of this purpose; other processes wait. Freed when this process dies, too."""
-    if not is_server(address):
+    if not is_shared(address):
         Path(address).parent.mkdir(parents=True, exist_ok=True)
         with locked(Path(f"{address}.{purpose}.lock")):
             yield

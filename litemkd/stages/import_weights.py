@@ -36,6 +36,7 @@ from litemkd.stages.build import (
     describe_teacher,
 )
 from litemkd.stages.common import (
+    accuracy_tags,
     clip_source,
     cost_tags,
     data_tags,
@@ -43,7 +44,6 @@ from litemkd.stages.common import (
     log_test,
     protocol,
     run_of,
-    test_tags,
 )
 from litemkd.stages.cost import student_cost, teacher_cost
 from litemkd.stages.export_weights import KEPT, STATE
@@ -345,7 +345,7 @@ def _log_measured(
     run.log_metrics({"val/accuracy": val.accuracy.mean, "val/accuracy_ci95": val.accuracy.half}, 0)
     tags["litemkd.val_accuracy"] = f"{val.accuracy.mean:.4f}"
     tags["litemkd.val_accuracy_ci95"] = f"{val.accuracy.half:.4f}"
-    tags |= test_tags({shot: test.accuracy for shot, test in tests.items()})
+    tags |= accuracy_tags({shot: test.accuracy for shot, test in tests.items()})
 
 
 def import_words(config: Config, file: ReleasedFile) -> tuple[str, ...]:

@@ -196,7 +196,7 @@ def student_checkpoints(config: Config, data: Prepared, teacher: ReadyTeacher | 
     )
 
 
-def test_student(
+def evaluate_on_test(
     config: Config, data: Prepared, student: Student, device: torch.device, label: str
 ) -> dict[int, Evaluation]:
     """Read the test classes: results by number of shots."""
@@ -217,7 +217,7 @@ def _test(
 ) -> dict[int, Evaluation]:
     """Read the test classes once, in an evaluate run below the student's; both get the figures."""
     with run_of(config, data, "evaluate", f"evaluate {what}", device, tags) as child:
-        tests = test_student(config, data, student, device, what.split(":")[0])
+        tests = evaluate_on_test(config, data, student, device, what.split(":")[0])
         log_test(child, tests, what)
     log_test(run, tests, what)
     return tests

@@ -21,6 +21,7 @@ from mlflow.models import Model
 
 from litemkd.errors import TrackingError
 from litemkd.tracking.environment import requirements
+from litemkd.tracking.reasons import one_line
 from litemkd.tracking.store import patiently
 
 LOADER = "litemkd.pyfunc"  # named, not imported: it is above this package
@@ -93,7 +94,7 @@ def write_model(
         patiently(lambda: client.finalize_logged_model(model_id, "READY"))
     except Exception as error:
         raise TrackingError(
-            f"the model {name} (step {step}) could not be logged from {directory}: {error}"
+            f"the model {name} (step {step}) could not be logged from {directory}: {one_line(error)}"
         ) from error
     return model_id
 
