@@ -20,8 +20,9 @@ from benchmarks.work import Part, Setting, Side, Work
 from litemkd.data.clips import Augmentation
 from litemkd.data.crops import crop_clips
 from litemkd.data.episodes import EpisodeSampler
+from litemkd.losses import LABELS
 from litemkd.models.heads.trx import TRX
-from litemkd.objectives import LABELS, Placed, StudentObjective
+from litemkd.objectives import Placed, StudentObjective
 from litemkd.seeding import seed_torch
 from litemkd.training import make_optimizer
 

@@ -4,8 +4,8 @@ branch), and for the teacher. Each satisfies `litemkd.training.Objective`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -17,14 +17,14 @@ from litemkd.data.clips import Ahead, Augmentation, ClipSource, Cut
 from litemkd.data.episodes import Episodes, EpisodeSampler
 from litemkd.embedding import CLIPS_AT_ONCE, fuse_all, match_rows, student_classifier, teacher_classifier
 from litemkd.evaluation import Evaluation
-from litemkd.losses import D2M, Knowledge, d2m_loss, support_distances, taught_branch
+from litemkd.losses import D2M, LABELS
+from litemkd.losses.lesson import Lesson
+from litemkd.losses.measures import support_distances
 from litemkd.models.student import LABEL, Student
 from litemkd.models.teacher import Teacher
 from litemkd.seeding import numpy_generator
 from litemkd.sharing import evaluate_shared
 from litemkd.training import Step
-
-LABELS = D2M(ce=1.0, ce_distill=1.0, kd=0.0, support=0.0)  # the loss of labels alone, in every branch
 
 
 @dataclass(frozen=True)
@@ -50,34 +50,41 @@ def _accuracy(logits: Tensor, labels: Tensor) -> float:
 
 
 class Advisor:
-    """The frozen teacher during distillation: from fused features of the train videos to what the loss needs.
+    """The frozen teacher during distillation: from fused features of the train videos to what terms need.
 
     Args:
         teacher: set to eval mode here, its weights take no gradient.
         fused: (V, T, D) features of all train videos, in the split's order.
-        loss: says which of the teacher's answers are wanted, and in which form.
+        needs: which answers are wanted, see `litemkd.losses.term.NEEDS`.
     """
 
-    def __init__(self, teacher: Teacher, fused: Tensor, loss: D2M) -> None:
+    def __init__(self, teacher: Teacher, fused: Tensor, needs: Collection[str]) -> None:
         self.teacher = teacher.eval().requires_grad_(False)
-        self.fused, self.loss = fused, loss
+        self.fused, self.needs = fused, needs
         with torch.no_grad():
             self.code = self.teacher.head.encode(fused)
-        self.features = fused
-        if loss.feature_form == "projected":
+        if "teacher_standardised" in needs:
             spread, middle = torch.std_mean(fused, dim=(0, 1), correction=0)
-            self.features = (fused - middle) / (spread + 1e-6)
+            self.standardised = (fused - middle) / (spread + 1e-6)
 
-    def __call__(self, episodes: Episodes, videos: np.ndarray) -> Knowledge:
-        """What the teacher says of these episodes, which use `videos` (V,)."""
-        head, device = self.teacher.head, self.fused.device
-        with torch.no_grad():
-            logits = match_rows(head.match, self.code, episodes, device)
-            relation = match_rows(head.relate, self.code, episodes, device) if self.loss.relation else None
+    @torch.no_grad()
+    def __call__(self, episodes: Episodes, videos: np.ndarray) -> dict[str, Tensor]:
+        """What the teacher says of these episodes, which use `videos` (V,): answers by need."""
+        head, device, needs = self.teacher.head, self.fused.device, self.needs
+        answers: dict[str, Tensor] = {}
+        if "teacher_logits" in needs:
+            answers["teacher_logits"] = match_rows(head.match, self.code, episodes, device)
+        if "teacher_relation" in needs:
+            answers["teacher_relation"] = match_rows(head.relate, self.code, episodes, device)
+        if "teacher_support" in needs:
             labels = torch.from_numpy(episodes.support_labels).to(device)
             rows = torch.from_numpy(episodes.support).to(device)
-            support = support_distances(self.fused[rows], labels, episodes.way)
-            return Knowledge(logits, support, self.features[torch.from_numpy(videos)], relation)
+            answers["teacher_support"] = support_distances(self.fused[rows], labels, episodes.way)
+        if "teacher_features" in needs:
+            answers["teacher_features"] = self.fused[torch.from_numpy(videos)]
+        if "teacher_standardised" in needs:
+            answers["teacher_standardised"] = self.standardised[torch.from_numpy(videos)]
+        return answers
 
 
 class StudentObjective:
@@ -87,7 +94,7 @@ class StudentObjective:
         model: the student.
         clips: train clips.
         sampler: train episodes.
-        loss: weights of the terms.
+        loss: of a step.
         augmentation, seed: of the train clips.
         val_clips, val_sampler, val_episodes: the fixed list that chooses checkpoints.
         advisor: the teacher; without it the terms that need it are left out.
@@ -135,43 +142,33 @@ class StudentObjective:
         features = {name: x.float() for name, x in features.items()}
         episode = at.support, at.support_labels, at.query, episodes.way
         logits = self.model(features, *episode)
-        terms = d2m_loss(
-            self.loss,
-            logits,
-            at.query_labels,
-            parts=self.model.head.parts,
-            **self._lessons(features, episode, episodes, at.videos),
-        )
+        lesson = Lesson(logits, at.query_labels, self.model.head.parts)
+        if self.advisor is not None:
+            answers = self.advisor(episodes, at.videos) | self._answers(features, episode, lesson.taught)
+            lesson = replace(lesson, answers=answers)
+        terms = self.loss(lesson)
         accuracy = _accuracy(self.model.predict(logits), at.query_labels)
-        return Step(terms.loss, terms.as_metrics() | {"train/accuracy": accuracy})
+        return Step(terms.loss, terms.metrics | {"train/accuracy": accuracy})
 
-    def _lessons(
-        self,
-        features: Mapping[str, Tensor],
-        episode: tuple[Tensor, Tensor, Tensor, int],
-        episodes: Episodes,
-        videos: np.ndarray,
+    def _answers(
+        self, features: Mapping[str, Tensor], episode: tuple[Tensor, Tensor, Tensor, int], taught: str
     ) -> dict[str, Any]:
-        """What the terms of `d2m_loss` that need the teacher take; nothing without one."""
-        if self.advisor is None:
-            return {}
-        model, loss = self.model, self.loss
+        """What the student says of these episodes beside its logits: answers by need."""
+        model, needs = self.model, self.loss.needs
         support, labels, _, way = episode
         frames = {name: model.per_frame(x) for name, x in features.items()}
-        taught = taught_branch(features)
-        lessons: dict[str, Any] = {"knowledge": self.advisor(episodes, videos)}
-        if loss.support:
-            lessons["support"] = {
-                name: support_distances(frames[name][support], labels, way)
-                for name in loss.supporting(features)
+        answers: dict[str, Any] = {}
+        if "student_support" in needs:
+            answers["student_support"] = {
+                name: support_distances(x[support], labels, way) for name, x in frames.items()
             }
-        if loss.relation:
-            lessons["relation"] = model.relate(features[taught], *episode)
-        if loss.feature and loss.feature_form == "plain":
-            lessons["projected"] = frames[taught]
-        elif loss.feature and model.guess is not None:
-            lessons["projected"] = model.guess(frames[taught])
-        return lessons
+        if "student_relation" in needs:
+            answers["student_relation"] = model.relate(features[taught], *episode)
+        if "student_frames" in needs:
+            answers["student_frames"] = frames
+        if "student_guess" in needs and model.guess is not None:
+            answers["student_guess"] = model.guess(frames[taught])
+        return answers
 
     def recalibrate(self, model: nn.Module, clips: int) -> None:
         """Re-estimate batch norm on centre crops of `clips` train videos, the same at every call."""
@@ -223,9 +220,9 @@ class TeacherObjective:
         rows = torch.from_numpy(at.videos).to(device)
         fused = self.model.fuse({name: x[rows] for name, x in self.features.items()}).float()
         logits = self.model(fused, at.support, at.support_labels, at.query, episodes.way)
-        terms = d2m_loss(LABELS, {LABEL: logits}, at.query_labels, parts=self.model.head.parts)
+        terms = LABELS(Lesson({LABEL: logits}, at.query_labels, self.model.head.parts))
         accuracy = _accuracy(self.model.head.predict(logits), at.query_labels)
-        return Step(terms.loss, terms.as_metrics() | {"train/accuracy": accuracy})
+        return Step(terms.loss, terms.metrics | {"train/accuracy": accuracy})
 
     def recalibrate(self, model: nn.Module, clips: int) -> None:
         """Nothing: the teacher has no batch norm."""

@@ -12,8 +12,9 @@ from pydantic import BaseModel
 
 from litemkd.catalogue import BACKBONES, HEAD_SETTINGS, TIMM, TORCHVISION
 from litemkd.config import Config, LossConfig
+from litemkd.losses.presets import PRESETS
+from litemkd.losses.term import NEEDS
 from litemkd.models.heads import HEADS
-from litemkd.presets import PRESETS
 
 TEXT = (Path(__file__).parents[1] / "docs" / "config.md").read_text(encoding="utf-8")
 
@@ -39,7 +40,7 @@ def documented() -> dict[str, dict[str, str]]:
 
 
 def default(section: BaseModel, key: str) -> str:
-    value = section.model_dump(mode="json")[key]
+    value = section.model_dump(mode="json").get(key, getattr(section, key))
     return "—" if value is None else f"`{value if isinstance(value, str) else json.dumps(value)}`"
 
 
@@ -65,6 +66,19 @@ def test_every_loss_by_name_is_documented() -> None:
     for field in ("kd_form", "support_form", "feature_form", "focal"):
         choices = set(get_args(LossConfig.model_fields[field].annotation)) - {"none"}
         assert choices <= terms, f"docs/losses.md does not tell of {field}: {choices - terms}"
+
+
+def test_what_terms_say_of_their_settings_is_what_the_documents_say() -> None:
+    (body,) = re.findall(r"^## `loss`\n(.*?)(?=^## |\Z)", TEXT, re.M | re.S)
+    told = dict(re.findall(r"^\| `(\w+)` \| .*? \| (.*) \|$", body, re.M))
+    said = {key: field.description for key, field in LossConfig.model_fields.items() if field.description}
+    assert len(said) == 21
+    assert {key: told[key] for key in said} == said
+
+
+def test_everything_that_a_term_may_need_is_documented() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "losses.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+_\w+)` \|", text[text.index("| need |") :], re.M) == list(NEEDS)
 
 
 def test_every_head_is_documented() -> None:

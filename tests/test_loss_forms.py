@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from litemkd.losses import D2M, Knowledge, d2m_loss
+from litemkd.losses import D2M
+from tests.lessons import Knowledge, d2m_loss
 
 B, Q, W = 2, 7, 5
 
@@ -91,7 +92,7 @@ def targets_of(episodes=B, queries=Q, way=W):
 def kd_only(student, teacher, targets, **options):
     """The total where only the distillation of logits counts."""
     empty = torch.zeros(0, dtype=teacher.dtype)
-    spec = D2M(ce=0.0, ce_distill=0.0, support=0.0, relation=0.0, feature=0.0, kd=1.0, **options)
+    spec = D2M.of(ce=0.0, ce_distill=0.0, support=0.0, relation=0.0, feature=0.0, kd=1.0, **options)
     logits = {"label": {"frame": torch.zeros_like(student)}, "distill": {"frame": student}}
     return d2m_loss(spec, logits, targets, knowledge=Knowledge(teacher, empty, empty, None)).loss
 
@@ -265,7 +266,7 @@ def test_parts_that_take_part_in_distillation():
         ("all", kl(frame, teacher, 4.0) + 0.1 * kl(patch, teacher, 4.0)),
         ("frame", kl(frame, teacher, 4.0)),
     ):
-        spec = D2M(ce=0.0, support=0.0, kd=1.0, kd_parts=parts)
+        spec = D2M.of(ce=0.0, support=0.0, kd=1.0, kd_parts=parts)
         logits = {"label": {"frame": frame, "patch": patch}}
         weights = {"frame": 1.0, "patch": 0.1}
         known = Knowledge(teacher, empty, empty, None)
@@ -289,7 +290,7 @@ def test_the_focal_weight_by_hand(focal, sure, weight):
     logits = {"label": {"frame": x}} | ({"distill": {"frame": y}} if focal == "branches" else {})
     teacher = draw(1, 3, W)[0] if focal == "branches" else y
     empty = torch.zeros(0)
-    spec = D2M(ce=1.0, support=0.0, kd=1.0, focal=focal, focal_kd=0.5, focal_rest=1.5)
+    spec = D2M.of(ce=1.0, support=0.0, kd=1.0, focal=focal, focal_kd=0.5, focal_rest=1.5)
     found = d2m_loss(spec, logits, targets, knowledge=Knowledge(teacher, empty, empty, None)).loss
     hard = -np.mean([math.log(softmax(row)[0]) for row in rows(x)])
     soft = kl(y if focal == "branches" else x, teacher, 4.0)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from litemkd.losses import D2M, Knowledge, d2m_loss
-from litemkd.presets import PRESETS, preset
+from litemkd.losses import D2M
+from litemkd.losses.presets import PRESETS, preset
+from tests.lessons import Knowledge, d2m_loss
 
 Q, W, T = 20, 5, 4
 h, a, as_, aq, f = 1, 2, 1, 1, 1  # the original's defaults of its weights
@@ -190,7 +191,7 @@ def terms_here(alias, student, teacher, labels):
         for branch in branches:
             logits[branch]["patch"] = student["patch"]
     return d2m_loss(
-        D2M(**chosen.values),
+        D2M.of(**chosen.values),
         logits,
         labels,
         parts=parts,
@@ -257,7 +258,7 @@ def test_every_published_loss_has_its_preset():
     for alias, found in named.items():
         assert found in PRESETS.values(), alias
         assert found.branches == (2 if alias in TWO_BRANCHES else 1), alias
-        D2M(**found.values)
+        D2M.of(**found.values)
     assert named["e_dist_1fc_sup"] == named["fc_1_sup"]
     assert len({next(name for name, x in PRESETS.items() if x is found) for found in named.values()}) == 23
     for name, found in PRESETS.items():

@@ -9,17 +9,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from litemkd.losses import (
-    D2M,
-    Knowledge,
+from litemkd.losses import D2M
+from litemkd.losses.measures import (
     cross_entropy,
-    d2m_loss,
     distillation,
     pearson_distance,
     standardise,
     support_distances,
     unexplained,
 )
+from litemkd.losses.terms.kd import TeacherLogits
+from litemkd.losses.terms.support import SupportDistances
+from tests.lessons import Knowledge, d2m_loss
 
 B, Q, W = 2, 7, 5
 
@@ -126,13 +127,13 @@ def test_pearson_distance(batch):
 
 def test_defaults_are_the_published_loss(batch):
     """fc_2_sup_dist: KL_T(s['kl'], t['kl']) + 0.5 P(s['sup'], t['sup']) + CE(s['ce']) / 16, T = 4."""
-    terms = loss_of(D2M(), batch)
+    terms = loss_of(D2M.of(), batch)
     soft = kl(rows(batch["distill"]), rows(batch["teacher"]), 4)
     likeness = pearson(rows(batch["support"]), rows(batch["teacher_support"]))
     hard = ce(rows(batch["label"]), batch["targets"].flatten())
-    near(terms.kd, soft)
-    near(terms.support, likeness)
-    near(terms.ce, hard)
+    near(terms.values["kd"], soft)
+    near(terms.values["support"], likeness)
+    near(terms.values["ce"], hard)
     near(terms.loss, soft + 0.5 * likeness + hard / 16)
 
 
@@ -141,11 +142,11 @@ def test_other_weights_make_other_published_losses(batch):
     hard, also = (ce(rows(batch[name]), batch["targets"].flatten()) for name in ("label", "distill"))
     likeness = pearson(rows(batch["support"]), rows(batch["teacher_support"]))
     near(
-        loss_of(D2M(ce_distill=1 / 16), batch).loss,
+        loss_of(D2M.of(ce_distill=1 / 16), batch).loss,
         kl(rows(batch["distill"]), rows(batch["teacher"]), 4) + also / 16 + 0.5 * likeness + hard / 16,
     )
     near(
-        loss_of(D2M(ce=0.3, ce_distill=0.7, kd=0.2, support=1.5, temperature=2.0), batch).loss,
+        loss_of(D2M.of(ce=0.3, ce_distill=0.7, kd=0.2, support=1.5, temperature=2.0), batch).loss,
         0.3 * hard + 0.7 * also + 0.2 * kl(rows(batch["distill"]), rows(batch["teacher"]), 2) + 1.5 * likeness,
     )
 
@@ -154,30 +155,29 @@ def test_standardised_forms(batch):
     def z(tensor):
         return np.array([(row - row.mean()) / (row.std() + 1e-8) for row in rows(tensor)])
 
-    terms = loss_of(D2M(standardise_logits=True, support_form="tempered", support_temperature=0.5), batch)
-    near(terms.kd, kl(z(batch["distill"]), z(batch["teacher"]), 4))
-    near(terms.support, pearson(z(batch["support"]) / 0.5, z(batch["teacher_support"]) / 0.5))
+    terms = loss_of(D2M.of(standardise_logits=True, support_form="tempered", support_temperature=0.5), batch)
+    near(terms.values["kd"], kl(z(batch["distill"]), z(batch["teacher"]), 4))
+    near(terms.values["support"], pearson(z(batch["support"]) / 0.5, z(batch["teacher_support"]) / 0.5))
 
 
 def test_terms_of_weight_zero_are_absent(batch):
-    terms = loss_of(D2M(kd=0, support=0, ce=1), batch)
-    assert terms.kd is None
-    assert terms.support is None
+    terms = loss_of(D2M.of(kd=0, support=0, ce=1), batch)
+    assert not {"kd", "support"} & set(terms.values)
     near(terms.loss, ce(rows(batch["label"]), batch["targets"].flatten()))
-    assert set(terms.as_metrics()) == {"train/loss", "train/loss_ce"}
+    assert set(terms.metrics) == {"train/loss", "train/loss_ce"}
 
 
 def test_without_a_teacher_only_labels_count(batch):
-    terms = d2m_loss(D2M(ce=1, ce_distill=1), frame_logits(batch), batch["targets"])
+    terms = d2m_loss(D2M.of(ce=1, ce_distill=1), frame_logits(batch), batch["targets"])
     both = [ce(rows(batch[name]), batch["targets"].flatten()) for name in ("label", "distill")]
     near(terms.loss, sum(both))
-    single = d2m_loss(D2M(ce=1, ce_distill=1), frame_logits(batch, "label"), batch["targets"])
+    single = d2m_loss(D2M.of(ce=1, ce_distill=1), frame_logits(batch, "label"), batch["targets"])
     near(single.loss, both[0])
 
 
 def test_metrics_are_the_unweighted_terms(batch):
-    terms = loss_of(D2M(), batch)
-    metrics = terms.as_metrics()
+    terms = loss_of(D2M.of(), batch)
+    metrics = terms.metrics
     assert set(metrics) == {"train/loss", "train/loss_ce", "train/loss_kd", "train/loss_support"}
     assert metrics["train/loss"] == pytest.approx(
         metrics["train/loss_kd"] + 0.5 * metrics["train/loss_support"] + metrics["train/loss_ce"] / 16
@@ -201,21 +201,19 @@ def test_the_feature_term_is_the_mean_square_error_with_its_weight(batch):
     guess = torch.randn(6, 4, 3, dtype=torch.float64, requires_grad=True)
     knowledge = Knowledge(batch["teacher"], batch["teacher_support"], batch["features"].requires_grad_())
     logits = frame_logits(batch)
-    spec = D2M(kd=0, support=0, ce=0.5, feature=3.0)
+    spec = D2M.of(kd=0, support=0, ce=0.5, feature=3.0)
     terms = d2m_loss(spec, logits, batch["targets"], knowledge=knowledge, projected=guess)
     error = np.mean((guess.detach().numpy() - batch["features"].detach().numpy()) ** 2)
-    near(terms.feature, error)
+    near(terms.values["feature"], error)
     near(terms.loss, 0.5 * ce(rows(batch["label"]), batch["targets"].flatten()) + 3.0 * error)
-    assert terms.as_metrics()["train/loss_feature"] == pytest.approx(error)
+    assert terms.metrics["train/loss_feature"] == pytest.approx(error)
     terms.loss.backward()
     assert guess.grad.abs().max() > 0
     assert batch["features"].grad is None  # the teacher's
     # Without a weight, or without a guess, there is no such term.
-    for without, projected in ((D2M(), guess), (spec, None)):
-        assert (
-            d2m_loss(without, logits, batch["targets"], knowledge=knowledge, projected=projected).feature
-            is None
-        )
+    for without, projected in ((D2M.of(), guess), (spec, None)):
+        found = d2m_loss(without, logits, batch["targets"], knowledge=knowledge, projected=projected)
+        assert "feature" not in found.values
 
 
 # Gradients.
@@ -224,7 +222,7 @@ def test_the_feature_term_is_the_mean_square_error_with_its_weight(batch):
 @pytest.mark.parametrize("form", ["published", "tempered"])
 @pytest.mark.parametrize("standardised", [False, True])
 def test_gradients_are_those_of_the_values(batch, form, standardised):
-    spec = D2M(support_form=form, standardise_logits=standardised, ce_distill=0.3)
+    spec = D2M.of(support_form=form, standardise_logits=standardised, ce_distill=0.3)
     batch = {name: x[:1, :2] for name, x in batch.items() if name != "features"} | {
         "features": batch["features"]
     }  # two rows are enough, and quick
@@ -241,7 +239,7 @@ def test_gradients_are_those_of_the_values(batch, form, standardised):
 def test_the_teacher_takes_no_gradient(batch, form, standardised):
     for name in ("label", "distill", "support", "teacher", "teacher_support"):
         batch[name].requires_grad_()
-    loss_of(D2M(support_form=form, standardise_logits=standardised), batch).loss.backward()
+    loss_of(D2M.of(support_form=form, standardise_logits=standardised), batch).loss.backward()
     assert batch["teacher"].grad is None
     assert batch["teacher_support"].grad is None
     for name in ("label", "distill", "support"):
@@ -250,22 +248,22 @@ def test_the_teacher_takes_no_gradient(batch, form, standardised):
 
 def test_a_perfect_imitation_costs_nothing(batch):
     batch |= {"distill": batch["teacher"], "support": batch["teacher_support"]}
-    for spec in (D2M(), D2M(support_form="tempered", standardise_logits=True)):
+    for spec in (D2M.of(), D2M.of(support_form="tempered", standardise_logits=True)):
         terms = loss_of(spec, batch)
-        assert abs(float(terms.kd)) < 1e-12
-        assert abs(float(terms.support)) < 1e-6
+        assert abs(float(terms.values["kd"])) < 1e-12
+        assert abs(float(terms.values["support"])) < 1e-6
 
 
 def test_equal_rows_do_no_harm(batch):
     """Support distances that are all alike give a finite loss and a finite gradient."""
     for form, way in itertools.product(("published", "tempered"), (2, 5)):
         support = torch.zeros(1, way, way - 1, requires_grad=True)
-        term = D2M(support_form=form).support_term(support, torch.randn(1, way, way - 1))
+        term = SupportDistances(support_form=form).distance(support, torch.randn(1, way, way - 1))
         term.backward()
         assert torch.isfinite(term)
         assert torch.isfinite(support.grad).all()
     logits = torch.zeros(1, 3, 5, requires_grad=True)
-    D2M(standardise_logits=True).kd_term(
+    TeacherLogits(standardise_logits=True).distance(
         logits, torch.randn(1, 3, 5), torch.zeros(1, 3, dtype=torch.long)
     ).backward()
     assert torch.isfinite(logits.grad).all()
@@ -340,8 +338,8 @@ def relative_gradient(form, features, other):
     """|d term / d features| x |features|: what a step of a share of the features' size changes the term by."""
     labels = torch.arange(5).repeat_interleave(5)[None]
     features = features.requires_grad_()
-    spec = D2M(support_form=form)
-    term = spec.support_term(support_distances(features, labels, 5), support_distances(other, labels, 5))
+    spec = SupportDistances(support_form=form)
+    term = spec.distance(support_distances(features, labels, 5), support_distances(other, labels, 5))
     term.backward()
     return float(features.grad.norm() * features.detach().norm())
 

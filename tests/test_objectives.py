@@ -17,7 +17,10 @@ from litemkd.embedding import (
     student_classifier,
     teacher_classifier,
 )
-from litemkd.losses import D2M, cross_entropy, d2m_loss, support_distances
+from litemkd.losses import D2M
+from litemkd.losses.lesson import Lesson
+from litemkd.losses.measures import cross_entropy, support_distances
+from litemkd.losses.term import NEEDS
 from litemkd.models.backbones import Backbone
 from litemkd.models.heads import FRAME, TRX
 from litemkd.models.student import DISTILL, LABEL, Student
@@ -79,7 +82,7 @@ def features_of(split):
 
 def advisor_of(teacher=None):
     teacher = teacher or teacher_of()
-    return Advisor(teacher, fuse_all(teacher.eval(), features_of(TRAIN)), D2M())
+    return Advisor(teacher, fuse_all(teacher.eval(), features_of(TRAIN)), NEEDS)
 
 
 def told(advisor, episodes):
@@ -91,7 +94,7 @@ def objective_of(model=None, advisor=None, loss=None, **more):
         model or student_of(),
         clips=TRAIN_CLIPS,
         sampler=sampler_of(),
-        loss=loss or D2M(),
+        loss=loss or D2M.of(),
         augmentation=Augmentation(),
         seed=0,
         val_clips=VAL_CLIPS,
@@ -178,7 +181,7 @@ def test_cached_classification_is_the_models_own():
 
 
 def test_a_labels_only_step_is_the_cross_entropy_of_its_branches():
-    objective = objective_of(loss=D2M(ce=1.0, ce_distill=1.0, kd=0.0, support=0.0))
+    objective = objective_of(loss=D2M.of(ce=1.0, ce_distill=1.0, kd=0.0, support=0.0))
     objective.model.eval()  # no batch statistics: the same numbers in two passes
     step = objective.step(range(2))
     assert set(step.metrics) == {"train/loss", "train/loss_ce", "train/accuracy"}
@@ -196,7 +199,7 @@ def test_a_labels_only_step_is_the_cross_entropy_of_its_branches():
 
 def test_a_distilled_step_is_d2m_of_label_branch_distill_branch_and_teacher():
     teacher = teacher_of().eval()
-    objective = objective_of(advisor=advisor_of(teacher), loss=D2M(support_form="tempered"))
+    objective = objective_of(advisor=advisor_of(teacher), loss=D2M.of(support_form="tempered"))
     objective.model.eval()
     step = objective.step(range(2))
     assert set(step.metrics) >= {"train/loss", "train/loss_ce", "train/loss_kd", "train/loss_support"}
@@ -209,17 +212,18 @@ def test_a_distilled_step_is_d2m_of_label_branch_distill_branch_and_teacher():
     logits = objective.model(features, at.support, at.support_labels, at.query, 3)
     known = told(advisor_of(teacher), episodes)
     support = support_distances(features[LABEL][at.support], at.support_labels, 3)
-    terms = d2m_loss(objective.loss, logits, at.query_labels, support={LABEL: support}, knowledge=known)
+    answers = known | {"student_support": {LABEL: support}}
+    terms = objective.loss(Lesson(logits, at.query_labels, answers=answers))
     torch.testing.assert_close(step.loss, terms.loss)
-    assert step.metrics["train/loss_kd"] == pytest.approx(float(terms.kd.detach()), rel=1e-4)
+    assert step.metrics["train/loss_kd"] == pytest.approx(float(terms.values["kd"].detach()), rel=1e-4)
     assert step.metrics["train/loss_support"] == pytest.approx(
-        float(terms.support.detach()), rel=1e-4, abs=1e-5
+        float(terms.values["support"].detach()), rel=1e-4, abs=1e-5
     )
 
 
 @pytest.mark.parametrize(("term", "taught"), [("ce", LABEL), ("support", LABEL), ("kd", DISTILL)])
 def test_each_term_teaches_its_branch(term, taught):
-    loss = D2M(**({"ce": 0.0, "kd": 0.0, "support": 0.0} | {term: 1.0}), support_form="tempered")
+    loss = D2M.of(**({"ce": 0.0, "kd": 0.0, "support": 0.0} | {term: 1.0}), support_form="tempered")
     objective = objective_of(advisor=advisor_of(), loss=loss)
     objective.sampler = sampler_of(way=4, shot=1)  # below four classes the support term has nothing to compare
     objective.step(range(2)).loss.backward()
@@ -234,7 +238,7 @@ def test_each_term_teaches_its_branch(term, taught):
 def test_the_feature_term_teaches_the_distill_branch_and_the_guess():
     advisor = advisor_of()
     objective = objective_of(
-        student_of(guess=WIDTH), advisor, D2M(ce=0.0, kd=0.0, support=0.0, feature=1.0, ce_distill=0.0)
+        student_of(guess=WIDTH), advisor, D2M.of(ce=0.0, kd=0.0, support=0.0, feature=1.0, ce_distill=0.0)
     )
     step = objective.step(range(2))
     step.loss.backward()
@@ -245,7 +249,7 @@ def test_the_feature_term_teaches_the_distill_branch_and_the_guess():
     assert step.metrics["train/loss_feature"] == pytest.approx(float(step.loss.detach()))
 
     videos = sampler_of()[range(2)].compact()[0]
-    goal = advisor.features[videos]
+    goal = advisor.standardised[videos]
     objective.model.guess.weight.data.zero_()
     objective.model.guess.bias.data.zero_()
     guessed = objective.step(range(2)).metrics["train/loss_feature"]
@@ -253,7 +257,7 @@ def test_the_feature_term_teaches_the_distill_branch_and_the_guess():
 
 
 def test_without_a_guess_there_is_no_feature_term():
-    objective = objective_of(advisor=advisor_of(), loss=D2M(feature=1.0))
+    objective = objective_of(advisor=advisor_of(), loss=D2M.of(feature=1.0))
     assert "train/loss_feature" not in objective.step(range(2)).metrics
 
 
@@ -276,7 +280,7 @@ def test_the_teacher_is_frozen_and_its_dropout_is_off():
     with torch.no_grad():
         fused = teacher.eval().fuse(features_of(TRAIN))
     teacher.train()
-    advisor = Advisor(teacher, fused, D2M())
+    advisor = Advisor(teacher, fused, NEEDS)
     assert not any(module.training for module in teacher.modules())
     assert not any(weight.requires_grad for weight in teacher.parameters())
 
@@ -285,10 +289,10 @@ def test_the_teacher_is_frozen_and_its_dropout_is_off():
     with torch.no_grad():
         expected = teacher(fused[at.videos], at.support, at.support_labels, at.query, 3)[FRAME]
     for _ in range(2):
-        torch.testing.assert_close(told(advisor, episodes).logits, expected, rtol=1e-5, atol=1e-5)
-    one, two = told(advisor, episodes), told(Advisor(teacher, fused, D2M()), episodes)
-    assert torch.equal(one.logits, two.logits)
-    assert torch.equal(one.support, two.support)
+        torch.testing.assert_close(told(advisor, episodes)["teacher_logits"], expected, rtol=1e-5, atol=1e-5)
+    one, two = told(advisor, episodes), told(Advisor(teacher, fused, NEEDS), episodes)
+    assert torch.equal(one["teacher_logits"], two["teacher_logits"])
+    assert torch.equal(one["teacher_support"], two["teacher_support"])
 
 
 def test_that_check_would_see_an_active_dropout():
@@ -317,17 +321,18 @@ def test_advice_is_constant_and_complete():
     advisor = advisor_of()
     episodes = sampler_of()[range(2)]
     known = told(advisor, episodes)
-    assert known.logits.shape == (2, 3, 3)
-    assert known.support.shape == (2, 3, 2)
-    for value in (known.logits, known.support):
+    assert known["teacher_logits"].shape == (2, 3, 3)
+    assert known["teacher_support"].shape == (2, 3, 2)
+    for value in (known["teacher_logits"], known["teacher_support"]):
         assert not value.requires_grad
         assert not value.is_inference()  # else backward refuses it
     expected = support_distances(advisor.fused[episodes.support], torch.from_numpy(episodes.support_labels), 3)
-    torch.testing.assert_close(known.support, expected)
-    whole = Advisor(advisor.teacher, advisor.fused, D2M())(episodes, np.arange(len(TRAIN.videos))).features
+    torch.testing.assert_close(known["teacher_support"], expected)
+    everything = Advisor(advisor.teacher, advisor.fused, NEEDS)(episodes, np.arange(len(TRAIN.videos)))
+    whole = everything["teacher_standardised"]
     torch.testing.assert_close(whole.mean((0, 1)), torch.zeros(WIDTH), rtol=0, atol=1e-5)
     torch.testing.assert_close(whole.std((0, 1), correction=0), torch.ones(WIDTH), rtol=0, atol=1e-4)
-    assert torch.equal(known.features, whole[episodes.compact()[0]])
+    assert torch.equal(known["teacher_standardised"], whole[episodes.compact()[0]])
 
 
 def test_training_the_student_leaves_the_teacher_as_it_is():
@@ -348,8 +353,8 @@ def test_training_the_student_leaves_the_teacher_as_it_is():
     assert all(weight.grad is None for weight in teacher.parameters())
     assert not any(module.training for module in teacher.modules())
     after = told(advisor, episodes)
-    assert torch.equal(first.logits, after.logits)
-    assert torch.equal(first.support, after.support)
+    assert torch.equal(first["teacher_logits"], after["teacher_logits"])
+    assert torch.equal(first["teacher_support"], after["teacher_support"])
 
 
 def test_the_teacher_is_no_part_of_the_student():
@@ -364,7 +369,7 @@ def test_even_a_teacher_set_to_training_later_says_the_same():
     advisor, episodes = advisor_of(), sampler_of()[range(3)]
     first = told(advisor, episodes)
     advisor.teacher.train()
-    assert torch.equal(told(advisor, episodes).logits, first.logits)
+    assert torch.equal(told(advisor, episodes)["teacher_logits"], first["teacher_logits"])
 
 
 # Validation and batch norm

@@ -57,7 +57,7 @@ def trained(folder: Path, name: str, *, frozen: bool = True) -> dict[str, Any]:
         student,
         clips=TRAIN_CLIPS,
         sampler=sampler_of(TRAIN),
-        loss=D2M(support=0.0),
+        loss=D2M.of(support=0.0),
         augmentation=Augmentation(jitter=0.2),
         seed=0,
         val_clips=VAL_CLIPS,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 
 from litemkd.comparison.pictures import Reading
 from litemkd.intervals import Interval
+from litemkd.losses import TERMS
 from litemkd.tracking import RunRecord
 
-RESPONSE = ("temperature", "kd", "ce", "ce_distill", "support", "support_temperature", "feature", "relation")
+RESPONSE = ("temperature", *(term.name for term in TERMS), "support_temperature")
+_OUTSIDE = re.compile(r"loss\.terms\.\w+\.weight")  # of terms from outside
 
 
 def readings_of(records: Iterable[RunRecord]) -> list[Reading]:
@@ -20,11 +23,9 @@ def readings_of(records: Iterable[RunRecord]) -> list[Reading]:
         distilled = record.stage == "trial" or record.tags.get("litemkd.distilled") == "true"
         if record.status == "FINISHED" and distilled and math.isfinite(accuracy):
             half = record.metrics.get("val/accuracy_ci95", float("nan"))
-            settings = {
-                f"loss.{name}": float(record.params[f"loss.{name}"])
-                for name in RESPONSE
-                if f"loss.{name}" in record.params
-            }
+            keys = [f"loss.{name}" for name in RESPONSE if f"loss.{name}" in record.params]
+            keys += sorted(filter(_OUTSIDE.fullmatch, record.params))
+            settings = {key: float(record.params[key]) for key in keys}
             told = [record.tags.get(f"litemkd.{key}", "") for key in ("dataset", "backbone", "head")]
             found.append(Reading(", ".join(word for word in told if word), settings, Interval(accuracy, half)))
     return found

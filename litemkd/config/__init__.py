@@ -7,6 +7,7 @@ mistakes are reported at once, each with the key, what was given, and what would
 from __future__ import annotations
 
 from litemkd.config.loading import load_config
+from litemkd.config.loss import LossConfig
 from litemkd.config.sections import (
     MODALITIES,
     BackboneConfig,
@@ -14,7 +15,6 @@ from litemkd.config.sections import (
     Config,
     ExpertConfig,
     HeadConfig,
-    LossConfig,
     StudentConfig,
     TeacherConfig,
     TrainConfig,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from litemkd.catalogue import has_published_weights
 from litemkd.config.sections import Config
+from litemkd.losses import Around
+from litemkd.losses.presets import preset
 from litemkd.modalities.methods import methods_of
-from litemkd.presets import preset
 
 
 def impossible(config: Config) -> list[str]:
@@ -18,11 +19,8 @@ def impossible(config: Config) -> list[str]:
             problems.append(f"data.derive.{modality}: {method!r} given; {would} would do")
     if data.crop > data.short_side:
         problems.append(f"data.crop: {data.crop} given; at most data.short_side = {data.short_side} would do")
-    if config.loss.support and config.episode.way < 4:
-        problems.append(
-            f"loss.support: {config.loss.support} given; with episode.way = {config.episode.way} the support "
-            "term has no gradient (a correlation of fewer than 3 numbers): 0, or 4 ways or more, would do"
-        )
+    expert = teacher.expert.width if teacher.experts == "train" else None
+    problems += config.loss.d2m.clashes(Around(config.episode.way, config.student.width, expert))
     if config.loss.preset is not None:
         named, student = preset(config.loss.preset), config.student
         if named.branches not in (0, student.branches):
@@ -34,14 +32,6 @@ def impossible(config: Config) -> list[str]:
             problems.append(
                 f"loss.preset: {config.loss.preset!r} given, made for the head {named.head}; "
                 f"student.head.name={named.head} would do"
-            )
-    if config.loss.feature and config.loss.feature_form == "plain" and teacher.experts == "train":
-        widths = config.student.width, teacher.expert.width
-        if widths[0] != widths[1]:
-            problems.append(
-                f"loss.feature_form: 'plain' given, which compares features of one width; student.width is "
-                f"{widths[0]}, teacher.expert.width {widths[1]}: make them equal, or "
-                "`projected` would do"
             )
     for key, backbone in (
         ("student.backbone", config.student.backbone),

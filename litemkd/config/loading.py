@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from litemkd.config.checks import impossible
+from litemkd.config.loss import outside_keys
 from litemkd.config.sections import Config, flatten
 from litemkd.config.strict_yaml import read_mapping, read_yaml
 from litemkd.errors import ConfigError
@@ -110,10 +111,12 @@ def _override(values: dict[str, Any], override: str, problems: list[str]) -> Non
 
 
 def _explain(item: Any, values: Mapping[str, Any]) -> str:
-    path = [str(part) for part in item["loc"]]
+    path = [str(part) for part in item["loc"] if part != "[key]"]  # of a mapping's key itself
     key = ".".join(path)
     if item["type"] == "extra_forbidden":
-        known = [*flatten(Config()), *_sections(Config, "")]
+        loss = values.get("loss")
+        outside = outside_keys(loss.get("terms")) if isinstance(loss, Mapping) else []
+        known = [*flatten(Config()), *_keys(Config, ""), *(f"loss.terms.{one}" for one in outside)]
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.5) or [
             name for name in known if name.split(".")[-1] == path[-1]
         ]
@@ -123,11 +126,11 @@ def _explain(item: Any, values: Mapping[str, Any]) -> str:
     return f"{key}: {_SHORT.repr(given)} given; {item['msg'][:1].lower() + item['msg'][1:]}"
 
 
-def _sections(model: type[BaseModel], prefix: str) -> Iterable[str]:
+def _keys(model: type[BaseModel], prefix: str) -> Iterable[str]:
     for name, field in model.model_fields.items():
+        yield f"{prefix}{name}"
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield f"{prefix}{name}"
-            yield from _sections(field.annotation, f"{prefix}{name}.")
+            yield from _keys(field.annotation, f"{prefix}{name}.")
 
 
 def _siblings(path: Sequence[str]) -> list[str]:

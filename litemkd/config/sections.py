@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field
 from pydantic_core import PydanticCustomError
 
 from litemkd.catalogue import BACKBONES, HEAD_SETTINGS, canonical, is_backbone, near_backbones
+from litemkd.config.loss import LossConfig
+from litemkd.config.names import SECTION, known_name
 from litemkd.modalities.methods import MethodName, NetworkName
-from litemkd.presets import preset, preset_names
 
 Modality = Literal["rgb", "flow", "depth", "skeleton"]
 MODALITIES: tuple[str, ...] = get_args(Modality)
-
-
-def _known(what: str, names: Collection[str]) -> AfterValidator:
-    """Checks that a name is one of several."""
-
-    def check(name: str) -> str:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-            hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(names)}"
-            raise PydanticCustomError("unknown", "no such {what}; {hint}", {"what": what, "hint": hint})
-        return name
-
-    return AfterValidator(check)
 
 
 def _backbone(name: str) -> str:
@@ -44,8 +31,7 @@ def _backbone(name: str) -> str:
 
 
 BackboneName = Annotated[str, AfterValidator(_backbone)]
-HeadName = Annotated[str, _known("head", HEAD_SETTINGS)]
-PresetName = Annotated[str, _known("loss", preset_names())]
+HeadName = Annotated[str, known_name("head", HEAD_SETTINGS)]
 PositiveInt = Annotated[int, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -55,7 +41,7 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 class Section(BaseModel):
     """Base of all sections: unknown keys are mistakes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = SECTION
 
 
 class ToyConfig(Section):
@@ -214,40 +200,6 @@ class StudentConfig(Section):
     head: HeadConfig = HeadConfig()
     dropout: Rate = 0.0
     train: TrainConfig = TrainConfig()
-
-
-class LossConfig(Section):
-    """D2M: weights and forms of its terms; see `litemkd.losses.D2M`."""
-
-    preset: PresetName | None = None  # a loss by name, see litemkd.presets; other keys override it
-    ce: Weight = 1 / 16
-    ce_distill: Weight = 0.0
-    kd: Weight = 1.0
-    support: Weight = 0.5
-    relation: Weight = 0.0
-    feature: Weight = 0.0
-    temperature: PositiveFloat = 4.0
-    kd_form: Literal["kl", "pearson", "decoupled", "dist"] = "kl"
-    kd_parts: Literal["all", "frame"] = "all"
-    standardise_logits: bool = False
-    decoupled_target: Weight = 1.0
-    decoupled_others: Weight = 8.0
-    dist_inter: Weight = 1.0
-    dist_intra: Weight = 1.0
-    support_form: Literal["published", "tempered", "kl"] = "published"
-    support_branch: Literal["label", "distill", "both"] = "label"
-    support_temperature: PositiveFloat = 1.0
-    feature_form: Literal["projected", "plain"] = "projected"
-    focal: Literal["none", "branches", "teacher"] = "none"
-    focal_kd: Weight = 0.0
-    focal_rest: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_preset(cls, values: Any) -> Any:
-        """Put the preset's values beneath those given."""
-        name = values.get("preset") if isinstance(values, Mapping) else None
-        return {**preset(name).values, **values} if name in preset_names() else values
 
 
 class Config(Section):

@@ -26,8 +26,8 @@ def learning_curves(
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     losses, accuracies = figure.subplots(1, 2)
     figure.suptitle(label(title))
-    for name in ("train/loss", "train/loss_ce", "train/loss_kd", "train/loss_support", "train/loss_feature"):
-        points = records.get(name, ())
+    for name in [one for one in records if one.startswith("train/loss")]:
+        points = records[name]
         if points:
             steps, values = np.asarray(points, dtype=float).T
             losses.plot(steps, _smooth(values), label=name.removeprefix("train/"), linewidth=1.2)

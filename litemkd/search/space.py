@@ -99,8 +99,8 @@ class Space:
         """
         flat, values, params = flatten(config), dict[str, Any](), dict[str, Any]()
         for parameter in self.parameters:
-            value = flat[parameter.key]
-            if parameter.holds(values) and value in parameter.range:
+            value = flat.get(parameter.key)
+            if parameter.holds(values) and parameter.key in flat and value in parameter.range:
                 values[parameter.key] = value
                 params[parameter.key] = parameter.range.encode(value)
         return params or None
@@ -185,7 +185,7 @@ def read_space(path: Path) -> Space:
     for key, spec in given.items():
         told = _not_searched(str(key), known)
         found, wrong = read_range(spec)
-        if found is not None and told is None:
+        if found is not None and told is None and str(key) in known:
             wrong += _refused_alone(str(key), found)
         problems += [f"{path}: {key}: {one}" for one in ([told] if told else []) + wrong]
         if found is not None:
@@ -207,7 +207,8 @@ def _not_searched(key: str, known: Collection[str]) -> str | None:
     beginnings = sorted((one for one in (*SEARCHED, *FIXED) if within(one)), key=len)
     if beginnings and beginnings[-1] in FIXED:
         return f"a search does not change it: {FIXED[beginnings[-1]]}"
-    if key not in known:
+    # What a term from outside can be set to is known with the experiment that names it: `Space.check` tells.
+    if key not in known and not key.startswith("loss.terms."):
         inside = [one for one in known if one.startswith(f"{key}.")]
         if inside:
             return f"a section, not a setting; {inside[0]} would do"

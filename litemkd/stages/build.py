@@ -18,7 +18,6 @@ from litemkd.data.clips import Augmentation
 from litemkd.data.estimating import Estimator
 from litemkd.distributed import group
 from litemkd.errors import BackboneError, CheckpointError, ConfigError
-from litemkd.losses import D2M
 from litemkd.memory import keep_freed_memory
 from litemkd.modalities.methods import NetworkName
 from litemkd.models.backbones import PLACES, Backbone
@@ -193,11 +192,6 @@ def build_teacher(config: TeacherConfig, width: int, frames: int, seed: int) -> 
         dropout=config.fusion.dropout,
     )
     return Teacher(fusion, head)
-
-
-def build_loss(config: Config) -> D2M:
-    """The loss of distillation."""
-    return D2M(**config.loss.model_dump(exclude={"preset"}))
 
 
 def build_augmentation(config: Config) -> Augmentation:

@@ -43,7 +43,7 @@ def fit_on_clips(
         data: the data set.
         modality: whose clips.
         device: where the model is.
-        loss: weights of the terms.
+        loss: of a step.
         run: takes metrics and pictures.
         checkpoints: where the state goes.
         resume: go on from there.

@@ -11,13 +11,10 @@ from litemkd.config import Config
 from litemkd.embedding import student_classifier
 from litemkd.errors import ConfigError
 from litemkd.evaluation import Evaluation
+from litemkd.losses import LABELS, Around
 from litemkd.models.student import Student
-from litemkd.objectives import LABELS, Advisor
-from litemkd.stages.build import (
-    build_loss,
-    build_student,
-    describe_student,
-)
+from litemkd.objectives import Advisor
+from litemkd.stages.build import build_student, describe_student
 from litemkd.stages.common import (
     ANEW,
     Going,
@@ -111,23 +108,6 @@ def student_tags(config: Config, data: Prepared, teacher: ReadyTeacher | None) -
     return tags
 
 
-def guessed_width(config: Config, width: int) -> int | None:
-    """Width of the teacher's features that the student learns to guess, None when the loss wants no guess.
-
-    Raises:
-        ConfigError: features are to be compared as they are, and the student's are not as wide.
-    """
-    loss = config.loss
-    if loss.feature and loss.feature_form == "plain" and width != config.student.width:
-        raise ConfigError(
-            [
-                f"loss.feature_form: 'plain' given, but the teacher's features are {width} wide; "
-                f"student.width={width}, or `projected`, would do"
-            ]
-        )
-    return width if loss.feature and loss.feature_form == "projected" else None
-
-
 def train_student(
     config: Config,
     data: Prepared,
@@ -152,15 +132,21 @@ def train_student(
         picture: draw the learning curves, which takes half a second.
 
     Raises:
+        ConfigError: the loss does not fit the teacher's features.
         LitemkdError: the loss is not finite.
     """
-    guess = None if teacher is None else guessed_width(config, teacher.fused["train"].shape[-1])
+    loss, guess, advisor = LABELS, None, None
+    if teacher is not None:
+        loss, fused = config.loss.d2m, teacher.fused["train"]
+        around = Around(config.episode.way, config.student.width, fused.shape[-1], "the teacher's features")
+        if problems := loss.clashes(around):
+            raise ConfigError(problems)
+        guess = fused.shape[-1] if "student_guess" in loss.needs else None
+        advisor = Advisor(teacher.teacher, fused, loss.needs)
+        run.use_model(teacher.name, teacher.version)
     student = build_student(
         config.student, config.data.frames, config.seed, guess=guess, side=config.data.crop
     ).to(device)
-    loss = LABELS if teacher is None else build_loss(config)
-    if teacher is not None:
-        run.use_model(teacher.name, teacher.version)
     checkpoints = student_checkpoints(config, data, teacher)
     save_description(checkpoints.best.parent, describe_student(config))  # others may evaluate it meanwhile
     progress = fit_on_clips(
@@ -176,7 +162,7 @@ def train_student(
         resume=resume,
         label=f"student, {'labels only' if teacher is None else 'distilled'}",
         title=student_title(config, distilled=teacher is not None) if picture else None,
-        advisor=None if teacher is None else Advisor(teacher.teacher, teacher.fused["train"], loss),
+        advisor=advisor,
         watch=watch,
     )
     student.drop_training_parts()

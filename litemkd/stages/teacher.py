@@ -13,9 +13,10 @@ from litemkd.config import Config, TeacherConfig, digest_of
 from litemkd.embedding import teacher_classifier
 from litemkd.errors import CheckpointError, DataError
 from litemkd.evaluation import Evaluation
+from litemkd.losses import LABELS
 from litemkd.models.student import Student
 from litemkd.models.teacher import Teacher
-from litemkd.objectives import LABELS, TeacherObjective
+from litemkd.objectives import TeacherObjective
 from litemkd.stages.build import (
     TeacherBundle,
     build_expert,

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shlex
+import sys
 
 import pytest
 import torch
 
 from litemkd.config import Config, load_config
 from litemkd.errors import ConfigError
+from litemkd.losses.presets import PRESETS, preset
 from litemkd.models.heads import HEADS
 from litemkd.models.student import DISTILL
-from litemkd.presets import PRESETS, preset
-from litemkd.stages.build import build_device, build_loss, load_model, use_deterministic_kernels
+from litemkd.stages.build import build_device, load_model, use_deterministic_kernels
 from litemkd.tracking import download
 from tests.job import ROOT, SMOKE, Home, Job
 
@@ -74,6 +76,44 @@ def test_a_student_learns_by_any_loss(home: Home, name: str) -> None:
     assert (DISTILL in model.branches) == (PRESETS[name].branches == 2)
 
 
+def test_a_term_of_ones_own_as_the_documents_show_it(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "docs" / "losses.md").read_text(encoding="utf-8")
+    ((code,), (experiment,)) = (
+        re.findall(rf"^```{kind}\n(.*?)^```", text, re.M | re.S) for kind in ("python", "yaml")
+    )
+    (home.folder / "my_terms.py").write_text(code, encoding="utf-8")
+    file = home.folder / "mine.yaml"
+    file.write_text(experiment.replace("base: toy", f"base: {SMOKE}"), encoding="utf-8")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    wrong = home.run("distill", "--set", "loss.terms.lead={margin: -1, frm: soft}", config=file)
+    assert wrong.exit_code == 1
+    for line in re.search(r"^```\n(  - loss.terms.*?)^```", text, re.M | re.S)[1].splitlines():
+        assert line in wrong.output
+    # Without `ce_distill`, which is in the sum and no metric.
+    words = ("--no-baseline", "--config", str(file), "--set", "loss.ce_distill=0")
+    made = home.made_by(lambda: home.must("distill", *words))
+    (student,) = [run for run in made if run.data.tags["litemkd.stage"] == "student"]
+    values = home.history(student)
+    assert [step for step, _ in values["train/loss_lead"]] == [step for step, _ in values["train/loss_kd"]]
+    assert all(math.isfinite(value) for _, value in values["train/loss_lead"])
+    told = {key: value for key, value in student.data.params.items() if key.startswith("loss.terms.")}
+    assert told == {
+        "loss.terms.lead.use": "my_terms:Margin",
+        "loss.terms.lead.weight": "0.5",
+        "loss.terms.lead.margin": "2.0",
+        "loss.terms.lead.form": "hinge",
+    }
+    first = {name: points[0][1] for name, points in values.items() if name.startswith("train/loss")}
+    loss = load_config(SMOKE).loss.d2m
+    weights = {f"train/loss_{name}": term.weight for name, term in loss.terms.items()} | {
+        "train/loss_lead": 0.5
+    }
+    parts = [weights[name] * value for name, value in first.items() if name != "train/loss"]
+    assert first["train/loss"] == pytest.approx(sum(parts), rel=1e-5)
+    with home.entered():
+        assert load_config(home.artifact(student, "config.yaml")).loss.terms["lead"].margin == 2.0
+
+
 @pytest.mark.parametrize("document", ["heads.md", "losses.md"])
 def test_the_commands_of_the_documents(home: Home, document: str) -> None:
     text = (ROOT / "docs" / document).read_text(encoding="utf-8")
@@ -103,14 +143,14 @@ def test_a_preset_replaces_what_the_file_says_and_yields_to_what_stands_beside_i
     """The toy's file has a loss of its own, with weights that the preset does not name."""
     assert load_config(SMOKE).loss.feature > 0
     chosen = load_config(SMOKE, ["loss.temperature=7", "loss.preset=d2m"])
-    assert build_loss(chosen).feature == 0
-    assert build_loss(chosen).temperature == 7
-    assert build_loss(chosen).kd == 1
+    assert chosen.loss.d2m.terms["feature"].weight == 0
+    assert chosen.loss.d2m.terms["kd"].temperature == 7
+    assert chosen.loss.d2m.terms["kd"].weight == 1
     file = tmp_path / "own.yaml"
     file.write_text(f"base: {SMOKE}\nloss: {{preset: dkd, decoupled_others: 2.0}}\n")
-    assert build_loss(load_config(file)).kd_form == "decoupled"
-    assert build_loss(load_config(file)).decoupled_others == 2
-    assert build_loss(load_config(file)).feature == 0
+    terms = load_config(file).loss.d2m.terms
+    assert (terms["kd"].kd_form, terms["kd"].decoupled_others) == ("decoupled", 2)
+    assert terms["feature"].weight == 0
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Losses by name: each published combination of terms, and a few that the field uses today.
 
-A preset is a set of weights and forms of `litemkd.losses.D2M`. The published code divides cross-entropies by
+A preset is a set of settings of the terms of D2M. The published code divides cross-entropies by
 16, a number meant to be the episodes of a step; those weights are kept as they are.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from litemkd.losses.terms import TERMS
 
 PER_STEP = 1 / 16  # what the published code divides cross-entropies by
 
@@ -32,7 +34,7 @@ class Preset:
     aliases: tuple[str, ...] = field(default=())
 
 
-_NOTHING = {"ce": 0.0, "ce_distill": 0.0, "kd": 0.0, "support": 0.0, "relation": 0.0, "feature": 0.0}
+_NOTHING = {term.name: 0.0 for term in TERMS}
 _KL: dict[str, Any] = {"support_form": "kl"}
 _BOTH_CE: dict[str, Any] = {"ce": PER_STEP, "ce_distill": PER_STEP}
 
