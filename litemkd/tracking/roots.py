@@ -48,9 +48,9 @@ def warn(client: MlflowClient, dataset: str) -> None:
     _once(
         str(folder),
         f"the tracking server {_server()} keeps no files: those of the experiment {found.name} are written to "
-        f"{folder} on the machine that logs them, this one, and no other will find them, unless that folder is "
-        "shared. Start the server with --serve-artifacts --artifacts-destination FOLDER, without "
-        "--default-artifact-root; an experiment that is there already keeps its place",
+        f"{folder} on the machine that logs them, this one, and no other will find them, unless "
+        "that folder is shared. Start the server with --serve-artifacts --artifacts-destination FOLDER, "
+        "not with --default-artifact-root; an experiment that is there already keeps its place",
     )
 
 

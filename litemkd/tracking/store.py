@@ -276,7 +276,7 @@ def refuse_deleted(experiment: Experiment) -> None:
             f"the experiment {experiment.name} was deleted and is in the store's bin: take it out with "
             f"`{_mlflow('experiments restore', experiment)}`, or remove it for good with "
             f"`{_mlflow('gc', experiment)}`"
-            + (", on the server's machine, with the address of its data base" if is_server() else "")
+            + (", on the server's machine, URI being the address of its data base" if is_server() else "")
         )
 
 

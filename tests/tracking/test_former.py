@@ -78,7 +78,7 @@ def test_the_same_run_goes_on_and_its_end_is_forgotten(
 def test_once_it_is_open_the_store_may_go_away(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     number = killed(lambda run: run.log_metrics({"a": 1.0}, 1))
 
-    def away(*_: Any) -> None:
+    def away(*_: Any, **__: Any) -> None:
         raise ConnectionError
 
     with opened() as run, monkeypatch.context() as patch:

@@ -102,7 +102,7 @@ def test_a_choice_that_changes_nothing_is_a_choice(three: str) -> None:
         (3, "cheap", r"litemkd-toy-student version 3 has no accuracy on val \(tag litemkd.val_accuracy\)"),
         (2, " \n ", "a reason of 1 to 1000 characters"),
         (2, "x" * 1001, "a reason of 1 to 1000 characters"),
-        (9, "new", "registry refused"),
+        (9, "new", r"models:/litemkd-toy-student/9: there is no such version in .*/3, .*/1 would do"),
     ],
 )
 def test_what_is_refused_by_hand(three: str, version: int, reason: str, told: str) -> None:
