@@ -10,7 +10,7 @@ import torch
 from litemkd.config import Config, flatten, load_config
 from litemkd.data.published import published_names
 from litemkd.models.student import DISTILL, LABEL
-from litemkd.stages.build import build_augmentation, build_expert, build_loss, build_student, build_teacher
+from litemkd.stages.build import build_augmentation, build_expert, build_student, build_teacher
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ROOT / "experiments"
@@ -37,7 +37,7 @@ def test_loads_and_builds(path: Path) -> None:
     assert set(student.branches) == {DISTILL, LABEL}
     assert all(expert.branches[LABEL].out_features == teacher.expert.width for expert in experts)
     assert fusion.modalities == teacher.modalities
-    assert build_loss(config).kd > 0
+    assert config.loss.d2m.terms["kd"].weight > 0
     assert build_augmentation(config).flip is config.data.flip
 
 
