@@ -22,7 +22,7 @@ from litemkd.embedding import branch_embeddings, student_classifier
 from litemkd.evaluation import Classifier, evaluate
 from litemkd.models.heads.trx import TRX
 from litemkd.models.student import Student
-from litemkd.stages.cost import measure_student
+from litemkd.stages.cost import student_cost
 
 SHOT = 5
 BACKBONE = "resnet18"
@@ -185,7 +185,7 @@ def our_macs(setting: Setting, backbone: str) -> Side:
     config = config_of(setting, backbone)
     return Side(
         lambda: {"logits": _our_logits(setting, student, device)},
-        (Part(lambda _: measure_student(config, latency=False).gmacs_per_episode),),
+        (Part(lambda _: student_cost(config, latency=False)["cost/gmacs_per_episode"]),),
     )
 
 
@@ -195,7 +195,7 @@ def their_macs(setting: Setting, backbone: str) -> Side:
     config = config_of(setting, backbone)
     return Side(
         lambda: {"logits": _their_logits(setting, model, device)},
-        (Part(lambda _: measure_student(config, latency=False).gmacs_per_episode_plain),),
+        (Part(lambda _: student_cost(config, latency=False)["cost/gmacs_per_episode_plain"]),),
     )
 
 

@@ -1,7 +1,7 @@
 """Works of the search: what Optuna and MLflow take from a trial, and what a second worker brings.
 
 Trials distil the toy student with the settings that the search starts from, on one thread, as those of
-`tuning/search.py` do. Their study has earlier trials, so that sampler and pruner have something to look at.
+`litemkd search` do. Their study has earlier trials, so that sampler and pruner have something to look at.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ def _searched(setting: Setting) -> Side:
         }
         with (
             stage_run("search", dataset="toy", name=name) as parent,
-            patch.multiple("tuning.trial", **measured),
+            patch.multiple("litemkd.search.trial", **measured),
         ):
             objective = Objective(
                 home.inputs,

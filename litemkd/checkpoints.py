@@ -17,6 +17,8 @@ from litemkd.errors import CheckpointError
 from litemkd.files import write_text, write_whole
 
 WEIGHTS, DESCRIPTION = "weights.safetensors", "model.json"
+# By head: what former versions computed, whose descriptions have no key for it.
+FORMER: Mapping[str, Mapping[str, Any]] = {"bimhm": {"eps": 0.01}}
 BEST = "best.pt"  # of a training's checkpoints: the weights that were best on val
 
 
@@ -76,7 +78,11 @@ def weights_digest(model: nn.Module) -> str:
 
 
 def read_description(directory: Path) -> dict[str, Any]:
-    """The description of a saved model. CheckpointError: missing or not JSON."""
+    """The description of a saved model; of a former version's, with the settings that it had no key for.
+
+    Raises:
+        CheckpointError: missing or not JSON.
+    """
     path = directory / DESCRIPTION
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
@@ -88,7 +94,15 @@ def read_description(directory: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: not readable as JSON ({error})") from error
     if not isinstance(description, dict):
         raise CheckpointError(f"{path}: holds a {type(description).__name__}, not a description of a model")
-    return description
+    completed: dict[str, Any] = _completed(description)
+    return completed
+
+
+def _completed(part: Any) -> Any:
+    """A part of a description where every head has all settings that decide what it computes."""
+    if not isinstance(part, dict):
+        return part
+    return {**FORMER.get(str(part.get("name")), {}), **{key: _completed(value) for key, value in part.items()}}
 
 
 def read_weights(directory: Path) -> dict[str, Tensor]:

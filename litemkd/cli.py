@@ -27,7 +27,10 @@ if not sys.stderr.isatty():
 
 
 class _Commands(click.Group):
-    """Prints a user's mistake as one message without a traceback."""
+    """Prints a user's mistake as one message without a traceback; lists commands in the order of the work."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
         with plain_mistakes(lambda: f"litemkd {ctx.invoked_subcommand}"):
@@ -49,12 +52,12 @@ def main() -> None:
 
 
 # Optuna takes a second to load, which only a search needs to wait for.
-@main.command(
+@click.command(
     add_help_option=False, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
 )
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
 def search(words: tuple[str, ...]) -> None:
-    """Search distillation settings with Optuna; as python tuning/search.py with the same WORDS."""
+    """Search distillation settings with Optuna; WORDS are those of `litemkd search --help`."""
     from litemkd.search.command import main as start
 
     start.main([*words], prog_name="litemkd search")
@@ -70,6 +73,7 @@ for command in (
     predict,
     register,
     compare,
+    search,
     cost,
     import_weights,
     export_weights,

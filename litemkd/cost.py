@@ -172,7 +172,7 @@ def measure_teacher(
         _, of_video = count(branch, meta(*features))
         parts[f"expert_{name}"] = backbone + of_video * episode.videos
         plain[f"expert_{name}"] = plain_backbone + of_video * episode.videos
-    streams = {name: meta(1, episode.frames, _width(teacher)) for name in teacher.fusion.modalities}
+    streams = {name: meta(1, episode.frames, teacher.fusion.width) for name in teacher.fusion.modalities}
     fused, of_video = count(without_data(teacher), streams, method="fuse")
     for form, make in ((parts, _folded), (plain, _published)):
         form["fusion"] = of_video * episode.videos
@@ -247,7 +247,7 @@ def _teacher_latency(
         backbones = {name: fold_norms(expert.backbone) for name, expert in ready.items()}
         model = stack.enter_context(_ready(teacher, device))
         head, frames = model.head.folded(nn.Identity()), _noise(episode, device)
-        stored = torch.ones(1, episode.frames, _width(teacher), device=device)
+        stored = torch.ones(1, episode.frames, teacher.fusion.width, device=device)
 
         def run() -> None:
             features = dict.fromkeys(model.fusion.modalities, stored)
@@ -302,11 +302,6 @@ def _noise(episode: EpisodeSize, device: torch.device) -> Tensor:
     """Frames of one video, (1, T, 3, H, W), the same ones always."""
     generator = torch.Generator().manual_seed(0)
     return torch.rand(1, episode.frames, 3, episode.size, episode.size, generator=generator).to(device)
-
-
-def _width(teacher: Teacher) -> int:
-    """D of the features that the fusion takes."""
-    return int(teacher.fusion.all.project.out_features)
 
 
 def _millions(module: nn.Module) -> float:

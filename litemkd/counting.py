@@ -8,6 +8,7 @@ torch's counter sees every matrix product and convolution, at 2 FLOPs a MAC, and
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,7 +65,7 @@ def count(module: nn.Module, *inputs: object, method: str = "__call__") -> tuple
         warnings.simplefilter("ignore")  # thop's use of distutils, and of its own deprecated functions
         import thop
 
-        macs, _ = thop.profile(call, inputs, custom_ops=RULES, verbose=False)
+        macs, _ = thop.profile(call, inputs, custom_ops=_rules(call), verbose=False)
         with FlopCounterMode(display=False) as counter:
             call(*inputs)
     return call.result, Count(float(macs), float(counter.get_total_flops()))
@@ -102,6 +103,20 @@ def _explicit_attention() -> Iterator[None]:
         mha.set_fastpath_enabled(fast)
 
 
+def _rules(module: nn.Module) -> dict[type[nn.Module], Any]:
+    """`RULES`, and of each kind of layer that thop does not know the rule of the kind that it is made of."""
+    from thop.profile import register_hooks as known
+
+    rules: dict[type[nn.Module], Any] = dict(RULES)
+    for kind in {type(part) for part in module.modules()} - known.keys() - RULES.keys():
+        if kind.__name__ in _NAMED:
+            rules[kind] = _NAMED[kind.__name__]
+        elif not issubclass(kind, nn.Sequential):
+            made_of = next((base for base in kind.__mro__ if base in known), None)
+            rules |= {} if made_of is None else {kind: known[made_of]}
+    return rules
+
+
 def _projection(module: TupleProjection, inputs: tuple[Tensor], output: Tensor) -> None:
     """A `TupleProjection`: P maps of n D, or R maps of D, a placed frame each."""
     tuples, placed = module.sums.shape
@@ -116,10 +131,23 @@ def _attention(
     _add(module, (sum(x.numel() for x in inputs) + output[0].numel()) * module.embed_dim)
 
 
+def _windows(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+    """Attention within windows of torchvision, whose four linear maps are never called: thop sees none of them.
+
+    Maps (N, H, W, C) are filled up to whole windows.
+    """
+    size: list[int] = module.window_size  # type: ignore[assignment]
+    frames, *sides, channels = output.shape
+    filled = math.prod(-(-side // window) * window for side, window in zip(sides, size, strict=True))
+    _add(module, 4 * frames * filled * channels**2)
+
+
 def _add(module: nn.Module, macs: int) -> None:
     total = module.total_ops  # thop's own buffer
     assert isinstance(total, Tensor)
     total += macs
 
 
-RULES = {TupleProjection: _projection, nn.MultiheadAttention: _attention}
+RULES: dict[type[nn.Module], Any] = {TupleProjection: _projection, nn.MultiheadAttention: _attention}
+# By name: torchvision is not loaded for them.
+_NAMED = dict.fromkeys(("ShiftedWindowAttention", "ShiftedWindowAttentionV2"), _windows)

@@ -40,6 +40,20 @@ class CheckpointError(LitemkdError):
     """A checkpoint that is missing, damaged, or of another architecture."""
 
 
+class BackboneError(LitemkdError):
+    """A backbone that cannot be built as it was asked for.
+
+    Attributes:
+        setting: what of it is wrong: `name`, `weights`, or `crop`.
+        given: the value of that.
+        would: what is the matter, and what would do.
+    """
+
+    def __init__(self, setting: str, given: str, would: str) -> None:
+        self.setting, self.given, self.would = setting, given, would
+        super().__init__(f"backbone {setting}: {given!r} given; {would}")
+
+
 class ResumeError(LitemkdError):
     """An interrupted run that this command cannot go on with."""
 

@@ -116,15 +116,22 @@ def _size(path: Path) -> int:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file, made if missing, waiting for others; the system frees it when the process ends."""
+    """Hold a lock file, made if missing, waiting for others; the system frees it when the process ends.
+
+    Raises:
+        StorageError: what lies there is no file.
+    """
     try:
         import fcntl
     except ImportError:  # no such locks on Windows: first use by one process at a time there
         yield
         return
-    with path.open("a") as handle:
+    with _lock_file(path) as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        try:
+            yield
+        finally:
+            fcntl.flock(handle, fcntl.LOCK_UN)  # a child forked meanwhile has the file open, too
 
 
 def take(path: Path) -> IO[str] | None:
@@ -132,8 +139,11 @@ def take(path: Path) -> IO[str] | None:
 
     Forked children do not have it, so it tells whether the process itself is alive. Two takers in one process
     do not exclude each other.
+
+    Raises:
+        StorageError: what lies there is no file.
     """
-    handle = path.open("a")
+    handle = _lock_file(path)
     try:
         import fcntl
 
@@ -144,3 +154,9 @@ def take(path: Path) -> IO[str] | None:
         handle.close()
         return None
     return handle
+
+
+def _lock_file(path: Path) -> IO[str]:
+    if path.exists() and (what := not_a_file(path)) is not None:
+        raise StorageError(f"cannot lock {path}: {what}; remove it by hand")
+    return path.open("a")

@@ -168,7 +168,9 @@ class Launch:
             run = create_run(client, *args, **kwargs)
             made.append(run.info.run_id)
             with contextlib.suppress(Exception):  # should all be killed, others see whose it was
-                client.set_tag(run.info.run_id, "litemkd.owner", this_process())
+                from litemkd.tracking.tags import OWNER
+
+                client.set_tag(run.info.run_id, OWNER, this_process())
             return run
 
         MlflowClient.create_run = seen  # type: ignore[method-assign, assignment]
@@ -211,6 +213,8 @@ def settle(made: list[str]) -> int:
         return 0
     from litemkd.tracking import store
     from litemkd.tracking.launcher import close_unstarted, is_begun
+    from litemkd.tracking.reasons import one_line
+    from litemkd.tracking.tags import STOPPED
 
     try:
         client = store.connect()
@@ -220,12 +224,12 @@ def settle(made: list[str]) -> int:
                 client, made[0], "its environment could not be made, or the launcher was interrupted"
             )
         worked = run.data.tags.get("litemkd.run_id")  # a run that was gone on with, or in another experiment
-        word = (client.get_run(worked) if worked else run).data.tags.get("litemkd.stopped")
+        word = (client.get_run(worked) if worked else run).data.tags.get(STOPPED)
         if run.info.status in ("FAILED", "KILLED") and word is not None:
             client.set_terminated(made[0], "KILLED")
             return EXIT_CODES.get(word, 0)
     except Exception as error:
-        print(f"litemkd: the run {made[0]} could not be closed: {error}", file=sys.stderr)
+        print(f"litemkd: the run {made[0]} could not be closed: {one_line(error)}", file=sys.stderr)
     return 0
 
 

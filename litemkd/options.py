@@ -10,7 +10,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +111,23 @@ def configurable(command: F) -> F:
     return cast(F, run)
 
 
+def entry_point(*options: str, files: Collection[str] = ()) -> Callable[[F], F]:
+    """Make a command an entry point of MLproject, which `python docs/generate.py` writes.
+
+    Args:
+        options: its parameters beside those of a configuration and what has to be given. Any other option can
+            be given to `mlflow run` all the same.
+        files: what has to be given and is read: MLflow looks for it from where it is called, not from the
+            project's folder.
+    """
+
+    def mark(command: F) -> F:
+        command.entry_point = (options, files)  # type: ignore[attr-defined]
+        return command
+
+    return mark
+
+
 def experiment_of(dataset: str) -> Path:
     """The experiment file that a data set starts from: its own, else the published settings."""
     return EXPERIMENTS.find(dataset if dataset in EXPERIMENTS.names() else "published")
@@ -186,7 +203,8 @@ def tracked(command: F) -> F:
 
         if not distributed.group().main:
             return command(*args, **kwargs)
-        require_store()
+        named = args[0].data.dataset if args and isinstance(args[0], Config) else None
+        require_store(named, writing=not kwargs.get("no_log", False))
         try:
             for line in send_unsent():  # before lost runs are closed: their true end may be in it
                 click.echo(f"sent what was kept for later: {line}", err=True)

@@ -80,24 +80,35 @@ class Predictor:
                 f"inputs: {found} given; a mapping with `frames` and `labels` would do, or with `videos` "
                 "and `labels`"
             )
-        clips = np.asarray(inputs["frames"] if "frames" in inputs else inputs["videos"])
-        labels = _labels(np.asarray(inputs["labels"]), len(clips) if clips.ndim else 0)
-        crops = self._of_videos(clips) if "videos" in inputs else self._of_frames(clips)
+        kind = "frames" if "frames" in inputs else "videos"
+        clips = _array(inputs, kind)
+        check = self._check_frames if kind == "frames" else _check_videos
+        check(clips)  # before labels, whose number is that of the clips
+        labels = _labels(_array(inputs, "labels"), len(clips))
+        crops = self._of_videos(clips) if kind == "videos" else self._of_frames(clips)
         features = self.recogniser.features(crops)
         support, query = (torch.from_numpy(np.flatnonzero(rows)) for rows in (labels >= 0, labels < 0))
         return self.recogniser.probabilities(features[support], labels[labels >= 0], features[query])
 
-    def _of_frames(self, frames: np.ndarray) -> np.ndarray:
-        """Crops (V, T, H, W, 3) of frames as numbers, or as pictures."""
+    def _check_frames(self, frames: np.ndarray) -> None:
+        """EpisodeError: neither numbers (V, T, H, W, 3) nor pictures (V, T), or of no clip."""
         about = self.recogniser
         wanted = (about.frames, about.crop, about.crop, 3)
-        if frames.dtype.kind == "U" and frames.ndim == 2 and frames.shape[1] == about.frames:
-            return np.stack([self._of_pictures(row, f"clip {v}") for v, row in enumerate(frames.tolist())])
-        if frames.ndim != 5 or frames.shape[1:] != wanted:
+        pictures = frames.dtype.kind == "U" and frames.shape[1:] == wanted[:1]
+        if not len(frames.shape) or not len(frames) or not (pictures or frames.shape[1:] == wanted):
+            hint = "; frames[None] for one clip" * (frames.shape == wanted)
             raise EpisodeError(
                 f"frames: shape {frames.shape} of {frames.dtype} given; (V, {', '.join(map(str, wanted))}) "
-                f"would do: clips, frames, height, width, colours; or (V, {about.frames}) pictures in base64"
+                f"would do: clips, frames, height, width, colours; or (V, {about.frames}) pictures in "
+                f"base64{hint}"
             )
+
+    def _of_frames(self, frames: np.ndarray) -> np.ndarray:
+        """Crops (V, T, H, W, 3) of frames as numbers, or as pictures."""
+        if frames.dtype.kind == "U":
+            return np.stack([self._of_pictures(row, f"clip {v}") for v, row in enumerate(frames.tolist())])
+        if not (np.issubdtype(frames.dtype, np.integer) or np.issubdtype(frames.dtype, np.floating)):
+            raise EpisodeError(f"frames: {frames.dtype} given; numbers, or pictures in base64, would do")
         low, high = frames.min(), frames.max()
         if np.issubdtype(frames.dtype, np.integer) and low >= 0 and high <= 255:
             return frames.astype(np.uint8)
@@ -116,11 +127,6 @@ class Predictor:
 
     def _of_videos(self, videos: np.ndarray) -> np.ndarray:
         """Crops (V, T, H, W, 3) of video files."""
-        if videos.ndim != 1 or videos.dtype.kind != "U":
-            raise EpisodeError(
-                f"videos: shape {videos.shape} of {videos.dtype} given; "
-                "(V,) texts, each a file in base64, would do"
-            )
         about, crops = self.recogniser, []
         with tempfile.TemporaryDirectory() as scratch:
             for v, text in enumerate(videos.tolist()):
@@ -129,6 +135,22 @@ class Predictor:
                 crops.append(read_centre(file, about.frames, about.short_side, about.crop))
                 file.unlink()
         return np.stack(crops)
+
+
+def _array(inputs: Mapping[str, Any], name: str) -> np.ndarray:
+    try:
+        return np.asarray(inputs[name])
+    except ValueError as error:  # lists of different lengths
+        told = (str(error).strip() or "no array").splitlines()[0]
+        raise EpisodeError(f"{name}: {told}; lists of one length, or an array, would do") from None
+
+
+def _check_videos(videos: np.ndarray) -> None:
+    """EpisodeError: no texts (V,), or none at all."""
+    if videos.ndim != 1 or videos.dtype.kind != "U" or not len(videos):
+        raise EpisodeError(
+            f"videos: shape {videos.shape} of {videos.dtype} given; (V,) texts, each a file in base64, would do"
+        )
 
 
 def _bytes(text: str, name: str) -> bytes:

@@ -41,8 +41,8 @@ class NamedFiles:
     def find(self, given: str | Path, start: Path | None = None) -> Path:
         """The file that a path or a name means: `mine.yaml`, `toy/smoke`, or `toy` for `toy/default.yaml`.
 
-        A path that exists is always that path. A name is looked for in the folder of its kind under `start` (the
-        working directory if None), then among those that come with litemkd.
+        A path that exists is always that path. A name is looked for in the folder of its kind under `start`,
+        the working directory if None, then among those that come with litemkd.
 
         Raises:
             ConfigError: there is none; with the names that come near.

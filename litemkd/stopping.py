@@ -1,8 +1,9 @@
-"""Being told to stop by a signal, held back until the work can be left without losing any of it."""
+"""Being told to stop by a signal: held back until nothing is lost by it, or made an exception."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 from litemkd.distributed import group
+from litemkd.errors import Terminated
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
 
@@ -71,3 +73,27 @@ def held_back() -> Iterator[Stop]:
     finally:
         for signum, was in before.items():
             signal.signal(signum, was)
+
+
+@contextlib.contextmanager
+def signals_end_the_block() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP raise `Terminated` in the main thread, where nobody else handles them."""
+    owner = os.getpid()
+
+    def end(signum: int, frame: FrameType | None) -> None:
+        if os.getpid() == owner:
+            raise Terminated(signum)
+        signal.signal(signum, signal.SIG_DFL)  # a forked worker dies of it as ever
+        os.kill(os.getpid(), signum)
+
+    taken = []
+    if threading.current_thread() is threading.main_thread():
+        for signum in SIGNALS[1:]:
+            if signal.getsignal(signum) is signal.SIG_DFL:
+                signal.signal(signum, end)
+                taken.append(signum)
+    try:
+        yield
+    finally:
+        for signum in taken:
+            signal.signal(signum, signal.SIG_DFL)

@@ -13,6 +13,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from litemkd.errors import CheckpointError, ConfigError
@@ -137,7 +138,9 @@ def load_state_file(model: nn.Module, path: Path, key: str, wanted: str, otherwi
     if not path.is_file():
         raise CheckpointError(f"{key} {path}: no such file; give the path of {wanted}, or {otherwise}")
     try:
-        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        safe = path.suffix == ".safetensors"
+        state = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
+        model.load_state_dict(state)
     except Exception as error:
         first = str(error).strip().partition("\n")[0]
         if isinstance(error, UnpicklingError):  # torch's words advise to load it all the same

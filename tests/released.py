@@ -152,6 +152,10 @@ class TeacherFile(nn.Module):
         self.bracnch = nn.Module()
         self.bracnch.transformers = nn.ModuleList(Crossing(WIDTH, size) for size in sizes)
 
+    def head(self) -> dict[str, Tensor]:
+        """The weights of the head alone."""
+        return {name: tensor for name, tensor in self.state_dict().items() if name.startswith("bracnch.")}
+
     def fuse(self, first: Tensor, second: Tensor, third: Tensor, next_of: tuple[bool, bool]) -> Tensor:
         """(V, T, D) each; `next_of` says of second and third whether frame t meets their frame t + 1."""
         later = [(t + 1) % FRAMES for t in range(FRAMES)]

@@ -139,14 +139,54 @@ def test_an_empty_file_is_the_defaults(tmp_path):
 def test_unreadable_files_are_named(tmp_path):
     assert "none.yaml: no such file" in one(tmp_path / "none.yaml")
     (tmp_path / "bad.yaml").write_text("a: [1,\nb: 2")
-    assert "bad.yaml: not readable as YAML" in one(tmp_path / "bad.yaml")
+    assert "bad.yaml: line 2: not readable as YAML: expected ',' or ']'" in one(tmp_path / "bad.yaml")
     (tmp_path / "list.yaml").write_text("- 1\n")
     assert "list.yaml: holds a list; a mapping" in one(tmp_path / "list.yaml")
     (tmp_path / "latin.yaml").write_bytes(b"dataset: \xe9\xff")
     assert "latin.yaml: not readable as YAML" in one(tmp_path / "latin.yaml")
-    assert "not readable" in one(tmp_path)
+    assert one(tmp_path) == f"{tmp_path}: not readable as YAML: it is a folder, not a file"
     save(tmp_path / "orphan.yaml", base="gone.yaml")
     assert "gone.yaml: no such file" in one(tmp_path / "orphan.yaml")
+
+
+def test_keys_that_stand_twice_are_told_with_file_key_and_lines(tmp_path):
+    base = tmp_path / "base.yaml"
+    base.write_text("seed: 1\nstudent:\n  train: {lr: 1, lr: 2}\n  width: 3\nseed: 2\n")
+    top = tmp_path / "top.yaml"
+    top.write_text("base: base.yaml\nloss:\n  kd: 1\n  ce: 1\n  kd: 2\nbase: base.yaml\n")
+    assert problems(top, ["loss={kd: 1, kd: 2}", "nonsense"]) == [
+        f"{top}: line 5: loss.kd: stands in line 3 already; once would do",
+        f"{top}: line 6: base: stands in line 1 already; once would do",
+        f"{base}: line 3: student.train.lr: stands in this line twice; once would do",
+        f"{base}: line 5: seed: stands in line 1 already; once would do",
+        "override `loss={kd: 1, kd: 2}`: line 1: kd: stands in this line twice; once would do",
+        "override `nonsense`: not of the form key=value, for instance student.train.lr=0.001",
+    ]
+
+
+def test_a_merged_key_may_be_given_anew(tmp_path):
+    file = tmp_path / "a.yaml"
+    file.write_text(
+        "student:\n  train: &t {lr: 0.5, episodes: 64}\n"
+        "teacher:\n  train: {<<: *t, lr: 0.25}\n  head: {width: 64}\n"
+    )
+    config = load_config(file)
+    assert (config.teacher.train.lr, config.teacher.train.episodes) == (0.25, 64)
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1E-3", "1.0e-3", ".1e-2", "10e-4", "0.001"])
+def test_numbers_are_the_same_in_files_bases_and_overrides(tmp_path, text):
+    (tmp_path / "base.yaml").write_text(f"student: {{train: {{lr: {text}}}}}\n")
+    (tmp_path / "top.yaml").write_text(f"base: base.yaml\nloss: {{kd: {text}}}\n")
+    config = load_config(tmp_path / "top.yaml", [f"teacher.train.lr={text}"])
+    assert config.student.train.lr == config.loss.kd == config.teacher.train.lr == 1e-3
+
+
+def test_whole_numbers_may_be_written_with_an_exponent():
+    assert load_config(None, ["student.train.episodes=16e2"]).student.train.episodes == 1600
+    assert load_config(None, ["evaluation.test_episodes=1.0e+3"]).evaluation.test_episodes == 1000
+    assert one(None, ["student.train.episodes=1.5e0"]).startswith("student.train.episodes: 1.5 given; input")
+    assert load_config(None, ['data.dataset="1e3"']).data.dataset == "1e3"
 
 
 @pytest.mark.parametrize(
@@ -172,8 +212,34 @@ def test_unreadable_files_are_named(tmp_path):
             "student.backbone.name: 'resnet19' given; no such backbone; did you mean `resnet18`?",
         ),
         (
+            "student.backbone.name=mobilenet_v2",
+            "student.backbone.name: 'mobilenet_v2' given; no such backbone; did you mean "
+            "`torchvision:mobilenet_v2`?",
+        ),
+        (
+            "student.backbone.name=timm:vit_tiny_patch16_225",
+            "student.backbone.name: 'timm:vit_tiny_patch16_225' given; no such backbone; did you mean "
+            "`timm:vit_tiny_patch16_224` or `timm:",
+        ),
+        (
+            "teacher.expert.backbone.name=hub:?",
+            "teacher.expert.backbone.name: 'hub:?' given; no such backbone; known: conv4, resnet18, resnet34, "
+            "resnet50, mobilenet_v3_small, mobilenet_v3_large, efficientnet_b0, and torchvision:NAME or "
+            "timm:NAME",
+        ),
+        (
+            "student.backbone.name=timm:vit_base_patch32_plus_256",
+            "student.backbone.weights: 'imagenet' given; timm:vit_base_patch32_plus_256 has none, `none` or a",
+        ),
+        ("student.head.eps=-1", "student.head.eps: -1 given; input should be greater than or equal to 0"),
+        (
             "teacher.modalities=[rgb,sound]",
             "teacher.modalities.1: 'sound' given; input should be 'rgb', 'flow'",
+        ),
+        (
+            "teacher.fusion.layers=0",
+            "teacher.fusion.layers: 0 given, which fuses nothing, and 3 in teacher.modalities; 1 or more, or "
+            "one modality, would do",
         ),
         ("teacher.modalities=[]", "teacher.modalities: [] given; tuple should have at least 1 item"),
         ("data.dataset=a/b", "data.dataset: 'a/b' given; string should match pattern"),

@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
-from litemkd.catalogue import BACKBONES, HEAD_SETTINGS
+from litemkd.catalogue import BACKBONES, HEAD_SETTINGS, TIMM, TORCHVISION
 from litemkd.config import Config, LossConfig
 from litemkd.losses.presets import PRESETS
 from litemkd.losses.term import NEEDS
@@ -95,6 +95,7 @@ def test_every_backbone_is_documented() -> None:
     assert len(rows) == 2  # the student's and the experts'
     for row in rows:
         assert re.findall(r"`(\w+)`", row)[2:] == list(BACKBONES)
+        assert re.findall(r"`(\w+):NAME`", row) == [TORCHVISION, TIMM]
 
 
 def test_every_test_that_is_named_exists() -> None:

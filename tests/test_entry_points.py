@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import runpy
 import shlex
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from litemkd.cli import main
 from litemkd.config import Config
 from litemkd.options import configured
 from litemkd.search.command import main as search
+from litemkd.shipped import EXPERIMENTS
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {"prepare", "teacher", "features", "student", "distill", "evaluate", "cost"}
@@ -35,7 +37,7 @@ def readme() -> str:
     return (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-# `litemkd search` passes all its words on to tuning/search.py.
+# `litemkd search` passes all its words on to litemkd.search, which is loaded then.
 STARTED = {**main.commands, "search": search}
 
 
@@ -65,8 +67,6 @@ def test_what_an_entry_point_starts_is_understood(entry_points: dict[str, Any], 
     values = {key: parameter.get("default", needed.get(key)) for key, parameter in entry["parameters"].items()}
     values["overrides"] = "loss.temperature=2 seed=3"
     line = entry["command"].format(**{key: shlex.quote(value) for key, value in values.items()})
-    if name == "search":
-        line = line.replace("tuning/search.py", "-m litemkd search")
     python, dash_m, package, *words = shlex.split(line)
     assert (python, dash_m, package) == ("python", "-m", "litemkd")
     command, params = parse(words)
@@ -74,7 +74,7 @@ def test_what_an_entry_point_starts_is_understood(entry_points: dict[str, Any], 
     if name in OF_THE_STORE:
         return
     assert params["config_file"] == values["config"]
-    assert (ROOT / values["config"]).is_file()
+    assert EXPERIMENTS.find(values["config"]).is_file()
     assert (params["overrides"], params["seed"]) == ("loss.temperature=2 seed=3", 0)
     assert (params["data_root"], params["device"]) == (Path("data"), "auto")
     assert params.get("resume") is (False if "resume" in values else None)
@@ -177,9 +177,13 @@ def test_readme_names_every_command_and_every_entry_point(readme: str) -> None:
     assert "mlflow run . -e distill" in readme
 
 
-def test_every_option_is_in_the_readme(readme: str) -> None:
+def test_what_is_made_of_the_commands_is_up_to_date() -> None:
+    generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))
+    made = generate["page"]()
+    for path, text in ((generate["PAGE"], made), (generate["PROJECT"], generate["project"]())):
+        assert path.read_text(encoding="utf-8") == text, "python docs/generate.py writes it anew"
     flags = {flag for command in STARTED.values() for parameter in command.params for flag in parameter.opts}
-    missing = sorted(flag for flag in flags if flag.startswith("--") and f"`{flag}" not in readme)
+    missing = sorted(flag for flag in flags if flag.startswith("--") and f"`{flag}" not in made)
     assert not missing
 
 
@@ -193,7 +197,7 @@ def test_command_lines_in_the_documents_are_understood(readme: str) -> None:
     for words in own:
         _, params = parse(words)
         if params.get("config_file") is not None and "mine" not in str(params["config_file"]):
-            assert (ROOT / params["config_file"]).is_file(), words
+            assert EXPERIMENTS.find(params["config_file"], ROOT).is_file(), words
     launched = [shlex.split(line.partition("mlflow run . ")[2]) for line in lines if "mlflow run . " in line]
     entries = yaml.safe_load((ROOT / "MLproject").read_text(encoding="utf-8"))["entry_points"]
     assert launched

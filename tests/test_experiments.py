@@ -8,13 +8,12 @@ import pytest
 import torch
 
 from litemkd.config import Config, flatten, load_config
-from litemkd.data.published import published_names
 from litemkd.models.student import DISTILL, LABEL
 from litemkd.stages.build import build_augmentation, build_expert, build_student, build_teacher
+from tests.data.trees import DATA_SETS
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ROOT / "experiments"
-DATA_SETS = published_names()
 FILES = sorted(EXPERIMENTS.rglob("*.yaml"))
 PUBLISHED = [path for path in FILES if path.parent.name in DATA_SETS]
 

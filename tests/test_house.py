@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,3 +37,20 @@ def test_files_are_short_and_say_what_they_are() -> None:
         name = path.relative_to(ROOT)
         assert not text or text.startswith('"""'), f"{name} does not begin with what it is"
         assert text.count("\n") <= 400, f"{name} has {text.count(chr(10))} lines; it probably holds two ideas"
+
+
+def test_no_function_of_the_package_is_taken_for_a_test() -> None:
+    """Pytest collects whatever is called `test_…` and imported into a file of tests."""
+    for path in sorted((ROOT / "litemkd").rglob("*.py")):
+        found = re.findall(r"^(?:async )?(?:def|class) ([tT]est\w*)", path.read_text(encoding="utf-8"), re.M)
+        assert found == [], path.relative_to(ROOT)
+
+
+def test_a_tag_of_runs_has_one_name_in_the_package() -> None:
+    """Those that several modules use are written out in `tracking/tags` alone."""
+    home = ROOT / "litemkd" / "tracking" / "tags.py"
+    tags = re.findall(r'= ("[\w.]+")', home.read_text(encoding="utf-8"))
+    assert len(tags) > 5
+    for path in sorted((ROOT / "litemkd").rglob("*.py")):
+        written = [tag for tag in tags if path != home and tag in path.read_text(encoding="utf-8")]
+        assert written == [], path.relative_to(ROOT)

@@ -20,7 +20,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from litemkd.cli import main
-from litemkd.tracking import serving
+from litemkd.tracking import reaching
 from tests.helpers import free_port
 from tests.job import Home, Job
 
@@ -84,7 +84,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     here = f"http://127.0.0.1:{port}"
     try:
         end = time.monotonic() + 180
-        while not serving.answers(here):
+        while not reaching.answers(here):
             assert server.poll() is None, (folder / "log").read_text()
             assert time.monotonic() < end, (folder / "log").read_text()
             time.sleep(0.3)

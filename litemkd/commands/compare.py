@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from litemkd.options import Source, configurable, flag, tracked
+from litemkd.options import Source, configurable, entry_point, flag, tracked
 
 FORMS = ["table", "markdown", "csv", "latex", "html", "json"]
 
@@ -19,12 +19,13 @@ def _words(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
 def _numbers(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> tuple[int, ...]:
     words = _words(context, option, values)
     for word in words:
-        if not word.isdigit() or int(word) < 1:
+        if not word.isdecimal() or int(word) < 1:
             raise click.BadParameter(f"{word!r} given; a number of shots such as 5 would do")
     return tuple(int(word) for word in words)
 
 
 @click.command()
+@entry_point("dataset", "filter", "by", "format", "published")
 @configurable
 @tracked
 @click.option(

@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from litemkd.config import Config
-from litemkd.options import configured
+from litemkd.options import configured, entry_point
 
 
 @click.command()
+@entry_point()
 @configured
 @click.option(
     "--preset", type=click.Choice(["published"]), help="The published models beside the published figures."

@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from litemkd.config import Config
-from litemkd.options import configured, in_processes, resumable, tracked
+from litemkd.options import configured, entry_point, in_processes, resumable, tracked
 
 
 @click.command()
+@entry_point("resume", "processes")
 @configured
 @in_processes
 @tracked

@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from litemkd.config import Config
-from litemkd.options import configured
+from litemkd.options import configured, entry_point
 
 SHOWN = 20  # rows of the table beside a file that holds them all
 
 
 @click.command()
+@entry_point(files=("support", "query"))
 @configured
 @click.option(
     "--support",
@@ -57,7 +58,7 @@ def predict(config: Config, support: Path, query: Path, model: str | None, out: 
     if len(shown) < len(rows):
         click.echo(f"and {len(rows) - len(shown)} more, see {out}")
     for note in found.notes:
-        click.echo(f"note: {note}", err=True)
+        click.echo(f"note: {_printable(note)}", err=True)
     if found.agreement is not None:
         right, asked = found.agreement
         share = f"{100 * right / asked:.1f} %, {right} of {asked} queries"

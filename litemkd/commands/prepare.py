@@ -8,10 +8,11 @@ import click
 
 from litemkd.config import Config
 from litemkd.files import write_whole
-from litemkd.options import configured, flag, resumable, tracked
+from litemkd.options import configured, entry_point, flag, resumable, tracked
 
 
 @click.command()
+@entry_point("dataset", "videos", "lists", "derive", "resume")
 @configured
 @tracked
 @resumable

@@ -11,12 +11,13 @@ import click
 from litemkd.commands.closing import tell_changes
 from litemkd.config import Config
 from litemkd.errors import ConfigError, TrackingError
-from litemkd.options import configured, flag
+from litemkd.options import configured, entry_point, flag
 
 CHOSEN_BY = "val/accuracy"
 
 
 @click.command()
+@entry_point("dataset")
 @configured
 @click.option("--dataset", metavar="NAME", help="Of which data set; data.dataset when not given.")
 @click.option(

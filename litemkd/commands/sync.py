@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
-from litemkd.options import flag
+from litemkd.options import entry_point, flag
 
 
 @click.command()
+@entry_point("moved")
 @flag("--moved", "Send also what was kept for another address: the store has moved here.")
 def sync(moved: bool) -> None:
     """Send what earlier runs could not send to the tracking store, and close runs whose process is gone.

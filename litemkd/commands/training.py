@@ -6,10 +6,11 @@ import click
 
 from litemkd.commands.closing import close, tell_changes
 from litemkd.config import Config
-from litemkd.options import choosing_teacher, configured, flag, in_processes, resumable, tracked
+from litemkd.options import choosing_teacher, configured, entry_point, flag, in_processes, resumable, tracked
 
 
 @click.command()
+@entry_point("resume", "teacher", "processes")
 @configured
 @in_processes
 @tracked
@@ -33,6 +34,7 @@ def teacher(config: Config, resume: bool, allow_changes: bool, teacher: str) -> 
 
 
 @click.command()
+@entry_point("resume", "teacher", "processes")
 @configured
 @in_processes
 @tracked
@@ -56,6 +58,7 @@ def features(config: Config, resume: bool, allow_changes: bool, teacher: str) ->
 
 
 @click.command()
+@entry_point("resume", "processes")
 @configured
 @in_processes
 @tracked
@@ -78,6 +81,7 @@ def student(config: Config, resume: bool, allow_changes: bool) -> None:
 
 
 @click.command()
+@entry_point("resume", "teacher", "processes")
 @configured
 @in_processes
 @tracked

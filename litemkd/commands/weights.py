@@ -9,10 +9,11 @@ import click
 
 from litemkd.commands.closing import close, tell_changes
 from litemkd.config import Config
-from litemkd.options import configured, flag, tracked
+from litemkd.options import configured, entry_point, flag, tracked
 
 
 @click.command("import-weights")
+@entry_point(files=("file",))
 @configured
 @tracked
 @click.argument("file", type=click.Path(path_type=Path))
@@ -66,6 +67,7 @@ def import_weights(
 
 
 @click.command("export-weights")
+@entry_point()
 @configured
 @click.argument("model")
 @click.argument("file", type=click.Path(path_type=Path))

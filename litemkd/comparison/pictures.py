@@ -16,8 +16,9 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocato
 from litemkd.comparison.comparison import Comparison, Line, typical
 from litemkd.comparison.front import pareto
 from litemkd.comparison.grouping import Column
-from litemkd.comparison.styles import COLOURS, MARKERS, Style, label, styles_of
+from litemkd.comparison.styles import COLOURS, MARKERS, Style, styles_of
 from litemkd.intervals import Interval
+from litemkd.report.labels import class_labels, label
 
 PANELS = 6
 WIDE = 8  # from this ratio of largest and smallest on, an axis is logarithmic
@@ -153,11 +154,11 @@ def per_class_gains(gains: Mapping[str, Mapping[str, Interval]], title: str, not
             elinewidth=0.9,
         )
     axes.axvline(0, color=GREY, linewidth=1)
-    axes.set_yticks(range(len(kept)), [label(name, 40) for name in kept], fontsize=8)
+    axes.set_yticks(range(len(kept)), class_labels(kept), fontsize=8)
     axes.set_ylim(-0.7, len(kept) - 0.3)
     axes.set(xlabel="gain of the class, points (distilled minus labels only)", ylabel="test class")
     cut = f", the {CLASSES} that change most" if len(classes) > CLASSES else ""
-    axes.set_title(f"{title}{cut}\n{note}", fontsize=10)
+    axes.set_title(f"{label(title)}{cut}\n{label(note)}", fontsize=10)
     axes.grid(alpha=0.3, axis="x")
     _legend_below(figure, axes.get_legend_handles_labels()[0])
     return figure

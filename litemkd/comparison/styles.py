@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.lines import Line2D
 
 from litemkd.comparison.grouping import Row
+from litemkd.report.labels import label
 
 # Okabe and Ito's colours without the yellow, which is lost on white; grey in its place.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
@@ -80,9 +81,3 @@ def _told(rows: Sequence[Row]) -> tuple[list[str], list[str], list[str]] | None:
 
 def _entry(name: str, style: Style) -> Line2D:
     return Line2D([], [], linestyle="none", label=label(name), **style.drawn())
-
-
-def label(name: str, longest: int = 90) -> str:
-    """A name from the store as it can stand in a picture: no formula, all of it drawn, not too long."""
-    drawn = "".join(character for character in name if character.isprintable()).lstrip("_")
-    return (drawn if len(drawn) <= longest else f"{drawn[: longest - 1]}…").replace("$", r"\$")

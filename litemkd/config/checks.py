@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from litemkd.catalogue import BACKBONES
+from litemkd.catalogue import has_published_weights
 from litemkd.config.sections import Config
 from litemkd.losses import Around
 from litemkd.losses.presets import preset
@@ -37,7 +37,7 @@ def impossible(config: Config) -> list[str]:
         ("student.backbone", config.student.backbone),
         ("teacher.expert.backbone", teacher.expert.backbone),
     ):
-        if BACKBONES[backbone.name].imagenet is None and backbone.weights == "imagenet":
+        if backbone.weights == "imagenet" and not has_published_weights(backbone.name):
             problems.append(
                 f"{key}.weights: 'imagenet' given; {backbone.name} has none, `none` or a file would do"
             )
@@ -52,6 +52,11 @@ def impossible(config: Config) -> list[str]:
         problems.append(f"data.crop_scale: [{low}, {high}] given; the smaller number must come first")
     if len(set(teacher.modalities)) != len(teacher.modalities):
         problems.append(f"teacher.modalities: {list(teacher.modalities)} given; each may stand once")
+    if not teacher.fusion.layers and len(teacher.modalities) > 1:
+        problems.append(
+            f"teacher.fusion.layers: 0 given, which fuses nothing, and {len(teacher.modalities)} in "
+            "teacher.modalities; 1 or more, or one modality, would do"
+        )
     for key, head in (
         ("student.head", config.student.head),
         ("teacher.head", teacher.head),

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from litemkd.config.checks import impossible
 from litemkd.config.loss import outside_keys
 from litemkd.config.sections import Config, flatten
+from litemkd.config.strict_yaml import read_mapping, read_yaml
 from litemkd.errors import ConfigError
 from litemkd.shipped import EXPERIMENTS
 
@@ -61,16 +62,7 @@ def _load(file: Path | None, overrides: Iterable[str], problems: list[str]) -> C
 
 
 def _read(file: Path, problems: list[str], seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError([f"{file}: no such file"]) from None
-    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: also of dates and numbers
-        raise ConfigError([f"{file}: not readable as YAML: {' '.join(str(error).split())}"]) from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise ConfigError([f"{file}: holds a {type(values).__name__}; a mapping of keys to values would do"])
+    values = read_mapping(file, problems)
     base = values.pop("base", None)
     if base is None:
         return values
@@ -107,7 +99,7 @@ def _override(values: dict[str, Any], override: str, problems: list[str]) -> Non
         )
         return
     try:
-        value = yaml.safe_load(text)
+        value = read_yaml(text, problems, f"override `{override}`: ")
     except (ValueError, yaml.YAMLError):
         value = text
     place = values

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
+from pydantic_core import PydanticCustomError
 
-from litemkd.catalogue import BACKBONES, HEAD_SETTINGS
+from litemkd.catalogue import BACKBONES, HEAD_SETTINGS, canonical, is_backbone, near_backbones
 from litemkd.config.loss import LossConfig
 from litemkd.config.names import SECTION, known_name
 from litemkd.modalities.methods import MethodName, NetworkName
@@ -19,7 +20,17 @@ Modality = Literal["rgb", "flow", "depth", "skeleton"]
 MODALITIES: tuple[str, ...] = get_args(Modality)
 
 
-BackboneName = Annotated[str, known_name("backbone", BACKBONES)]
+def _backbone(name: str) -> str:
+    """Checks that a backbone has this name, and gives it the one name that it goes by."""
+    if not is_backbone(name):
+        near = near_backbones(name)
+        known = f"known: {', '.join(BACKBONES)}, and torchvision:NAME or timm:NAME"
+        hint = f"did you mean {' or '.join(f'`{one}`' for one in near)}?" if near else known
+        raise PydanticCustomError("unknown", "no such backbone; {hint}", {"hint": hint})
+    return canonical(name)
+
+
+BackboneName = Annotated[str, AfterValidator(_backbone)]
 HeadName = Annotated[str, known_name("head", HEAD_SETTINGS)]
 PositiveInt = Annotated[int, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -91,7 +102,7 @@ class BackboneConfig(Section):
     """A per-frame backbone."""
 
     name: BackboneName = "resnet18"
-    weights: str = "imagenet"  # imagenet (downloaded once), none, or a torchvision state dict's path
+    weights: str = "imagenet"  # imagenet (the published ones, downloaded once), none, or a file
     pooling: Literal["mean", "flatten", "average"] = "mean"  # of the last map: of 4 x 4 places, or all of it
     normalise: Literal["imagenet", "centred", "motion", "none"] = "imagenet"
 
@@ -105,6 +116,7 @@ class HeadConfig(Section):
     dropout: Rate = 0.1  # trx, strm
     smoothing: PositiveFloat = 0.1  # of the soft minimum; otam
     support: Literal["mean", "each"] = "mean"  # the supports' mean sequence, or each of them; bimhm
+    eps: Weight = 0.0  # added to the product of two frames' lengths in their cosine; bimhm
     distance: Literal["euclidean", "cosine"] = "euclidean"  # prototype
     scale: PositiveFloat = 10.0  # of the cosine; prototype
 
@@ -153,7 +165,7 @@ class FusionConfig(Section):
     """The fusion of the teacher."""
 
     shift: Literal["opposite", "none", "published-train", "published-extract"] = "opposite"
-    layers: PositiveInt = 2
+    layers: Annotated[int, Field(ge=0)] = 2  # 0: none, the features of the one modality as they are
     feed_forward: PositiveInt = 2048
     dropout: Rate = 0.1
 

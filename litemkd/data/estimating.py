@@ -107,7 +107,7 @@ def estimate_clips(
 
 def _read(item: tuple[Job, int]) -> ClipFrames:
     job, side = item
-    return read_video(job.source, job.T, max(job.short_side, side), threads=1)
+    return read_video(job.source, job.T, max(job.short_side, side))
 
 
 def _write(estimator: Estimator, job: Job, found: list[np.ndarray], before: tuple[int, int]) -> None:

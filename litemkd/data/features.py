@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from litemkd.arrays import read_array
+from litemkd.data.folders import list_folders
 from litemkd.errors import DataError, some
 from litemkd.files import not_a_file, write_text, write_whole
 
@@ -30,10 +31,10 @@ def feature_folder(dataset_dir: Path, modality: str) -> Path:
 
 def write_features(folder: Path, features: Mapping[str, np.ndarray], made_from: Mapping[str, str]) -> None:
     """Write (T, D) features of videos `class/video`, then the record of what they were made from."""
-    record = folder / RECORD
+    record, clips = folder / RECORD, list_folders(folder)
     write_text(record, "{}\n")  # until all are written, they are ours, but of nothing in particular
     for name, values in features.items():
-        write_whole(folder / name / FILE, functools.partial(_save, np.asarray(values, dtype=np.float32)))
+        write_whole(clips.path(name) / FILE, functools.partial(_save, np.asarray(values, dtype=np.float32)))
     text = json.dumps(dict(made_from), indent=2, sort_keys=True)
     write_text(record, text)
 
@@ -59,7 +60,8 @@ def read_features(folder: Path, videos: Sequence[str], frames: int) -> np.ndarra
         DataError: features missing for some videos, unreadable, of another shape than (frames, D) with one D
             for all, or not finite; the files are named.
     """
-    files = {name: path for name in videos if (path := _file(folder / name)) is not None}
+    clips = list_folders(folder)
+    files = {name: path for name in videos if (path := _file(clips.path(name))) is not None}
     if missing := [name for name in videos if name not in files]:
         raise DataError(
             f"{folder}: no features for {len(missing)} of {len(videos)} videos: "
@@ -78,9 +80,9 @@ def read_features(folder: Path, videos: Sequence[str], frames: int) -> np.ndarra
 
 def features_digest(folder: Path, videos: Sequence[str]) -> str:
     """A digest of the files that `read_features` would read; that a file is missing counts as well."""
-    digest = hashlib.sha256()
+    digest, clips = hashlib.sha256(), list_folders(folder)
     for name in videos:
-        path = _file(folder / name)
+        path = _file(clips.path(name))
         content = "missing" if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
         digest.update(f"{name}\t{content}\n".encode())
     return digest.hexdigest()

@@ -1,9 +1,9 @@
 """Finding the videos in a folder as it came out of an archive, and giving them the names of the lists.
 
 The class of a video is the folder it lies in, however deep that is: `UCF-101/<class>/`, `<class>/<class>/`
-(HMDB51's own archives), `train/<class>/` (Kinetics). Names of lists are matched with spaces or underscores in a
-class, and with or without the seconds after a Kinetics video's name. What is found is laid out as links,
-`videos/<class>/<clip>.<ext>`.
+(HMDB51's own archives), `train/<class>/` (Kinetics). Names of lists are matched as `litemkd.data.names` has
+them, with spaces or underscores in a class, and with or without the seconds after a Kinetics video's name. What
+is found is laid out as links, `videos/<class>/<clip>.<ext>`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from litemkd.data.endings import VIDEO_WORDS, is_litter, is_video
+from litemkd.data.names import clean_name, name_of, only, plain_name
 from litemkd.data.published import class_key
-from litemkd.data.splits import VIDEO_SUFFIXES, clean_name
-from litemkd.errors import DataError
+from litemkd.errors import DataError, some
 from litemkd.files import whole_folder, write_text
 
 NOTE = ".links.json"
@@ -33,17 +34,21 @@ class Catalogue:
         root: the folder; named in messages.
         paths: of the clips (videos, or folders of frames), with the folder of the class above each.
         flat: the folders say nothing about classes. Clips in `root` itself have no class in any case.
+        passed_over: what else is there, by its path from `root`.
     """
 
-    def __init__(self, root: Path, paths: Iterable[Path], *, flat: bool = False) -> None:
-        self.root = root
+    def __init__(
+        self, root: Path, paths: Iterable[Path], *, flat: bool = False, passed_over: Iterable[str] = ()
+    ) -> None:
+        self.root, self.passed_over = root, tuple(passed_over)
         self._clips: dict[tuple[str, str], list[Path]] = defaultdict(list)
         self._spelling: dict[str, str] = {}
         for path in paths:
             key = "" if flat or path.parent == root else class_key(path.parent.name)
-            self._clips[key, _stem(path)].append(path)
+            one, _, stem = name_of(path).partition("/")
+            self._clips[key, stem].append(path)
             if key:
-                self._spelling.setdefault(key, path.parent.name)
+                self._spelling.setdefault(key, one)
         self._without_seconds: dict[tuple[str, str], list[Path]] = defaultdict(list)
         for (key, stem), found in self._clips.items():
             if match := _SECONDS.fullmatch(stem):
@@ -63,14 +68,14 @@ class Catalogue:
         Raises:
             DataError: several files are that clip.
         """
-        one, _, stem = video.partition("/")
+        one, _, stem = plain_name(video).partition("/")
         match = _SECONDS.fullmatch(stem)
         for key in (class_key(one), ""):
             found = self._clips.get((key, stem)) or self._without_seconds.get((key, stem))
             if not found and match:
                 found = self._clips.get((key, match[1]))
             if found:
-                return _only(found, video)
+                return only(found, video)
         return None
 
     def all(self, spelling: Mapping[str, str] | None = None) -> dict[str, Path]:
@@ -93,11 +98,7 @@ class Catalogue:
             one = (self._spelling if spelling is None else spelling).get(key)
             if one is not None:
                 found[_listed(f"{one}/{stem}", paths[0])] += paths
-        return {name: _only(found[name], name) for name in sorted(found)}
-
-    def name_of(self, path: Path) -> str:
-        """The name "class/clip" a clip has on disk."""
-        return f"{path.parent.name}/{_stem(path)}"
+        return {name: only(found[name], name) for name in sorted(found)}
 
     def not_of(self, classes: Iterable[str]) -> tuple[str, ...]:
         """The class folders that are none of these classes."""
@@ -111,7 +112,7 @@ def find_videos(folder: Path, *, flat: bool = False, leave_out: Iterable[Path] =
     Args:
         folder: as it came out of an archive.
         flat: the folders say nothing about classes.
-        leave_out: folders not to look into.
+        leave_out: folders not to look into, and files not to speak of.
 
     Raises:
         DataError: no such folder, or no video in it.
@@ -119,19 +120,25 @@ def find_videos(folder: Path, *, flat: bool = False, leave_out: Iterable[Path] =
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; --videos DIR names the folder that the archive gave")
-    paths = sorted(_videos(folder, {path.resolve() for path in leave_out}, (folder.resolve(),)))
+    passed_over: list[Path] = []
+    paths = sorted(_videos(folder, {path.resolve() for path in leave_out}, (folder.resolve(),), passed_over))
+    others = [path.relative_to(folder).as_posix() + "/" * path.is_dir() for path in passed_over]
     if not paths:
+        there = f", only {some(others)}" if others else ""
         raise DataError(
-            f"{folder} holds no video ({', '.join(VIDEO_SUFFIXES)}), down to {_DEPTH} folders below it; if "
-            "there are archives in it, unpack them first"
+            f"{folder} holds no video ({VIDEO_WORDS}), down to {_DEPTH} folders below it{there}; if there are "
+            "archives in it, unpack them first"
         )
-    return Catalogue(folder, paths, flat=flat)
+    return Catalogue(folder, paths, flat=flat, passed_over=others)
 
 
-def _videos(folder: Path, leave_out: set[Path], above: tuple[Path, ...]) -> Iterator[Path]:
+def _videos(
+    folder: Path, leave_out: set[Path], above: tuple[Path, ...], passed_over: list[Path]
+) -> Iterator[Path]:
     """Videos below a folder, `above` being where it and the folders above it really lie.
 
-    What cannot be read under a video's name is given too: reading it will say what is wrong.
+    What cannot be read under a video's name is given too: reading it will say what is wrong. What is no video,
+    and folders that lie too deep, are added to `passed_over`.
     """
     try:
         with os.scandir(folder) as entries:
@@ -139,17 +146,23 @@ def _videos(folder: Path, leave_out: set[Path], above: tuple[Path, ...]) -> Iter
     except OSError as error:
         raise DataError(f"cannot read the folder {folder}: {error.strerror}") from error
     for entry in listed:
-        if entry.name.startswith(".") or entry.name == "__MACOSX":
+        if is_litter(entry.name):
             continue
         path = Path(entry.path)
-        if entry.name.lower().endswith(VIDEO_SUFFIXES):
-            if not path.is_dir():
+        if not path.is_dir():
+            if is_video(entry.name):
                 yield path
-        elif len(above) <= _DEPTH and path.is_dir():
-            inside = path.resolve()
-            # A link back to a folder above would show its videos again, in other classes.
-            if inside not in leave_out and inside not in above:
-                yield from _videos(path, leave_out, (*above, inside))
+            elif path.resolve() not in leave_out:
+                passed_over.append(path)
+            continue
+        inside = path.resolve()
+        # A link back to a folder above would show its videos again, in other classes.
+        if inside in leave_out or inside in above:
+            continue
+        if len(above) <= _DEPTH:
+            yield from _videos(path, leave_out, (*above, inside), passed_over)
+        else:
+            passed_over.append(path)
 
 
 def link_videos(folder: Path, found: Mapping[str, Path]) -> None:
@@ -182,24 +195,12 @@ def link_videos(folder: Path, found: Mapping[str, Path]) -> None:
         raise DataError(f"cannot make links to the videos in {folder}: {error.strerror}") from error
 
 
-def _stem(path: Path) -> str:
-    return path.stem if path.suffix.lower() in VIDEO_SUFFIXES else path.name
-
-
 def _listed(name: str, path: Path) -> str:
-    """The name as a list will give it back; endings that look like a second extension go."""
+    """The name, if a list will give it back."""
     try:
-        clean, before = clean_name(name), ""
-        while clean != before:
-            clean, before = clean_name(clean), clean
+        clean = clean_name(name)
     except DataError:
         clean = ""
     if not clean or len(clean.splitlines()) > 1:
         raise DataError(f"{path} has a name that cannot stand in a list; rename it")
     return clean
-
-
-def _only(found: list[Path], video: str) -> Path:
-    if len(found) > 1 and len({path.resolve() for path in found}) > 1:
-        raise DataError(f"{found[0]} and {found[1]} are both {video}; keep one or rename one")
-    return found[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -13,12 +13,12 @@ from typing import IO, BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from litemkd.data.endings import is_litter, is_picture
 from litemkd.errors import DataError
 from litemkd.files import not_a_file, whole_folder
+from litemkd.pictures import MAX_PIXELS, is_turned, upright, upright_size
 
-FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
 LARGEST = 64 * 1024 * 1024  # bytes of a frame's file
-MAX_PIXELS = 40_000_000  # of a frame; 8K video has 33 million
 BLANK = ".blank"  # an empty file beside the frames of a clip that is black in all of them
 _FORMATS = ("JPEG", "PNG")  # of all that Pillow reads; one of the others starts a program
 _MODES = ("RGB", "L", "RGBA", "LA", "P", "1", "CMYK")  # 8 bits a channel or fewer
@@ -40,38 +40,53 @@ def frame_folder(dataset_dir: Path, modality: str, T: int) -> Path | None:
 
 def natural_key(name: str) -> tuple[tuple[int, str], ...]:
     """Sorts names with numbers in them as people do: 2.jpg before 10.jpg."""
-    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name))
+    return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name))
 
 
-def frame_entries(clip_folder: Path, T: int) -> list[os.DirEntry[str]]:
-    """The T frame files of a clip in natural order of their names, as the folder lists them.
+def frame_entries(clip_folder: Path) -> list[os.DirEntry[str]]:
+    """All frame files of a clip in natural order of their names, as the folder lists them.
 
     Raises:
-        DataError: no such folder, another number of frames, or a name that is not a file's (a pipe, a folder, a
-            link that leads nowhere).
+        DataError: no such folder.
     """
     try:
         with os.scandir(clip_folder) as listing:
             entries = list(listing)
     except OSError as error:
         raise DataError(f"no frames: cannot open the folder {clip_folder} ({error.strerror})") from error
-    entries = [e for e in entries if e.name.lower().endswith(FRAME_SUFFIXES) and not e.name.startswith(".")]
-    if len(entries) != T:
-        raise DataError(f"{clip_folder} has {len(entries)} frames; exactly {T} are needed")
+    entries = [entry for entry in entries if is_picture(entry.name) and not is_litter(entry.name)]
+    return sorted(entries, key=lambda entry: natural_key(entry.name))
+
+
+def check_files(entries: Sequence[os.DirEntry[str]]) -> None:
+    """Check that entries are files, which a name alone does not make.
+
+    Raises:
+        DataError: a pipe, a folder, a link that leads nowhere.
+    """
     for entry in entries:
         # Asked of the listing first: it knows files without a look at each of them.
         if not entry.is_file(follow_symlinks=False) and (wrong := not_a_file(entry.path)):
             raise DataError(f"cannot read frame {entry.path}: {wrong}")
-    return sorted(entries, key=lambda entry: natural_key(entry.name))
 
 
 def frame_files(clip_folder: Path, T: int) -> list[Path]:
-    """The paths of the T frames of a clip, see `frame_entries`."""
-    return [Path(entry.path) for entry in frame_entries(clip_folder, T)]
+    """The paths of the frames of a clip that has exactly T, in natural order of their names.
+
+    Raises:
+        DataError: no such folder, another number of frames, or names that are not of files.
+    """
+    entries = frame_entries(clip_folder)
+    if len(entries) != T:
+        raise DataError(f"{clip_folder} has {len(entries)} frames; exactly {T} are needed")
+    check_files(entries)
+    return [Path(entry.path) for entry in entries]
 
 
 def read_frame(path: Path) -> np.ndarray:
-    """One picture, (H, W, 3) uint8 RGB. A truncated one is an error, never a picture that is half grey.
+    """One picture, (H, W, 3) uint8 RGB, upright as its EXIF data say.
+
+    A truncated one is an error, never a picture that is half grey.
 
     Raises:
         DataError: not a JPEG or PNG of 8 bits a channel, damaged, or larger than `MAX_PIXELS` or `LARGEST`.
@@ -85,7 +100,7 @@ def decode_frame(data: bytes, name: Path | str) -> np.ndarray:
     """The picture in a file's bytes, see `read_frame`; `name` says in messages which one it is."""
     # From memory: Pillow's own file handling would seek and read in small pieces.
     with _picture(io.BytesIO(data), name) as image:
-        return np.asarray(image.convert("RGB"))
+        return upright(image.convert("RGB"))
 
 
 def encode_frame(frame: np.ndarray, quality: int = 95) -> bytes:
@@ -97,13 +112,22 @@ def encode_frame(frame: np.ndarray, quality: int = 95) -> bytes:
 
 
 def frame_size(path: Path) -> tuple[int, int]:
-    """(H, W) of a picture from its header alone.
+    """(H, W) of a picture, upright, from its header alone.
 
     Raises:
         DataError: not a picture that `read_frame` would read, to judge by its header.
     """
     with _file(path) as file, _picture(file, path) as image:
-        return image.height, image.width
+        return upright_size(image)
+
+
+def is_stored_turned(path: Path) -> bool:
+    """Whether a picture is not stored upright. False as well for what is no picture."""
+    try:
+        with _file(path) as file, _picture(file, path) as image:
+            return is_turned(image)
+    except DataError:
+        return False
 
 
 @contextmanager
@@ -147,15 +171,6 @@ def _picture(file: IO[bytes], name: Path | str) -> Iterator[Image.Image]:
 
 def _too_large(name: Path | str, what: str) -> str:
     return f"cannot read frame {name}: {what}; at most {MAX_PIXELS // 10**6} million pixels are read"
-
-
-def read_frames(clip_folder: Path, T: int) -> np.ndarray:
-    """The frames of a clip, (T, H, W, 3) uint8 RGB, in natural order of their names.
-
-    Raises:
-        DataError: no such folder, fewer or more than T frames, a damaged one, or different sizes.
-    """
-    return read_files(frame_files(clip_folder, T))
 
 
 def read_files(paths: list[Path]) -> np.ndarray:

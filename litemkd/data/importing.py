@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from litemkd.arrays import read_array
-from litemkd.data.folders import in_class_folders
+from litemkd.data.endings import VIDEO_SUFFIXES, is_litter
+from litemkd.data.folders import Listing, list_files
 from litemkd.data.frames import natural_key
-from litemkd.data.videos import count_frames, list_videos, resized, sample_times, video_size
+from litemkd.data.sampled import in_proportion, same_recording
+from litemkd.data.videos import count_frames, resized, sample_times, video_size
 from litemkd.errors import DataError
 from litemkd.modalities.alphapose import read_alphapose
 from litemkd.modalities.depth import encode_depth
@@ -22,31 +24,23 @@ from litemkd.modalities.depth_maps import DEPTH_SUFFIXES, nearness_of, read_dept
 from litemkd.modalities.flo import read_flo
 from litemkd.modalities.flow import encode_flow, flow_bound, resize_flow
 from litemkd.modalities.skeleton import Bones, bones_for, draw_people, render_joints
+from litemkd.pictures import check_made
 
-# Joints of another recording than the video's: more than so many times as many frames, or as few.
-MAX_RATIO = 4.0
 ALPHAPOSE_FILE = "alphapose-results.json"
 
 
-def list_sources(folder: Path, method: str) -> dict[str, Path]:
-    """What a method finds in its source folder, {"class/clip": file or folder}, sorted by name.
+def list_sources(folder: Path, method: str) -> Listing:
+    """What a method finds in its source folder: files or folders of clips.
 
     Raises:
-        DataError: no such folder, or two things of one name.
+        DataError: no such folder.
     """
-    if method == "joints":
-        return list_videos(folder, (".npy",))
-    if method not in ("flownet2", "adabins", "alphapose"):
-        return list_videos(folder)
-    files = list_videos(folder, (".json",)) if method == "alphapose" else {}
-    for path in in_class_folders(folder):
-        if not path.is_dir():
-            continue
-        name = f"{path.parent.name}/{path.name}"
-        if name in files:
-            raise DataError(f"{files[name]} and {path} are both {name}; keep one or rename one")
-        files[name] = path / ALPHAPOSE_FILE if method == "alphapose" else path
-    return dict(sorted(files.items()))
+    suffixes = {"joints": (".npy",), "alphapose": (".json",), "flownet2": (), "adabins": ()}
+    return list_files(
+        folder,
+        suffixes.get(method, VIDEO_SUFFIXES),
+        or_folders=method in ("flownet2", "adabins", "alphapose"),
+    )
 
 
 def joint_times(n_joints: int, n_video: int | None, T: int) -> np.ndarray:
@@ -61,9 +55,9 @@ def joint_times(n_joints: int, n_video: int | None, T: int) -> np.ndarray:
         raise DataError(f"it has {n_joints} frames of joints; {T} are needed")
     if n_video is None or n_video == n_joints:
         return sample_times(n_joints, T)
-    if not 1 / MAX_RATIO <= n_joints / max(n_video, 1) <= MAX_RATIO:
+    if not same_recording(n_joints, n_video):
         raise DataError(f"it has {n_joints} frames of joints, but its video has {n_video}: not one recording")
-    return np.rint(sample_times(n_video, T) * ((n_joints - 1) / max(n_video - 1, 1))).astype(np.int64)
+    return in_proportion(sample_times(n_video, T), n_joints, n_video)
 
 
 def joint_frames(
@@ -73,7 +67,7 @@ def joint_frames(
     joints = read_array(source)
     if joints.ndim != 3:
         raise DataError(f"{source} has shape {joints.shape}; (frames, joints, 3 or 4) is needed")
-    times = joint_times(len(joints), count_frames(video, threads=1) if video else None, T)
+    times = joint_times(len(joints), count_frames(video) if video else None, T)
     bones = bones_for(layout, joints.shape[1]) if layout is None or isinstance(layout, str) else layout
     return render_joints(joints[times], bones, (short_side, short_side))
 
@@ -85,7 +79,7 @@ def flo_frames(source: Path, video: Path | None, T: int, short_side: int) -> np.
     then takes the one before, as flow that is computed here does.
     """
     files = _files_of(source, (".flo",))
-    n = count_frames(video, threads=1) if video else len(files)
+    n = count_frames(video) if video else len(files)
     if len(files) not in (n, n - 1):
         raise DataError(
             f"{source} has {len(files)} .flo files, but its video has {n} frames: one for each frame, or for "
@@ -94,7 +88,7 @@ def flo_frames(source: Path, video: Path | None, T: int, short_side: int) -> np.
     if n < T:
         raise DataError(f"{source} has flow of {n} frames; {T} are needed")
     flows = _of_one_size([files[min(t, len(files) - 1)] for t in sample_times(n, T).tolist()], read_flo)
-    size = resized(flows[0].shape[0], flows[0].shape[1], short_side)
+    size = _made_size(source, flows[0].shape[:2], short_side)
     return encode_flow(np.stack([resize_flow(flow, size) for flow in flows]), flow_bound(short_side))
 
 
@@ -104,7 +98,7 @@ def depth_map_frames(source: Path, video: Path | None, T: int, short_side: int) 
     There is one map for each frame, or one for each of the T sampled frames.
     """
     files = _files_of(source, DEPTH_SUFFIXES)
-    n = count_frames(video, threads=1) if video else len(files)
+    n = count_frames(video) if video else len(files)
     if len(files) not in (n, T) or len(files) < T:
         raise DataError(
             f"{source} has {len(files)} depth maps; "
@@ -117,7 +111,7 @@ def depth_map_frames(source: Path, video: Path | None, T: int, short_side: int) 
         )
     times = sample_times(len(files), T).tolist()
     maps = _of_one_size([files[t] for t in times], read_depth_map)
-    size = resized(maps[0].shape[0], maps[0].shape[1], short_side)
+    size = _made_size(source, maps[0].shape[:2], short_side)
     near, known = (np.stack(part) for part in zip(*(nearness_of(one, size) for one in maps), strict=True))
     return encode_depth(near, known)
 
@@ -126,15 +120,22 @@ def people_frames(source: Path, video: Path | None, T: int, short_side: int) -> 
     """Pictures of the people in AlphaPose's results, (T, H, W, 3) uint8, of the size of the video's frames."""
     if video is None:
         raise DataError(f"{source} has no video; positions in it have no meaning without the video's size")
-    n, height, width = video_size(video, threads=1)
+    n, height, width = video_size(video)
     if n < T:
         raise DataError(f"{video} has {n} frames; {T} are needed")
-    people = read_alphapose(source, n)
-    size = resized(height, width, short_side)
+    people = read_alphapose(source / ALPHAPOSE_FILE if source.is_dir() else source, n)
+    size = _made_size(video, (height, width), short_side)
     scale = np.array([size[1] / width, size[0] / height, 1.0], np.float32)
     return np.stack(
         [draw_people([one * scale for one in people[t]], size) for t in sample_times(n, T).tolist()]
     )
+
+
+def _made_size(source: Path, before: tuple[int, ...], short_side: int) -> tuple[int, int]:
+    """(H, W) of the pictures that are made of frames (H, W). DataError: beyond all bounds."""
+    size = resized(before[0], before[1], short_side)
+    check_made(source, (before[0], before[1]), size)
+    return size
 
 
 def _files_of(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
@@ -143,7 +144,7 @@ def _files_of(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
         names = [path.name for path in folder.iterdir()]
     except OSError as error:
         raise DataError(f"cannot open the folder {folder}: {error.strerror}") from error
-    names = [name for name in names if name.lower().endswith(suffixes) and not name.startswith(".")]
+    names = [name for name in names if name.lower().endswith(suffixes) and not is_litter(name)]
     if not names:
         raise DataError(f"{folder} has no {' or '.join(suffixes)} files")
     return [folder / name for name in sorted(names, key=natural_key)]

@@ -60,7 +60,7 @@ def _make(job: Job) -> str | None:
         elif job.method in IMPORTS:
             frames = IMPORTS[job.method](job.source, job.video, job.T, job.short_side)
         else:
-            clip = read_video(job.source, job.T, job.short_side, threads=1)
+            clip = read_video(job.source, job.T, job.short_side)
             frames = clip.frames
             if job.method == "dis":
                 frames = encode_flow(dis_flow(*clip.flow_pairs()), flow_bound(job.short_side))

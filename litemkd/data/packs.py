@@ -8,6 +8,7 @@ made from: when frames change on disk, the next `build_pack` makes a new pack an
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -24,14 +25,16 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from litemkd.data.frames import frame_entries, frame_folder, frame_size, read_files
+from litemkd.data.folders import list_folders
+from litemkd.data.frames import frame_folder, frame_size, read_files
+from litemkd.data.packable import FORMAT, has_turned, is_signed_dx, key_of, listing_of
 from litemkd.data.videos import resize_short, resized
 from litemkd.errors import DataError, StorageError, some
-from litemkd.files import locked, tell_storage
+from litemkd.files import locked, tell_storage, write_text
+from litemkd.pictures import check_made
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
 AT_ONCE = 8  # folders listed at once: waiting for a disk or a server, not computing
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -179,13 +182,24 @@ def build_pack(
             f"repeated {len(repeated)}: {some(repeated) or 'none'}"
         )
     threads = workers or os.cpu_count() or 1
-    listings = _each(videos, videos, lambda name: _listing(source / name, T), AT_ONCE)
-    signed_dx = _signed_dx(source)
-    key = _key(listings, videos, modality, T, short_side, signed_dx)
+    clips, beside = list_folders(source), frame_folder(dataset_dir, "rgb", T)
+    rgb = None if modality == "rgb" or beside is None else list_folders(beside)
+
+    def listing(name: str) -> list[tuple[str, int, int]]:
+        return listing_of(clips.path(name), T, None if rgb is None else rgb.path(name))
+
+    listings = _each(videos, videos, listing, AT_ONCE)
+    signed_dx = is_signed_dx(source)
+    key = key_of(listings, videos, modality, T, short_side, signed_dx)
     names_key = hashlib.sha256("\n".join(videos).encode()).hexdigest()[:8]
     stem = f"{modality}_l{T}_s{short_side or 'full'}_{names_key}_"
     packs = Path(dataset_dir) / "packs"
     target = packs / f"{stem}{key[:12]}"
+    files = {
+        name: [clips.path(name) / file for file, _, _ in found]
+        for name, found in zip(videos, listings, strict=True)
+    }
+    _turn_old(target, source, files, threads)
     if verify and _read_index(target) is not None and not _is_intact(FramePack(target), threads, progress):
         log.warning("%s: damaged, its pixels are not what was packed; it is built anew", target)
         shutil.rmtree(target)
@@ -197,10 +211,6 @@ def build_pack(
                     shutil.rmtree(old)
                 building = packs / f".building_{target.name}"
                 building.mkdir()
-                files = {
-                    name: [source / name / file for file, _, _ in listing]
-                    for name, listing in zip(videos, listings, strict=True)
-                }
                 about = {"key": key, "modality": modality, "T": T, "signed_dx": signed_dx}
                 try:
                     _fill_with_good(building, about, files, short_side, threads, progress, skip)
@@ -214,6 +224,22 @@ def build_pack(
     if pack.bad and not skip:
         raise ClipsError(pack.bad, len(videos))
     return pack
+
+
+def _turn_old(target: Path, source: Path, files: dict[str, list[Path]], threads: int) -> None:
+    """Take away a pack of an earlier version, which took pictures as they are stored, if one of them is turned.
+
+    Looked for once: a pack without turned pictures is marked as what it would be now.
+    """
+    index = _read_index(target)
+    if index is None or index.get("upright"):
+        return
+    if has_turned(source, files, threads):
+        log.warning("%s: made when pictures were not turned as their EXIF data say; it is built anew", target)
+        shutil.rmtree(target)
+        return
+    with contextlib.suppress(OSError):  # a folder that is only read is looked through each time
+        write_text(target / "index.json", json.dumps({**index, "upright": True}))
 
 
 def _fill_with_good(
@@ -251,7 +277,11 @@ def _fill(
 
     def final_size(paths: list[Path]) -> tuple[int, int]:
         size = frame_size(paths[0])
-        return size if short_side is None else resized(*size, short_side)
+        if short_side is None:
+            return size
+        after = resized(*size, short_side)
+        check_made(paths[0], size, after)
+        return after
 
     T = about["T"]
     sizes = np.array(_each(videos, of_clip, final_size, threads), np.int64)
@@ -282,7 +312,7 @@ def _fill(
         out.flush()
         os.fsync(handle)
     digest = _content_digest(T, about["signed_dx"], videos, sizes.tolist(), hashes)
-    index = {"format": FORMAT, **about, "short_side": short_side, "digest": digest}
+    index = {"format": FORMAT, **about, "short_side": short_side, "digest": digest, "upright": True}
     index |= {"names": videos, "sizes": sizes.tolist()}
     (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
 
@@ -332,42 +362,6 @@ def _each(
     if problems:
         raise ClipsError(problems, len(items))
     return results
-
-
-def _listing(clip_folder: Path, T: int) -> list[tuple[str, int, int]]:
-    """Name, size and time of change of each of the T frames of a clip."""
-    listing = []
-    for entry in frame_entries(clip_folder, T):
-        try:
-            about = entry.stat()
-        except OSError as error:
-            raise DataError(f"cannot read frame {entry.path}: {error.strerror}") from error
-        listing.append((entry.name, about.st_size, about.st_mtime_ns))
-    return listing
-
-
-def _key(
-    listings: list[list[tuple[str, int, int]]],
-    videos: Sequence[str],
-    modality: str,
-    T: int,
-    short_side: int | None,
-    signed_dx: bool,
-) -> str:
-    """A digest of all that decides a pack's content, as far as the file system knows without reading."""
-    digest = hashlib.sha256(f"{FORMAT} {modality} {T} {short_side}{' signed' * signed_dx}\n".encode())
-    for name, listing in zip(videos, listings, strict=True):
-        lines = (f"{file} {size} {changed}\n" for file, size, changed in listing)
-        digest.update(f"{name}\n{''.join(lines)}".encode())
-    return digest.hexdigest()
-
-
-def _signed_dx(source: Path) -> bool:
-    """Whether frames hold flow as `encode_flow` writes it: what preparing notes beside them."""
-    try:
-        return json.loads((source / "prepare.json").read_text(encoding="utf-8")).get("encoding") == "flow_xy"
-    except (OSError, ValueError, AttributeError):
-        return False
 
 
 def _read_index(folder: Path) -> dict[str, Any] | None:

@@ -10,17 +10,18 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from litemkd.data.endings import VIDEO_SUFFIXES
 from litemkd.data.estimating import Estimator, estimate_clips
-from litemkd.data.folders import in_class_folders
-from litemkd.data.frames import BLANK, frame_files, frame_folder, frame_folder_path
+from litemkd.data.folders import Listing, list_files, list_folders
+from litemkd.data.frames import BLANK, frame_entries, frame_files, frame_folder, frame_folder_path
 from litemkd.data.importing import list_sources
 from litemkd.data.making import Job, make_clips
-from litemkd.data.videos import list_videos
+from litemkd.data.sampled import sampled_entries
 from litemkd.errors import DataError
 from litemkd.files import locked, write_text
 from litemkd.modalities.methods import METHODS, NETWORKS, methods_of
@@ -43,6 +44,8 @@ class PrepareReport:
         seconds: time it took.
         weights: what the network's were, if one made it.
         blank: clips that are there and black in all frames, as a skeleton is where nobody was found.
+        sampled: clips of the user's that have more frames than are taken.
+        passed_over: files and folders at the source that are no clips, by their paths.
     """
 
     modality: str
@@ -54,6 +57,8 @@ class PrepareReport:
     seconds: float
     weights: str | None = None
     blank: tuple[str, ...] = ()
+    sampled: tuple[str, ...] = ()
+    passed_over: tuple[str, ...] = ()
 
     def without(self, bad: Sequence[tuple[str, str]]) -> PrepareReport:
         """The same, with clips skipped that turned out to be bad later; (name, reason) of each."""
@@ -74,7 +79,7 @@ def choose_method(
         DataError: nothing of that is there (all the ways are listed), or a derivation that does not apply.
     """
     folder = frame_folder(dataset_dir, modality, T)
-    own = folder is not None and _has_clips(folder)
+    own = folder is not None and bool(list_folders(folder).paths)
     if own and folder is not None and not (folder / NOTE).is_file():
         return "keep"
     if _video_folder(source_dir, modality) is not None:
@@ -90,7 +95,7 @@ def choose_method(
     if own:
         return "keep"
     ways = [
-        f"frames in {frame_folder_path(dataset_dir, modality, T)}/<class>/<video>/*.jpg, {T} a clip",
+        f"frames in {frame_folder_path(dataset_dir, modality, T)}/<class>/<video>/*.jpg, {T} or more a clip",
         f"recordings in {Path(source_dir) / _video_names(modality)[0]}/<class>/<video>.mp4",
     ]
     for name in methods_of(modality):
@@ -147,15 +152,18 @@ def prepare_modality(
         raise ValueError(f"method {method} with estimator {estimator}: a network is for its own method alone")
     weights = None if estimator is None else estimator.identity()
     blank: tuple[str, ...] = ()
+    sampled: list[str] = []
     if method == "keep":
-        made, kept, bad, unlisted = _keep(dataset_dir, modality, T, videos)
+        found = _kept(dataset_dir, modality, T)
+        names, sampled, bad = _look_through(dataset_dir, modality, T, found, videos)
+        made, kept = 0, len(names) - len(bad)
     else:
         source = _source_folder(source_dir, modality, method)
         found = list_sources(source, method)
-        names = sorted(found) if videos is None else list(dict.fromkeys(videos))
+        there = found.all()
+        names = list(there) if videos is None else list(dict.fromkeys(videos))
         if not names:
             raise DataError(f"nothing to prepare: {source} holds no recordings in class folders")
-        unlisted = tuple(sorted(set(found) - set(names)))
         folder = frame_folder_path(dataset_dir, modality, T)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -173,14 +181,15 @@ def prepare_modality(
             _check_settings(folder, settings, remake)
             for half in folder.glob("*/.*"):  # what a killed call left
                 shutil.rmtree(half, ignore_errors=True)
-            todo = [name for name in names if not _whole(folder / name, T)]
+            targets = list_folders(folder)
+            todo = [name for name in names if not _whole(targets.path(name), T)]
             kept = len(names) - len(todo)
-            bad = [(n, _absent(source, n, found)) for n in todo if n not in found]
+            bad = [(n, _absent(source, n, there)) for n in todo if n not in there]
             raw = _raw_videos(source_dir, method)
             jobs = [
-                Job(n, method, found[n], raw.get(n), folder / n, T, short_side, layout)
+                Job(n, method, there[n], raw.get(n), targets.path(n), T, short_side, layout)
                 for n in todo
-                if n in found
+                if n in there
             ]
             at_once, label = workers or os.cpu_count() or 1, f"preparing {modality}"
             if estimator is None:
@@ -188,7 +197,7 @@ def prepare_modality(
             else:
                 failed = estimate_clips(jobs, estimator, at_once, label, progress)
             made, bad = len(jobs) - len(failed), sorted(bad + failed)
-            blank = tuple(name for name in names if (folder / name / BLANK).exists())
+            blank = tuple(name for name in names if (targets.path(name) / BLANK).exists())
     if bad and (on_bad_clip == "error" or not made + kept):
         lines = "".join(f"\n  {name}: {reason}" for name, reason in bad)
         raise DataError(
@@ -196,7 +205,19 @@ def prepare_modality(
             "mend them, take them out of the split lists, or leave them out with data.on_bad_clip=skip"
         )
     seconds = time.monotonic() - start
-    return PrepareReport(modality, method, made, kept, tuple(bad), unlisted, seconds, weights, blank)
+    return PrepareReport(
+        modality,
+        method,
+        made,
+        kept,
+        tuple(bad),
+        tuple(sorted(set(found.paths) - set(names))),
+        seconds,
+        weights,
+        blank,
+        tuple(sampled),
+        tuple(f"{found.root.name}/{one}" for one in found.passed_over),
+    )
 
 
 def clips_there(dataset_dir: Path, source_dir: Path, modality: str, T: int) -> tuple[Path, list[Path]]:
@@ -206,30 +227,40 @@ def clips_there(dataset_dir: Path, source_dir: Path, modality: str, T: int) -> t
         DataError: neither is there.
     """
     if choose_method(dataset_dir, source_dir, modality, {}, T) == "video":
-        recordings = _source_folder(source_dir, modality, "video")
-        return recordings, list(list_videos(recordings).values())
-    frames = frame_folder(dataset_dir, modality, T) or frame_folder_path(dataset_dir, modality, T)
-    return frames, sorted(_clips(frames))
+        found = list_files(_source_folder(source_dir, modality, "video"), VIDEO_SUFFIXES)
+        found.all()  # says what of it has one name
+    else:
+        found = _kept(dataset_dir, modality, T)
+    return found.root, [path for paths in found.paths.values() for path in paths]
 
 
-def _keep(
-    dataset_dir: Path, modality: str, T: int, videos: Sequence[str] | None
-) -> tuple[int, int, list[tuple[str, str]], tuple[str, ...]]:
-    """Look through frames that are there: (0, whole clips, bad clips, unlisted clips)."""
+def _kept(dataset_dir: Path, modality: str, T: int) -> Listing:
+    """The clips in the folder of frames."""
     folder = frame_folder(dataset_dir, modality, T)
     if folder is None:
         raise DataError(
             f"no {modality} frames to keep: no folder {frame_folder_path(dataset_dir, modality, T)}"
         )
-    there = sorted(f"{path.parent.name}/{path.name}" for path in _clips(folder))
-    names = there if videos is None else list(dict.fromkeys(videos))
-    bad = []
+    return list_folders(folder)
+
+
+def _look_through(
+    dataset_dir: Path, modality: str, T: int, found: Listing, videos: Sequence[str] | None
+) -> tuple[list[str], list[str], list[tuple[str, str]]]:
+    """Look through frames that are there: all clips, those of more than T frames, bad ones with the reasons."""
+    names = sorted(found.paths) if videos is None else list(dict.fromkeys(videos))
+    beside = frame_folder(dataset_dir, "rgb", T)
+    rgb = None if modality == "rgb" or beside is None else list_folders(beside)
+    sampled, bad = [], []
     for name in names:
         try:
-            frame_files(folder / name, T)
+            clip = found.path(name)
+            sampled_entries(clip, T, None if rgb is None else rgb.path(name))
+            if len(frame_entries(clip)) > T:
+                sampled.append(name)
         except DataError as error:
             bad.append((name, str(error)))
-    return 0, len(names) - len(bad), bad, tuple(sorted(set(there) - set(names)))
+    return names, sampled, bad
 
 
 def _check_settings(folder: Path, settings: dict[str, Any], remake: bool) -> None:
@@ -257,7 +288,7 @@ def _check_settings(folder: Path, settings: dict[str, Any], remake: bool) -> Non
         for path in folder.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
-    elif _has_clips(folder):
+    elif list_folders(folder).paths:
         raise DataError(
             f"{folder} holds frames that were not made here (no {NOTE}); they are left alone: move them"
         )
@@ -300,18 +331,7 @@ def _raw_videos(source_dir: Path, method: str) -> dict[str, Path]:
     folder = _video_folder(source_dir, "rgb")
     if method not in METHODS or METHODS[method].source == "videos" or folder is None:
         return {}
-    return list_videos(folder)
-
-
-def _clips(folder: Path) -> Iterator[Path]:
-    """Clip folders, and links in their place that lead nowhere; leaving out hidden ones (half-written)."""
-    for path in in_class_folders(folder):
-        if path.is_dir() or (path.is_symlink() and not path.exists()):
-            yield path
-
-
-def _has_clips(folder: Path) -> bool:
-    return next(_clips(folder), None) is not None
+    return list_files(folder, VIDEO_SUFFIXES).all()
 
 
 def _absent(source: Path, name: str, found: Mapping[str, Path]) -> str:

@@ -14,6 +14,7 @@ from importlib.resources import files
 
 import yaml
 
+from litemkd.data.names import composed
 from litemkd.data.splits import SPLITS, Split, class_of
 from litemkd.errors import some
 
@@ -96,18 +97,15 @@ class Published:
 
 
 def class_key(name: str) -> str:
-    """What is the same in all spellings of a class: lower case, one space for any spaces and underscores."""
-    return re.sub(r"[\s_]+", " ", name).strip().casefold()
+    """What is the same in all spellings of a class: lower case, composed letters, one space for spaces and
+    underscores.
+    """
+    return composed(re.sub(r"[\s_]+", " ", composed(name)).strip().casefold())
 
 
 def published(dataset: str) -> Published | None:
     """The published splits of a data set, None if none are known."""
     return _all().get(dataset)
-
-
-def published_names() -> tuple[str, ...]:
-    """The data sets whose published splits are known."""
-    return tuple(_all())
 
 
 @functools.cache

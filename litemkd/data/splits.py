@@ -7,7 +7,6 @@ a text file of lines `class/video`, as in the published splits (`trainlist03.txt
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,29 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from litemkd.data.names import clean_name
 from litemkd.errors import DataError
 from litemkd.files import write_text
 
 SPLITS = ("train", "val", "test")
-VIDEO_SUFFIXES = (
-    ".avi",
-    ".mp4",
-    ".mkv",
-    ".webm",
-    ".mov",
-    ".m4v",
-    ".mpg",
-    ".mpeg",
-    ".wmv",
-    ".flv",
-    ".3gp",
-    ".ts",
-)
-_OTHER_SUFFIXES = (".zip", ".jpg", ".jpeg", ".png")
-_SUFFIX = re.compile(
-    "(" + "|".join(re.escape(suffix) for suffix in VIDEO_SUFFIXES + _OTHER_SUFFIXES) + r")(\s+\d+)?$",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -75,26 +56,6 @@ def make_split(name: str, videos: Iterable[str]) -> Split:
 def class_of(video: str) -> str:
     """The class in "class/video"."""
     return video.partition("/")[0]
-
-
-def clean_name(line: str) -> str:
-    """A line of a list as "class/video".
-
-    The extension goes if it is one of a video, picture or zip file (other dots belong to the name), and so does
-    a class number after it, as UCF101's own lists have.
-
-    Raises:
-        DataError: not of that form, absolute, or with `..`; says what is wrong, not where.
-    """
-    name = _SUFFIX.sub("", line.strip())
-    if re.match(r"[/\\]|[A-Za-z]:[/\\]", name):
-        raise DataError(f"{line!r} is an absolute path; class/video is needed")
-    parts = name.split("/")
-    if ".." in parts:
-        raise DataError(f"{line!r} goes out of the folder with '..'; class/video is needed")
-    if len(parts) != 2 or not all(part.strip() for part in parts) or "." in parts or "\0" in name:
-        raise DataError(f"{line!r} is not of the form class/video")
-    return name
 
 
 def read_splits(folder: Path) -> dict[str, Split]:

@@ -57,14 +57,6 @@ class Action:
     repeats: bool = False
 
 
-def start_pose(action: Action) -> dict[str, Point]:
-    """The value of every channel at the first moment of `action`."""
-    return {
-        channel: action.tracks[channel][0][1] if channel in action.tracks else rest
-        for channel, rest in REST.items()
-    }
-
-
 def even(*values: Point | float) -> Track:
     """A track through `values`, evenly spaced in time."""
     points = [value if isinstance(value, tuple) else (float(value),) for value in values]

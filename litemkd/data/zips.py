@@ -14,7 +14,9 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from litemkd.data.frames import FRAME_SUFFIXES, LARGEST, frame_folder, frame_folder_path
+from litemkd.data.endings import is_litter, is_picture
+from litemkd.data.frames import LARGEST, frame_folder, frame_folder_path
+from litemkd.data.names import both, composed
 from litemkd.errors import DataError, StorageError
 from litemkd.files import whole_folder, write_text
 
@@ -104,16 +106,15 @@ def _checked(archive: Path, entries: list[zipfile.ZipInfo]) -> dict[str, zipfile
         if wrong := _wrong(name, entry):
             raise DataError(f"{archive}: entry {name!r} {wrong}; nothing was unpacked")
         path = PurePosixPath(name)
-        hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-        if entry.is_dir() or hidden or path.suffix.lower() not in FRAME_SUFFIXES:
+        if entry.is_dir() or any(map(is_litter, path.parts)) or not is_picture(path.name):
             continue
         if len(path.parts) < 3:
             raise DataError(
                 f"{archive}: entry {name!r} is not of the form class/video/frame; nothing was unpacked"
             )
-        short = "/".join(path.parts[-3:])
+        short = composed("/".join(path.parts[-3:]))
         if short in frames:
-            raise DataError(f"{archive}: {frames[short].filename!r} and {name!r} are both {short}; keep one")
+            raise DataError(f"{archive}: {both(repr(frames[short].filename), repr(name), short)}; keep one")
         frames[short] = entry
     if not frames:
         raise DataError(f"{archive} holds no frames; class/video/*.jpg is needed")

@@ -17,9 +17,9 @@ from litemkd.arrays import read_array
 from litemkd.errors import DataError
 from litemkd.files import not_a_file
 from litemkd.modalities.depth import resize_map
+from litemkd.pictures import MAX_PIXELS, upright
 
 DEPTH_SUFFIXES = (".png", ".npy")
-MAX_PIXELS = 40_000_000  # of a map
 
 
 def read_depth_map(path: Path) -> np.ndarray:
@@ -51,7 +51,7 @@ def _read_png(path: Path) -> np.ndarray:
                 raise DataError(
                     f"{path} is a picture of kind {image.mode}; a depth map is a 16-bit grey PNG, or .npy"
                 )
-            return np.asarray(image)
+            return upright(image)
     except DataError:
         raise
     except Exception as error:  # of a damaged file Pillow raises nearly everything

@@ -46,18 +46,6 @@ def encode_flow(flow: np.ndarray, bound: float) -> np.ndarray:
     return image
 
 
-def decode_flow(image: np.ndarray, bound: float) -> np.ndarray:
-    """The flow in a picture made by `encode_flow` with the same bound, (..., H, W, 2) float32 pixels per frame.
-
-    What was within the bound comes back to within half a step, bound / 254 pixels.
-    """
-    image = np.asarray(image)
-    _check_bound(bound)
-    if image.ndim not in (3, 4) or image.shape[-1] != 3 or image.dtype != np.uint8:
-        raise DataError(f"flow picture has shape {image.shape}, {image.dtype}; (H, W, 3) uint8 is needed")
-    return (image[..., :2].astype(np.float32) - 128.0) * np.float32(bound / 127.0)
-
-
 def dis_flow(frames: np.ndarray, following: np.ndarray) -> np.ndarray:
     """Flow from each frame to the one that follows it in the recording.
 

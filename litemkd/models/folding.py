@@ -7,12 +7,14 @@ Each batch norm behind a convolution becomes a part of it, and each branch with 
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
-from torch.fx.experimental.optimization import fuse
+from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from litemkd.models.backbones import Backbone
 from litemkd.models.heads import Code, Folded
@@ -28,12 +30,52 @@ def refuse_training(model: nn.Module, where: str) -> None:
 def fold_norms(backbone: Backbone) -> Backbone:
     """A copy of a backbone in eval mode with every batch norm in the convolution before it.
 
+    A norm stays where no convolution stands before it, or where the way through the network depends on frames.
+
     Raises:
         ValueError: the backbone is in training mode.
     """
     refuse_training(backbone, "fold_norms")
-    features = fuse(backbone.features)
+    features = _without_norms(copy.deepcopy(backbone.features))
     return copy.deepcopy(backbone, {id(backbone.features): features}).requires_grad_(False)
+
+
+class _Tracer(fx.Tracer):
+    """Looks into everything but convolutions and norms, those of libraries among them."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, nn.Conv2d | _BatchNorm) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _without_norms(network: nn.Module) -> nn.Module:
+    """The network, which is changed, with its norms in its convolutions."""
+    if not any(isinstance(part, nn.BatchNorm2d) for part in network.modules()):
+        return network
+    try:
+        graph = _Tracer().trace(network)
+    except Exception:  # a way that depends on the frames, told by all kinds of errors: its norms stay
+        return network
+    parts = dict(network.named_modules())
+    calls = [node for node in graph.nodes if node.op == "call_module"]
+    uses = Counter(node.target for node in calls)
+    for node in calls:
+        before, norm = node.args[0], parts[node.target]
+        if not (isinstance(norm, nn.BatchNorm2d) and norm.track_running_stats and isinstance(before, fx.Node)):
+            continue
+        convolution = parts.get(str(before.target)) if before.op == "call_module" else None
+        once = len(before.users) == 1 == uses[before.target] == uses[node.target]
+        if not (once and isinstance(convolution, nn.Conv2d)):
+            continue
+        behind: Any = norm
+        if type(norm) is not nn.BatchNorm2d and not (hasattr(norm, "drop") and hasattr(norm, "act")):
+            continue  # what else it does is not known
+        network.set_submodule(str(before.target), fuse_conv_bn_eval(convolution, norm))
+        if type(norm) is nn.BatchNorm2d:
+            node.replace_all_uses_with(before)
+            graph.erase_node(node)
+        else:  # timm's, with its activation
+            network.set_submodule(str(node.target), nn.Sequential(behind.drop, behind.act))
+    return fx.GraphModule(network, graph)
 
 
 class EvaluationForm(nn.Module):

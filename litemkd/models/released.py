@@ -29,12 +29,14 @@ from litemkd.models.released_names import (
     backbone_of,
     fusion_layers,
     head_names,
+    is_head_only,
     kind_of,
+    strm_weight,
     student_names,
     teacher_places,
 )
 from litemkd.models.student import LABEL, Student
-from litemkd.models.teacher import Fusion, Teacher
+from litemkd.models.teacher import Fusion, NoFusion, Teacher
 
 # What all known files have; assumed of one whose weights do not say, which is then refused for lacking them.
 FRAMES, WIDTH, HEAD_WIDTH, TUPLE, FEED_FORWARD, LAYERS = 8, 2048, 1152, 2, 2048, 2
@@ -68,13 +70,18 @@ class Released:
     names: Names | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def fuses(self) -> bool:
+        """Whether it is a teacher with a fusion; one without holds a head only."""
+        return self.kind == "teacher" and self.section["fusion"]["layers"] > 0
 
-def read_released(state: Mapping[str, Any], kind: Kind, source: object) -> Released:
+
+def read_released(state: Mapping[str, Any], kind: Kind | None, source: object) -> Released:
     """A released state dict, recognised and checked.
 
     Args:
         state: names to tensors.
-        kind: what it is said to be.
+        kind: what it is said to be; None for either.
         source: names it in messages.
 
     Raises:
@@ -85,7 +92,18 @@ def read_released(state: Mapping[str, Any], kind: Kind, source: object) -> Relea
     if odd or not state:
         found = f"{len(odd)} entries that are no plain tensors (first: {odd[0]})" if odd else "no weights"
         raise CheckpointError(f"{source}: its model_state_dict holds {found}; a released file would do")
+    if key := strm_weight(state):
+        raise CheckpointError(
+            f"{source}: this is STRM ({key}), whose published code does not save all that it needs: the "
+            "layers of its distance are not in the file. A file of Lite-MKD or TRX would do, or an STRM "
+            "trained here (student.head.name=strm)"
+        )
     recognised = kind_of(state)
+    if recognised is None and is_head_only(state):
+        raise CheckpointError(
+            f"{source}: holds the head of a student only (first: {next(iter(state))}), without a backbone; the "
+            "file of the whole student would do"
+        )
     if recognised is None:
         raise CheckpointError(
             f"{source}: {len(state)} weights of no known layout (first: {next(iter(state))}); known are "
@@ -93,11 +111,13 @@ def read_released(state: Mapping[str, Any], kind: Kind, source: object) -> Relea
             "three_fusion.…"
         )
     found_kind, example = recognised
-    if found_kind != kind:
+    if found_kind != (kind or found_kind):
+        part = "the head of a " if is_head_only(state) else "a "
         raise CheckpointError(
-            f"{source}: holds a {found_kind} ({example}), not a {kind}; imported as {found_kind} it would do"
+            f"{source}: holds {part}{found_kind} ({example}), not a {kind}; imported as {found_kind} it would "
+            "do"
         )
-    return _read_student(state, source) if kind == "student" else _read_teacher(state, source)
+    return _read_student(state, source) if found_kind == "student" else _read_teacher(state, source)
 
 
 def _is_plain(value: object) -> bool:
@@ -156,6 +176,8 @@ def _read_student(state: State, source: object) -> Released:
 
 def _read_teacher(state: State, source: object) -> Released:
     heads = head_names(state, TEACHER_HEAD)
+    if is_head_only(state):
+        return _read_teacher_head(state, heads, source)
     width = _side(state, f"{ALL}f1.weight", 0) or WIDTH
     frames, head = _head_section(state, heads, width, source)
     inner = f"{ALL}transformer_encoder.layers.0.linear1.weight"
@@ -174,6 +196,23 @@ def _read_teacher(state: State, source: object) -> Released:
     section = {"experts": "features", "fusion": fusion, "head": head}
     notes = tuple(_table_notes(kept, heads))
     return Released("teacher", words, section, frames, width, weights, kept, notes=notes)
+
+
+def _read_teacher_head(state: State, heads: Sequence[str], source: object) -> Released:
+    width = _side(state, f"{heads[0]}pe.pe", 2) or WIDTH
+    frames, head = _head_section(state, heads, width, source)
+    with torch.device("meta"):
+        empty = Teacher(NoFusion("1", width), _trx(head, width, frames))
+    words = f"teacher's head only, without a fusion, features of {width}, {_head_words(head)}, {frames} frames"
+    places = teacher_places(empty.state_dict(), heads)
+    weights, kept = _taken(state, empty, places, heads, f"{source}: a {words}")
+    section = {"experts": "features", "fusion": {"layers": 0}, "head": head}
+    notes = [
+        "it has no fusion: its head takes the features of one modality as they are; for the head of a whole "
+        "teacher these are features that were fused before",
+        *_table_notes(kept, heads),
+    ]
+    return Released("teacher", words, section, frames, width, weights, kept, notes=tuple(notes))
 
 
 def write_student(weights: State, names: Names, kept: State, frames: int, source: object) -> dict[str, Tensor]:

@@ -27,6 +27,7 @@ ALL, PAIR = "three_fusion.", "fusion."
 TEACHER_HEAD = "bracnch.transformers."  # spelt as in the files
 _BACKBONE = re.compile(r"(?:backbone\.)?(resnet|mobile)\.(?:module\.)?")
 _FAMILIES = {"resnet": "resnet", "mobile": "mobilenet"}
+_STRM = ("attn_pat", "fr_enrich")  # parts of STRM (CVPR 2022), which TRX has not
 _STUDENT_HEADS = ("classifier.transformers.", "transformers.")
 _TWO = {DISTILL: "backbone.fc1.", LABEL: "backbone.fc2."}
 _ONE = ("backbone.fc.", "backbone.res18_2048.")
@@ -63,6 +64,16 @@ def kind_of(state: State) -> tuple[Kind, str] | None:
         if key.startswith((ALL, PAIR, TEACHER_HEAD)):
             return "teacher", key
     return next((("student", key) for key in state if _BACKBONE.match(key)), None)
+
+
+def strm_weight(state: State) -> str | None:
+    """A weight that only STRM has; None where there is none."""
+    return next((key for key in state if not set(_STRM).isdisjoint(key.split("."))), None)
+
+
+def is_head_only(state: State) -> bool:
+    """Whether a file holds the head of a student or a teacher and nothing else."""
+    return all(key.startswith((TEACHER_HEAD, *_STUDENT_HEADS)) for key in state)
 
 
 def student_names(state: State) -> Names:

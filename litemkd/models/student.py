@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from litemkd.errors import EpisodeError
 from litemkd.models.backbones import Backbone
 from litemkd.models.heads import Head
+from litemkd.models.heads.checking import whole_numbers
 
 LABEL, DISTILL = "label", "distill"  # the branches
 
@@ -52,7 +54,13 @@ class Student(nn.Module):
         """(V, T, 3, H, W) frames in [0, 1] -> (V, T, C) features of the backbone.
 
         (V, T, places, C) where the head looks at places.
+
+        Raises:
+            EpisodeError: frames of another form.
         """
+        if frames.ndim != 5:
+            hint = "; frames[None] for one video" * (frames.ndim == 4)
+            raise EpisodeError(f"frames: shape {tuple(frames.shape)} given; (V, T, 3, H, W) would do{hint}")
         return self.backbone(frames)
 
     def branch_features(self, features: Tensor) -> dict[str, Tensor]:
@@ -84,7 +92,14 @@ class Student(nn.Module):
             labels: (B, S) classes of the supports.
             query: (B, Q) rows of V.
             way: W.
+
+        Raises:
+            EpisodeError: a class has no support, or inputs of another form.
         """
+        support, query = (
+            whole_numbers(support, "support", ("B", "S")),
+            whole_numbers(query, "query", ("B", "Q")),
+        )
         codes = {name: self.head.encode(x) for name, x in features.items()}
         return {
             name: self.head.match_parts(code[support], labels, code[query], way) for name, code in codes.items()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from litemkd.models.heads import Head
+from litemkd.models.heads.checking import whole_numbers
 
 # Frames by which the second, third, … modality is turned in its pair with the first one: -1 makes frame t take
 # frame t + 1. `published-train` and `published-extract` are what the published code does in its two places.
@@ -77,7 +78,7 @@ class Fusion(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        self.modalities = tuple(modalities)
+        self.modalities, self.width = tuple(modalities), width
         self.turns = [SHIFTS[shift][place % 2] for place in range(len(self.modalities) - 1)]
         self.all = FusionPath(
             len(self.modalities),
@@ -103,10 +104,27 @@ class Fusion(nn.Module):
         return fused
 
 
+class NoFusion(nn.Module):
+    """In the place of a `Fusion` where there is one modality, whose features go to the head as they are.
+
+    Args:
+        modality: its name.
+        width: D of its features.
+    """
+
+    def __init__(self, modality: str, width: int) -> None:
+        super().__init__()
+        self.modalities, self.width = (modality,), width
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        """(V, T, D) of the modality, by name -> (V, T, D)."""
+        return features[self.modalities[0]]
+
+
 class Teacher(nn.Module):
     """Fusion and head. `fuse` serves training, feature extraction and distillation alike."""
 
-    def __init__(self, fusion: Fusion, head: Head) -> None:
+    def __init__(self, fusion: Fusion | NoFusion, head: Head) -> None:
         super().__init__()
         self.fusion = fusion
         self.head = head
@@ -119,5 +137,9 @@ class Teacher(nn.Module):
         self, fused: Tensor, support: Tensor, labels: Tensor, query: Tensor, way: int
     ) -> dict[str, Tensor]:
         """Logits (B, Q, W) by part from fused features (V, T, D) and rows of V, as in `Student.forward`."""
+        support, query = (
+            whole_numbers(support, "support", ("B", "S")),
+            whole_numbers(query, "query", ("B", "Q")),
+        )
         code = self.head.encode(fused)
         return self.head.match_parts(code[support], labels, code[query], way)

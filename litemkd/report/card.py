@@ -72,6 +72,14 @@ def _left_out(card: Mapping[str, Any]) -> str:
             lines.append(
                 f"* Kept, but black in every frame of {modality}, {len(blank)}: {some(blank, _LISTED)}"
             )
+    for modality, sampled in card["sampled"].items():
+        if sampled:
+            lines.append(
+                f"* Kept, of more frames of {modality} than are taken, {len(sampled)}: {some(sampled, _LISTED)}"
+            )
+    if card["passed_over"]:
+        others = card["passed_over"]
+        lines.append(f"* Passed over, no clips by their endings, {len(others)}: {some(others, _LISTED)}")
     return "\n".join(lines) or "Nothing."
 
 

@@ -15,6 +15,7 @@ HEIGHT = 96  # of a frame, pixels
 GAP = 3
 TITLE = 20  # height of a line of words
 LABEL = 76  # width of the modalities' names
+WIDEST = 4 * HEIGHT  # of a frame, pixels; a wider one is shown less high
 
 
 def contact_sheet(clips: Mapping[str, Mapping[str, np.ndarray]]) -> Image.Image:
@@ -29,8 +30,7 @@ def contact_sheet(clips: Mapping[str, Mapping[str, np.ndarray]]) -> Image.Image:
     """
     words = ImageFont.load_default(13)
     widths = [
-        [max(1, round(frames.shape[2] * HEIGHT / frames.shape[1])) for frames in rows.values()]
-        for rows in clips.values()
+        [_shown(frames.shape[1], frames.shape[2])[0] for frames in rows.values()] for rows in clips.values()
     ]
     column = max((width for some in widths for width in some), default=HEIGHT) + GAP
     columns = max((len(frames) for rows in clips.values() for frames in rows.values()), default=0)
@@ -46,9 +46,14 @@ def contact_sheet(clips: Mapping[str, Mapping[str, np.ndarray]]) -> Image.Image:
         for modality, frames in rows.items():
             draw.text((GAP, y + HEIGHT // 2 - 8), modality, "black", words)
             for t, frame in enumerate(frames):
-                width = max(1, round(frame.shape[1] * HEIGHT / frame.shape[0]))
-                small = Image.fromarray(frame).resize((width, HEIGHT), Image.Resampling.BILINEAR)
+                small = Image.fromarray(frame).resize(_shown(*frame.shape[:2]), Image.Resampling.BILINEAR)
                 sheet.paste(small, (LABEL + t * column, y))
             y += HEIGHT + GAP
         top += height
     return sheet
+
+
+def _shown(height: int, width: int) -> tuple[int, int]:
+    """Width and height at which a frame is shown."""
+    scale = min(HEIGHT / height, WIDEST / width)
+    return max(1, round(width * scale)), max(1, round(height * scale))

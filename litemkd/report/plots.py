@@ -8,6 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from litemkd.evaluation import Evaluation
+from litemkd.report.labels import class_labels, label
+
+_SHORT, _INCHES = 10, 0.075  # characters of a class for which there is room anyway; of each one more
 
 
 def learning_curves(
@@ -22,7 +25,7 @@ def learning_curves(
     """
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     losses, accuracies = figure.subplots(1, 2)
-    figure.suptitle(title)
+    figure.suptitle(label(title))
     for name in [one for one in records if one.startswith("train/loss")]:
         points = records[name]
         if points:
@@ -58,19 +61,23 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 
 
 def confusion_matrix(evaluation: Evaluation, title: str) -> Figure:
-    """Shares of predicted classes for each true class, per cent."""
+    """Shares of predicted classes for each true class, per cent.
+
+    Names of classes are shortened (`litemkd.report.labels`); whole ones are in the evaluation's own record.
+    """
     asked = evaluation.confusion.sum(1, keepdims=True)
     shares = 100.0 * evaluation.confusion / np.maximum(asked, 1)
     count = len(evaluation.classes)
-    side = 2.6 + 0.42 * count
+    names = class_labels(evaluation.classes)
+    side = 2.6 + 0.42 * count + _INCHES * max(0, max(map(len, names)) - _SHORT)
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, vmin=0, vmax=100, cmap="Blues")
     figure.colorbar(image, ax=axes, label="share of the class's queries, per cent", shrink=0.8)
-    axes.set_xticks(range(count), evaluation.classes, rotation=60, ha="right", fontsize=8)
-    axes.set_yticks(range(count), evaluation.classes, fontsize=8)
+    axes.set_xticks(range(count), names, rotation=60, ha="right", fontsize=8)
+    axes.set_yticks(range(count), names, fontsize=8)
     axes.set(xlabel="predicted class", ylabel="true class")
-    axes.set_title(title, fontsize=10)
+    axes.set_title(label(title), fontsize=10)
     if count <= 30:
         for row, column in np.ndindex(count, count):
             value = shares[row, column]

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial
 
-from litemkd.search.strict import as_yaml
+from litemkd.config.strict_yaml import as_yaml
 from litemkd.search.tables import varying
 
 

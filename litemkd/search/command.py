@@ -1,4 +1,4 @@
-"""Search distillation settings with Optuna: `python tuning/search.py --help`."""
+"""Search distillation settings with Optuna: `litemkd search --help`."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ from litemkd.options import (
     Source,
     choosing_teacher,
     configurable,
+    entry_point,
     flag,
     plain_mistakes,
     set_up_process,
     tracked,
 )
 from litemkd.report.tables import markdown_table, text_table
+from litemkd.search.agreement import SPACE, agree
 from litemkd.search.crew import Crew
 from litemkd.search.finals import (
     DONE,
@@ -38,7 +40,7 @@ from litemkd.search.finals import (
 from litemkd.search.job import Job, in_words
 from litemkd.search.record import reconcile, record_study, run_of_study, saved
 from litemkd.search.storage import HEARTBEAT, default_storage, exclusive
-from litemkd.search.study import PRUNERS, QUEUE, SAMPLERS, agree, best_trials, finished, running, settle, top_up
+from litemkd.search.study import PRUNERS, QUEUE, SAMPLERS, best_trials, finished, running, settle, top_up
 from litemkd.search.tables import DEFAULT
 from litemkd.search.trial import Inputs, shared_teacher
 from litemkd.shipped import SPACES
@@ -60,6 +62,7 @@ class _Command(click.Command):
 
 
 @click.command(cls=_Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@entry_point("teacher", "space", "trials")
 @configurable
 @tracked
 @choosing_teacher
@@ -128,7 +131,7 @@ class _Command(click.Command):
     default="default",
     show_default=True,
     metavar="FILE|NAME",
-    help="What is searched, see docs/search.md: a file, or the name of one in tuning/spaces.",
+    help="What is searched, see docs/search.md: a file, or a name: default, loss, architecture.",
 )
 def main(
     source: Source,
@@ -155,9 +158,9 @@ def main(
     finished study.
 
     \b
-    python tuning/search.py
-    python tuning/search.py --space architecture --objective accuracy,gmacs --trials 40
-    python tuning/search.py --config ucf101 --storage postgresql+psycopg://…
+    litemkd search
+    litemkd search --space architecture --objective accuracy,gmacs --trials 40
+    litemkd search --config ucf101 --storage postgresql+psycopg://…
     """
     set_up_process()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -216,7 +219,7 @@ def _search(
         with exclusive(
             job.storage, "inputs"
         ):  # another process that comes now waits, and finds all of this made
-            agree(study, terms)
+            agree(study, terms, job.space())
             data = prepare(config)
             tags["litemkd.study_key"], run_id = run_of_study(study, config.data.dataset)
             run = stack.enter_context(
@@ -330,7 +333,7 @@ def _terms(config: Config, job: Job, space: str, teacher: str) -> dict[str, str]
     """What every trial of a study has in common, wherever it is run."""
     elsewhere = ("output", "threads", "device", "deterministic", "data.root", "data.source", "data.workers")
     shared = {key: value for key, value in flatten(config).items() if key not in elsewhere}
-    shared |= {"--space": space, "--objective": ",".join(job.objectives), "--teacher": teacher}
+    shared |= {SPACE: space, "--objective": ",".join(job.objectives), "--teacher": teacher}
     return {key: str(value) for key, value in shared.items()}
 
 

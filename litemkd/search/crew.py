@@ -19,7 +19,7 @@ from litemkd.search.job import Job
 from litemkd.search.storage import exclusive
 from litemkd.search.study import QUEUE, best_trials, finished, running, settle, waiting
 from litemkd.search.tables import REASON
-from litemkd.search.worker import work
+from litemkd.search.worker import log_file, work
 
 POLL = 1.0  # seconds between two looks at the study
 SETTLE = 10.0  # seconds between two searches for trials whose worker is gone
@@ -87,6 +87,7 @@ class Crew:
         context = multiprocessing.get_context("spawn")
         for place in range(min(self.job.workers, len(self.workers) + waiting(self.study))):
             if place not in self.workers:
+                log_file(self.job, place)  # told here: a worker without its log has nowhere to say why
                 worker = context.Process(target=work, args=(self.job, place, self.deadline), daemon=True)
                 with _environment(TQDM_DISABLE="1"):
                     worker.start()
@@ -108,7 +109,7 @@ class Crew:
                 died = True
                 self.deaths += 1
                 why = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-                words = f"worker {place}: {why}; see {self.job.folder() / f'worker-{place}.log'}"
+                words = f"worker {place}: {why}; see {log_file(self.job, place)}"
                 if self.deaths >= HOPELESS:
                     raise LitemkdError(f"{self.deaths} workers died and no trial ended meanwhile. {words}")
                 self.tell(words)

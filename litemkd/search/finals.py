@@ -21,7 +21,7 @@ from litemkd.search.study import FIRST, Parameters, best_trials
 from litemkd.search.trial import Inputs
 from litemkd.stages.build import load_model
 from litemkd.stages.common import Going
-from litemkd.stages.student import student_checkpoints, student_stage, test_student
+from litemkd.stages.student import evaluate_on_test, student_checkpoints, student_stage
 from litemkd.tracking import Promotion, promote
 
 GIVEN = "untuned"
@@ -149,7 +149,7 @@ def conclude(job: Job, inputs: Inputs, trained: list[Trained]) -> Verdict:
                 student = load_model(trained_in).to(inputs.device)
                 assert isinstance(student, Student)
                 label_of = f"{one.title}, seed {seed}"
-                by_seed.append(test_student(config, inputs.data, student, inputs.device, label_of))
+                by_seed.append(evaluate_on_test(config, inputs.data, student, inputs.device, label_of))
         tests[label] = {
             shot: np.mean([each[shot].accuracies for each in by_seed], axis=0) for shot in by_seed[0]
         }

@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 
 import optuna
 
-from litemkd.search.strict import as_yaml
+from litemkd.config.strict_yaml import as_yaml
 
 LARGEST = 1e300
 MOST_STEPS = 10**9
@@ -71,9 +71,14 @@ class Numbers:
         return asdict(self)
 
     def __str__(self) -> str:
-        more = [f"step {self.step:g}"] if self.step is not None else []
+        more = [f"step {_figure(self.step)}"] if self.step is not None else []
         more += ["log"] if self.log else []
-        return ", ".join([f"{self.low:g} to {self.high:g}", *more])
+        return ", ".join([f"{_figure(self.low)} to {_figure(self.high)}", *more])
+
+    @property
+    def words(self) -> str:
+        """All about it in one line."""
+        return f"{self.kind} {self}"
 
 
 @dataclass(frozen=True)
@@ -108,8 +113,23 @@ class Choice:
     def __str__(self) -> str:
         return " | ".join(as_yaml(value) for value in self.values)
 
+    @property
+    def words(self) -> str:
+        """All about it in one line."""
+        return f"one of {self}"
+
 
 Range = Numbers | Choice
+
+
+def range_of(plain: Mapping[str, Any]) -> Range:
+    """The range of its plain values, as `plain` gives them."""
+    return Choice(tuple(plain["values"])) if plain["kind"] == "categorical" else Numbers(**plain)
+
+
+def _figure(number: float) -> str:
+    """A number as short as it can be and still be that one."""
+    return short if float(short := f"{number:g}") == number else repr(number)
 
 
 def is_number(value: object) -> TypeGuard[float]:

@@ -17,9 +17,9 @@ import optuna
 from pydantic import ValidationError
 
 from litemkd.config import Config, digest_of, flatten, load_config
+from litemkd.config.strict_yaml import as_yaml, read_mapping
 from litemkd.errors import ConfigError
 from litemkd.search.ranges import Choice, Numbers, Range, is_number, read_range, same
-from litemkd.search.strict import as_yaml, read_mapping
 
 TRIES = 20  # random trials without which a value is not told to be impossible
 
@@ -58,7 +58,7 @@ class Parameter:
     @property
     def condition(self) -> str:
         """The condition in words, empty without one."""
-        return " and ".join(f"{key} = {' or '.join(map(as_yaml, one))}" for key, one in self.when.items())
+        return condition_words(self.when)
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,11 @@ class Space:
     @property
     def digest(self) -> str:
         """A short digest of keys, ranges and conditions, whatever their order in the file."""
-        return digest_of({p.key: [p.range.plain(), _plain(p.when)] for p in self.parameters})
+        return digest_of(self.plain())
+
+    def plain(self) -> dict[str, Any]:
+        """Everything in plain values: by key its range and its condition."""
+        return {p.key: [p.range.plain(), _plain(p.when)] for p in self.parameters}
 
     def describe(self) -> list[tuple[str, str, str]]:
         """Rows of a table: key, range, condition."""
@@ -159,6 +163,11 @@ class Space:
                 drawn = rng.choice(parameter.range.probes())
                 values[parameter.key] = fixed.get(parameter.key, drawn)
         return values
+
+
+def condition_words(when: Mapping[str, Iterable[Any]]) -> str:
+    """A condition in words, empty without one."""
+    return " and ".join(f"{key} = {' or '.join(map(as_yaml, one))}" for key, one in when.items())
 
 
 def read_space(path: Path) -> Space:

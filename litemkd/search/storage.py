@@ -10,11 +10,11 @@ from pathlib import Path
 
 import optuna
 import sqlalchemy
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages import BaseStorage, RDBStorage
 
-from litemkd.errors import ConfigError, TrackingError
+from litemkd.errors import ConfigError, LitemkdError, TrackingError
 from litemkd.files import locked
+from litemkd.search.journal import open_journal
 from litemkd.tracking import store_file, without_password
 
 HEARTBEAT = 20  # seconds between the signs of life of a trial; after three without one it is taken for dead
@@ -27,7 +27,7 @@ def default_storage() -> str:
     return str((store.parent if store else Path.cwd()) / "optuna.journal")
 
 
-def is_server(address: str) -> bool:
+def is_shared(address: str) -> bool:
     """Whether a storage is shared by machines.
 
     Raises:
@@ -49,13 +49,13 @@ def open_storage(address: str, heartbeat: int = HEARTBEAT) -> BaseStorage:
     """The storage at `address`, made if missing. Several processes may open a new one at once.
 
     Raises:
-        TrackingError: it cannot be opened.
+        TrackingError: it cannot be opened, or is a damaged journal.
         ConfigError: neither a file nor PostgreSQL.
     """
     try:
-        if not is_server(address):
+        if not is_shared(address):
             Path(address).parent.mkdir(parents=True, exist_ok=True)
-            return JournalStorage(JournalFileBackend(address))
+            return open_journal(Path(address))
         with exclusive(address, "tables"), warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             return RDBStorage(
@@ -64,8 +64,11 @@ def open_storage(address: str, heartbeat: int = HEARTBEAT) -> BaseStorage:
                 heartbeat_interval=heartbeat,
                 grace_period=3 * heartbeat,
             )
+    except LitemkdError:
+        raise
     except (OSError, sqlalchemy.exc.SQLAlchemyError, ModuleNotFoundError, ImportError) as error:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        told = getattr(error, "orig", None) or getattr(error, "strerror", None) or error
+        reason = str(told).strip().splitlines()[0]
         raise TrackingError(
             f"the study's storage {without_password(address)} cannot be opened: {reason}"
         ) from error
@@ -74,7 +77,7 @@ def open_storage(address: str, heartbeat: int = HEARTBEAT) -> BaseStorage:
 @contextlib.contextmanager
 def exclusive(address: str, purpose: str) -> Iterator[None]:
     """Hold the storage's lock of this purpose; other processes wait. Freed when this process dies, too."""
-    if not is_server(address):
+    if not is_shared(address):
         Path(address).parent.mkdir(parents=True, exist_ok=True)
         with locked(Path(f"{address}.{purpose}.lock")):
             yield

@@ -17,12 +17,12 @@ from optuna.trial import FrozenTrial, TrialState
 from litemkd.config import TrainConfig
 from litemkd.errors import ConfigError
 from litemkd.owners import is_gone
-from litemkd.search.storage import is_server, open_storage
+from litemkd.search.storage import is_shared, open_storage
 from litemkd.search.tables import REASON
 
 SAMPLERS = ("tpe", "gp", "random", "nsga2")
 PRUNERS = ("wilcoxon", "hyperband", "none")
-OWNER, FIRST, RETRY_OF = "owner", "first", "retry_of"  # what a trial notes of itself
+WORKED_BY, FIRST, RETRY_OF = "owner", "first", "retry_of"  # what a trial notes of itself
 INTERRUPTED = "interrupted"
 QUEUE = "queue"  # the lock under which trials are taken and settled
 BEST = "search/best_accuracy"  # of a study's run in MLflow, by number of the trial
@@ -101,25 +101,6 @@ def _pruner(name: str, train: TrainConfig | None) -> optuna.pruners.BasePruner:
     return optuna.pruners.NopPruner()
 
 
-def agree(study: optuna.Study, terms: dict[str, str]) -> None:
-    """Note what all trials of a study share, or check that it is what was noted.
-
-    Raises:
-        ConfigError: it is not; every difference is told.
-    """
-    noted = study.user_attrs.get("terms")
-    if noted is None:
-        study.set_user_attr("terms", terms)
-    elif differences := [key for key, value in terms.items() if noted.get(key) != value]:
-        raise ConfigError(
-            [
-                f"--study: {study.study_name!r} was begun with {key} {noted.get(key)!r}, now {terms[key]!r}; "
-                "give it a new name, or go on as it was begun"
-                for key in differences
-            ]
-        )
-
-
 def top_up(
     study: optuna.Study, trials: int, first: Iterable[Parameters] = (), attrs: dict[str, Any] | None = None
 ) -> int:
@@ -148,11 +129,11 @@ def settle(study: optuna.Study) -> list[str]:
     """
     told = []
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        owner = trial.user_attrs.get(OWNER)
+        owner = trial.user_attrs.get(WORKED_BY)
         if owner is None or is_gone(owner):
             study.tell(trial.number, state=TrialState.FAIL)
     with _quiet():
-        if is_server(_url(study)):
+        if is_shared(_url(study)):
             optuna.storages.fail_stale_trials(study)
     trials = study.get_trials(deepcopy=False)
     retried = {number for trial in trials for number in trial.system_attrs.get(_RETRIED, ())}
@@ -169,7 +150,7 @@ def settle(study: optuna.Study) -> list[str]:
 
 
 def _again(trial: FrozenTrial, history: list[int]) -> FrozenTrial:
-    kept = {key: value for key, value in trial.user_attrs.items() if key not in (OWNER, REASON)}
+    kept = {key: value for key, value in trial.user_attrs.items() if key not in (WORKED_BY, REASON)}
     return optuna.create_trial(
         state=TrialState.WAITING,
         params=trial.params,

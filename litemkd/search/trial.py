@@ -18,7 +18,7 @@ from litemkd.errors import LitemkdError
 from litemkd.evaluation import Evaluation
 from litemkd.owners import this_process
 from litemkd.search.interrupts import Interrupts
-from litemkd.search.study import FIRST, INTERRUPTED, OWNER, RETRY_OF, best_trials
+from litemkd.search.study import FIRST, INTERRUPTED, RETRY_OF, WORKED_BY, best_trials
 from litemkd.search.tables import REASON
 from litemkd.seeding import numpy_generator
 from litemkd.stages.common import run_of
@@ -103,7 +103,7 @@ class Objective:
     def __call__(self, trial: optuna.Trial) -> float | tuple[float, ...]:
         """The trial's objectives. What goes wrong is noted on the trial and raised."""
         try:
-            trial.set_user_attr(OWNER, this_process())
+            trial.set_user_attr(WORKED_BY, this_process())
         finally:
             self.turn()
         first = trial.user_attrs.get(FIRST, trial.number)

@@ -10,10 +10,13 @@ import sys
 import threading
 import time
 from multiprocessing import parent_process
+from pathlib import Path
 
 import optuna
 import torch
 
+from litemkd.errors import StorageError
+from litemkd.files import not_a_file
 from litemkd.search.interrupts import Interrupts
 from litemkd.search.job import Final, Job, Searched
 from litemkd.search.storage import exclusive
@@ -32,9 +35,7 @@ def work(job: Job, place: int, deadline: float | None) -> None:
         place: this worker's number, from 0.
         deadline: time.time() after which no trial is begun.
     """
-    folder = job.folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"worker-{place}.log").open("a", buffering=1) as log:
+    with log_file(job, place).open("a", buffering=1) as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
@@ -42,6 +43,25 @@ def work(job: Job, place: int, deadline: float | None) -> None:
         threading.Thread(target=_end_with_parent, daemon=True).start()
         with contextlib.suppress(KeyboardInterrupt):
             _work(job, place, deadline, interrupts)
+
+
+def log_file(job: Job, place: int) -> Path:
+    """The file that a worker's output goes to, in the folder of its job, which is made if missing.
+
+    Raises:
+        StorageError: something that is no file, or no folder, is in the way.
+    """
+    folder = job.folder()
+    path = folder / f"worker-{place}.log"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StorageError(
+            f"{error.filename}: {error.strerror}; a folder of the search belongs there"
+        ) from None
+    if path.exists() and (what := not_a_file(path)) is not None:
+        raise StorageError(f"{path}: {what}; the output of a worker belongs there, remove it by hand")
+    return path
 
 
 def _work(job: Job, place: int, deadline: float | None, interrupts: Interrupts) -> None:

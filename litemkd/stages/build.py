@@ -17,13 +17,13 @@ from litemkd.config import BackboneConfig, Config, ExpertConfig, HeadConfig, Stu
 from litemkd.data.clips import Augmentation
 from litemkd.data.estimating import Estimator
 from litemkd.distributed import group
-from litemkd.errors import CheckpointError, ConfigError
+from litemkd.errors import BackboneError, CheckpointError, ConfigError
 from litemkd.memory import keep_freed_memory
 from litemkd.modalities.methods import NetworkName
 from litemkd.models.backbones import PLACES, Backbone
 from litemkd.models.heads import HEADS, Head
 from litemkd.models.student import DISTILL, LABEL, Student
-from litemkd.models.teacher import Fusion, Teacher
+from litemkd.models.teacher import Fusion, NoFusion, Teacher
 from litemkd.seeding import seed_torch
 from litemkd.weights import Weights, weights_for
 
@@ -91,14 +91,33 @@ def build_estimator(config: Config, method: NetworkName) -> Estimator:
     return network(weights_for(method, config.data.weights.get(method), published), build_device(config))
 
 
-def build_backbone(config: BackboneConfig, head: Head, *, pretrained: bool = True) -> Backbone:
-    """A backbone for a head; without `pretrained` its weights are random, for a checkpoint to overwrite."""
-    return Backbone(
-        config.name,
-        weights=config.weights if pretrained else "none",
-        normalise=config.normalise,
-        pooling="places" if head.places > 1 else config.pooling,
-    )
+def build_backbone(
+    config: BackboneConfig, head: Head, key: str, *, pretrained: bool = True, side: int | None = None
+) -> Backbone:
+    """A backbone for a head.
+
+    Args:
+        config: its section.
+        head: behind it.
+        key: the section's name, for messages.
+        pretrained: with the weights that are configured; else random ones, for a checkpoint to overwrite.
+        side: of its frames in pixels; whether it takes them is tried when it is given.
+
+    Raises:
+        ConfigError: a network that is no backbone, or not for such frames.
+        CheckpointError: a weights file that is missing or of another architecture, or cannot be downloaded.
+    """
+    try:
+        return Backbone(
+            config.name,
+            weights=config.weights if pretrained else "none",
+            normalise=config.normalise,
+            pooling="places" if head.places > 1 else config.pooling,
+            side=side,
+        )
+    except BackboneError as error:
+        where = "data.crop" if error.setting == "crop" else f"{key}.{error.setting}"
+        raise ConfigError([f"{where}: {error.given} given; {error.would}"]) from error
 
 
 def build_head(config: HeadConfig, dim: int, frames: int, *, places: int = PLACES) -> Head:
@@ -110,16 +129,23 @@ def build_head(config: HeadConfig, dim: int, frames: int, *, places: int = PLACE
 
 
 def build_student(
-    config: StudentConfig, frames: int, seed: int, *, pretrained: bool = True, guess: int | None = None
+    config: StudentConfig,
+    frames: int,
+    seed: int,
+    *,
+    pretrained: bool = True,
+    guess: int | None = None,
+    side: int | None = None,
 ) -> Student:
     """A student; random weights depend on `seed` alone, so both students of a run start alike.
 
     `guess` is the width of a teacher's features that the distill branch learns to guess; None for none.
+    `pretrained`, `side` and errors are those of `build_backbone`.
     """
     seed_torch(seed, "student")
     head = build_head(config.head, config.width, frames)
     return Student(
-        build_backbone(config.backbone, head, pretrained=pretrained),
+        build_backbone(config.backbone, head, "student.backbone", pretrained=pretrained, side=side),
         head,
         width=config.width,
         branches=(DISTILL, LABEL) if config.branches == 2 else (LABEL,),
@@ -129,13 +155,19 @@ def build_student(
 
 
 def build_expert(
-    config: ExpertConfig, modality: str, frames: int, seed: int, *, pretrained: bool = True
+    config: ExpertConfig,
+    modality: str,
+    frames: int,
+    seed: int,
+    *,
+    pretrained: bool = True,
+    side: int | None = None,
 ) -> Student:
-    """The model of one modality: a student with the label branch only."""
+    """The model of one modality: a student with the label branch only. Arguments as in `build_student`."""
     seed_torch(seed, "expert", modality)
     head = build_head(config.head, config.width, frames)
     return Student(
-        build_backbone(config.backbone, head, pretrained=pretrained),
+        build_backbone(config.backbone, head, "teacher.expert.backbone", pretrained=pretrained, side=side),
         head,
         width=config.width,
         branches=(LABEL,),
@@ -146,6 +178,10 @@ def build_expert(
 def build_teacher(config: TeacherConfig, width: int, frames: int, seed: int) -> Teacher:
     """Fusion and head for per-modality features of width `width`."""
     seed_torch(seed, "teacher")
+    head = build_head(config.head, width, frames, places=1)
+    if not config.fusion.layers:
+        (modality,) = config.modalities
+        return Teacher(NoFusion(modality, width), head)
     fusion = Fusion(
         config.modalities,
         width,
@@ -155,7 +191,7 @@ def build_teacher(config: TeacherConfig, width: int, frames: int, seed: int) -> 
         feed_forward=config.fusion.feed_forward,
         dropout=config.fusion.dropout,
     )
-    return Teacher(fusion, build_head(config.head, width, frames, places=1))
+    return Teacher(fusion, head)
 
 
 def build_augmentation(config: Config) -> Augmentation:
@@ -213,8 +249,9 @@ def load_model(directory: Path | str) -> Student | TeacherBundle:
     try:
         with torch.device("meta"):
             empty = _model_of(described)
-    except (KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{directory}: its description does not make a model: {error}") from error
+    except (ConfigError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+        told = "; ".join(error.problems) if isinstance(error, ConfigError) else " ".join(str(error).split())
+        raise CheckpointError(f"{directory}: its description does not make a model: {told}") from error
     weights = read_weights(directory)
     if isinstance(empty, Student):
         weights = Student.without_training_parts(weights)

@@ -252,7 +252,7 @@ def gain_metrics(gains: Mapping[int, Interval]) -> dict[str, float]:
     return metrics
 
 
-def test_words(evaluations: Mapping[int, Evaluation]) -> str:
+def accuracy_words(evaluations: Mapping[int, Evaluation]) -> str:
     """Test results in a sentence, Markdown."""
     results = ", ".join(f"**{one.accuracy} %** {shot}-shot" for shot, one in evaluations.items())
     counts = sorted({len(one.accuracies) for one in evaluations.values()})
@@ -277,7 +277,7 @@ def log_test(run: Run, evaluations: Mapping[int, Evaluation], label: str) -> Non
             f"confusion_{shot}shot.png",
         )
         run.log_array(evaluation.accuracies.astype(np.float32), f"episode_accuracy_{shot}shot.npy")
-    run.describe(test_words(evaluations))
+    run.describe(accuracy_words(evaluations))
     metrics["speed/episodes_per_second"] = float(
         np.mean([evaluation.episodes_per_second for evaluation in evaluations.values()])
     )
@@ -305,7 +305,7 @@ def log_and_register(
         **tags,
         "litemkd.val_accuracy": f"{progress.best_accuracy:.4f}",
         "litemkd.val_accuracy_ci95": f"{progress.best_ci95:.4f}",
-        **test_tags(accuracies),
+        **accuracy_tags(accuracies),
         "litemkd.seed": str(config.seed),
         "litemkd.run": run.run_id,
     }
@@ -330,7 +330,7 @@ def register_with_card(model_id: str, name: str, tags: Mapping[str, str]) -> int
     return number
 
 
-def test_tags(tests: Mapping[int, Interval]) -> dict[str, str]:
+def accuracy_tags(tests: Mapping[int, Interval]) -> dict[str, str]:
     """Tags of accuracies on test by number of shots; the first one has the plain names too."""
     metrics = accuracy_metrics(tests)
     return {f"litemkd.{name.replace('/', '_')}": f"{value:.4f}" for name, value in metrics.items()}

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from litemkd.config import BackboneConfig, Config, HeadConfig, StudentConfig
-from litemkd.cost import GIGA, Cost, EpisodeSize, measure, measure_teacher
-from litemkd.counting import Count
+from litemkd.cost import Cost, EpisodeSize, measure, measure_teacher
 from litemkd.distributed import from_main
 from litemkd.models.student import DISTILL, LABEL, Student
 from litemkd.stages.build import build_device, build_expert, build_head, build_student, build_teacher
-
-NOT_COUNTED = "making flow, depth and skeletons from RGB, and decoding of videos"
 
 
 @from_main  # others would make it wait, and the latency wrong
@@ -29,7 +26,11 @@ def student_cost(config: Config, shot: int | None = None, latency: bool = True) 
         shot: K; the first one of `evaluation.shots` when not given.
         latency: measure `cost/latency_ms_per_video` too; it is left out otherwise.
     """
-    return metrics(measure_student(config, shot, latency))
+    with _own_random_state():
+        student = build_student(
+            config.student, config.data.frames, config.seed, pretrained=False, side=config.data.crop
+        )
+    return metrics(measure(student, _episode(config, shot), device=build_device(config), latency=latency))
 
 
 @from_main
@@ -43,46 +44,22 @@ def teacher_cost(
     Making the modalities from RGB is not counted; nor are experts whose features lie on disk. Latency is not
     measured by default: it takes all weights once more, 2.5 GB for three ResNet50 experts.
     """
-    return metrics(measure_whole_teacher(config, shot, latency, width))
-
-
-def cost_report(config: Config, shot: int | None = None, latency: bool = True) -> dict[str, Any]:
-    """Student and teacher for reading: metrics without the `cost/`, parts, conditions, what is left out.
-
-    `latency` is of the student alone, as in `teacher_cost`.
-    """
-    return {
-        "student": report(measure_student(config, shot, latency)),
-        "teacher": report(measure_whole_teacher(config, shot))
-        | {"experts_counted": config.teacher.experts == "train", "not_counted": NOT_COUNTED},
-    }
-
-
-def measure_student(config: Config, shot: int | None = None, latency: bool = True) -> Cost:
-    """`student_cost` before it is put in words."""
-    with _own_random_state():
-        student = build_student(config.student, config.data.frames, config.seed, pretrained=False)
-    return measure(student, _episode(config, shot), device=build_device(config), latency=latency)
-
-
-def measure_whole_teacher(
-    config: Config, shot: int | None = None, latency: bool = False, width: int | None = None
-) -> Cost:
-    """`teacher_cost` before it is put in words."""
     teacher, frames = config.teacher, config.data.frames
     width = width or teacher.expert.width
     # Without latency nothing is computed, and several hundred million weights need not exist; the head's do.
     with _own_random_state(), torch.device("cpu" if latency else "meta"):
         model = build_teacher(teacher, width, frames, config.seed)
         experts: dict[str, Student] = {
-            name: build_expert(teacher.expert, name, frames, config.seed, pretrained=False)
+            name: build_expert(
+                teacher.expert, name, frames, config.seed, pretrained=False, side=config.data.crop
+            )
             for name in (teacher.modalities if teacher.experts == "train" else ())
         }
     if not latency:
         with _own_random_state():
             model.head = build_head(teacher.head, width, frames, places=1)
-    episode = _episode(config, shot)
-    return measure_teacher(experts, model, episode, device=build_device(config), latency=latency)
+    episode, device = _episode(config, shot), build_device(config)
+    return metrics(measure_teacher(experts, model, episode, device=device, latency=latency))
 
 
 def metrics(cost: Cost) -> dict[str, float]:
@@ -97,25 +74,6 @@ def metrics(cost: Cost) -> dict[str, float]:
     if cost.latency is not None:
         values["cost/latency_ms_per_video"] = cost.latency.ms_per_video
     return values
-
-
-def report(cost: Cost) -> dict[str, Any]:
-    """A cost as plain values, with its parts and the conditions it holds under."""
-    return {
-        **{name.removeprefix("cost/"): value for name, value in metrics(cost).items()},
-        "gflops_per_episode_plain": cost.gflops_per_episode_plain,
-        "parts": _parts(cost.parts),
-        "parts_plain": _parts(cost.plain),
-        "episode": asdict(cost.episode) | {"videos": cost.episode.videos},
-        "latency": None if cost.latency is None else asdict(cost.latency),
-    }
-
-
-def _parts(parts: Mapping[str, Count]) -> dict[str, dict[str, float]]:
-    return {
-        name: {"gmacs_per_episode": part.macs / GIGA, "gflops_per_episode": part.flops / GIGA}
-        for name, part in parts.items()
-    }
 
 
 @dataclass(frozen=True)

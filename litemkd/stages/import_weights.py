@@ -36,6 +36,7 @@ from litemkd.stages.build import (
     describe_teacher,
 )
 from litemkd.stages.common import (
+    accuracy_tags,
     clip_source,
     cost_tags,
     data_tags,
@@ -43,7 +44,6 @@ from litemkd.stages.common import (
     log_test,
     protocol,
     run_of,
-    test_tags,
 )
 from litemkd.stages.cost import student_cost, teacher_cost
 from litemkd.stages.export_weights import KEPT, STATE
@@ -91,8 +91,30 @@ class Imported:
     tests: dict[int, Evaluation]
 
 
-def read_file(path: Path, kind: Kind) -> ReleasedFile:
-    """A released file; no code in it is run.
+def load_released(
+    path: Path | str,
+    kind: Kind | None = None,
+    *,
+    modalities: str | None = None,
+    shift: str | None = None,
+) -> Student | TeacherBundle:
+    """The model that a released file holds, in eval mode; nothing is registered.
+
+    Args:
+        path: of the file.
+        kind: `student` or `teacher`, to be checked; either when not given.
+        modalities: of a teacher, in the order of its fusion with commas between them.
+        shift: of a teacher's fusion.
+
+    Raises:
+        CheckpointError, ConfigError: as `read_file` and `fit_config`.
+    """
+    file = read_file(Path(path), kind)
+    return _build(fit_config(Config(), file, modalities=modalities, shift=shift), file)[0]
+
+
+def read_file(path: Path, kind: Kind | None) -> ReleasedFile:
+    """A released file; no code in it is run. `kind` is what it is said to be, None for either.
 
     Raises:
         CheckpointError: missing, no torch file, with code in it, or not what `read_released` accepts.
@@ -168,7 +190,10 @@ def fit_config(
         if given:
             raise ConfigError([f"{' and '.join(given)}: given, but only a teacher has them"])
     else:
-        section["modalities"] = _modalities(modalities or PUBLISHED_MODALITIES)
+        fuses = file.content.fuses
+        section["modalities"] = _modalities(modalities or (PUBLISHED_MODALITIES if fuses else "rgb"), fuses)
+        if shift and not fuses:
+            raise ConfigError(["--shift: given, but the file holds a head only, without a fusion"])
         section["fusion"] = {**section["fusion"], "shift": shift or PUBLISHED_SHIFT}
     values = config.model_dump(mode="json")
     values["data"] |= {"frames": file.content.frames, "crop": CROP, "short_side": SHORT_SIDE}
@@ -188,8 +213,17 @@ def fit_config(
         ) from None
 
 
-def _modalities(words: str) -> list[str]:
+def _modalities(words: str, fuses: bool) -> list[str]:
     names = [name.strip() for name in words.split(",")]
+    if not fuses and (len(names) != 1 or names[0] not in MODALITIES):
+        raise ConfigError(
+            [
+                f"--modalities: {words!r} given; one of {', '.join(MODALITIES)} would do: the file holds a "
+                "head only, which takes the features of one"
+            ]
+        )
+    if not fuses:
+        return names
     if len(names) != 3 or len(set(names)) != 3 or not set(names) <= set(MODALITIES):
         raise ConfigError(
             [
@@ -229,7 +263,8 @@ def import_stage(
         tags["litemkd.backbone"] = config.student.backbone.name
     else:
         tags["litemkd.modalities"] = "+".join(config.teacher.modalities)
-        tags["litemkd.shift"] = config.teacher.fusion.shift
+        if content.fuses:
+            tags["litemkd.shift"] = config.teacher.fusion.shift
     name, title = model_name(config.data.dataset, content.kind), f"Imported: {content.words}"
     with (
         tempfile.TemporaryDirectory() as scratch,
@@ -310,7 +345,7 @@ def _log_measured(
     run.log_metrics({"val/accuracy": val.accuracy.mean, "val/accuracy_ci95": val.accuracy.half}, 0)
     tags["litemkd.val_accuracy"] = f"{val.accuracy.mean:.4f}"
     tags["litemkd.val_accuracy_ci95"] = f"{val.accuracy.half:.4f}"
-    tags |= test_tags({shot: test.accuracy for shot, test in tests.items()})
+    tags |= accuracy_tags({shot: test.accuracy for shot, test in tests.items()})
 
 
 def import_words(config: Config, file: ReleasedFile) -> tuple[str, ...]:
@@ -323,6 +358,9 @@ def import_words(config: Config, file: ReleasedFile) -> tuple[str, ...]:
             f"published; to evaluate it: data.frames={content.frames} data.crop={CROP} "
             f"data.short_side={SHORT_SIDE}"
         )
+    elif not content.fuses:
+        (modality,) = config.teacher.modalities
+        lines.append(f"modality, not told by the file: {modality} (--modalities), read from feature/{modality}")
     else:
         shift = config.teacher.fusion.shift
         why = {

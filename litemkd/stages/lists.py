@@ -17,13 +17,27 @@ from typing import Any
 from litemkd.config import Config
 from litemkd.data.episodes import EpisodeSampler
 from litemkd.data.finding import Catalogue, find_videos, link_videos
+from litemkd.data.names import name_of
 from litemkd.data.preparing import clips_there
 from litemkd.data.published import Published, class_key, published
 from litemkd.data.splits import Split, make_split, make_splits, read_splits, write_splits
 from litemkd.errors import DataError, some
 from litemkd.files import whole_folder, write_text
+from litemkd.modalities.methods import METHODS
 
 NOTE = "made_by_litemkd.json"
+# What a data set's own folder holds beside the archive that may have been unpacked there.
+_OWN: tuple[str, ...] = (
+    "*videos",
+    "*_l[0-9]*",
+    "l[0-9]*",
+    "splits",
+    "packs",
+    "feature",
+    "embeddings",
+    "data_card.*",
+)
+_OWN += tuple({method.source for method in METHODS.values()} - {"videos"})
 
 
 @dataclass(frozen=True)
@@ -38,6 +52,7 @@ class Lists:
         differences: from what is published, in words.
         missing_of: listed clips that are not there, by split.
         unlisted: class folders that stand in no list.
+        passed_over: what is no video in the folder of `data.videos`.
     """
 
     splits: dict[str, Split]
@@ -47,6 +62,7 @@ class Lists:
     differences: tuple[str, ...] = ()
     missing_of: dict[str, tuple[str, ...]] = field(default_factory=dict)
     unlisted: tuple[str, ...] = ()
+    passed_over: tuple[str, ...] = ()
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -91,14 +107,14 @@ def ready_lists(config: Config) -> Lists:
     linked = data.videos is not None and data.videos.resolve() != links.resolve()
     found = None
     if data.videos is not None and linked:
-        own = config.dataset_dir.glob("*videos")
+        own = [path for pattern in _OWN for path in config.dataset_dir.glob(pattern)]
         found = find_videos(data.videos, flat=known is not None and known.flat, leave_out=own)
     folder = split_folder(config)
     if data.lists is None and folder.is_dir() and _stands(folder, config, renewed=found is not None):
         note = _note(folder) or {"from": "yours"}
         missing = {name: tuple(videos) for name, videos in note.pop("missing", {}).items()}
-        unlisted = tuple(note.pop("unlisted", ()))
-        lists = Lists(read_splits(folder), folder, note, known, (), missing, unlisted)
+        unlisted, others = (tuple(note.pop(key, ())) for key in ("unlisted", "passed_over"))
+        lists = Lists(read_splits(folder), folder, note, known, (), missing, unlisted, others)
         new = False
     else:
         _need_lists(config, known, folder)
@@ -240,11 +256,12 @@ def _located(lists: Lists, found: Catalogue, rename: bool) -> tuple[Lists, dict[
             if path is None:
                 missing[name] = (*missing.get(name, ()), video)
                 continue
-            kept.append(found.name_of(path) if rename else video)
+            kept.append(name_of(path) if rename else video)
             paths[kept[-1]] = path
         splits[name] = make_split(name, kept)
     unlisted = found.not_of(one for split in lists.splits.values() for one in split.classes)
-    return replace(lists, splits=splits, missing_of=missing, unlisted=unlisted), paths
+    others = found.passed_over
+    return replace(lists, splits=splits, missing_of=missing, unlisted=unlisted, passed_over=others), paths
 
 
 def _refuse_spellings(lists: Lists) -> None:
@@ -297,6 +314,7 @@ def _write(lists: Lists) -> None:
         return
     # What was left out stays on the card when a later call only reads the lists.
     note = {**lists.origin, "missing": lists.missing_of, "unlisted": lists.unlisted}
+    note |= {"passed_over": lists.passed_over}
     there = lists.folder.is_dir() and _note(lists.folder) == json.loads(json.dumps(note))
     if there and read_splits(lists.folder) == lists.splits:
         return  # nothing is pulled away from under others that read it

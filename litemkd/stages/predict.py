@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from litemkd.config import Config
-from litemkd.data.loose import LooseClip, find_classes, find_queries, read_centres, refuse_unreadable
+from litemkd.data.loose import (
+    Found,
+    LooseClip,
+    find_classes,
+    find_queries,
+    read_centres,
+    refuse_unreadable,
+)
 from litemkd.embedding import CLIPS_AT_ONCE
 from litemkd.errors import CheckpointError, DataError, some
 from litemkd.files import write_text
@@ -81,7 +88,8 @@ def predict_stage(
         DataError: folders that do not hold what they should, or clips that cannot be read, all of them named.
         TrackingError: no such registered model.
     """
-    supports, queries = find_classes(support), find_queries(query)
+    examples, asked = find_classes(support), find_queries(query)
+    supports, queries = examples.clips, asked.clips
     classes = tuple(dict.fromkeys(str(clip.claimed) for clip in supports))
     if len(classes) < 2:
         raise DataError(
@@ -108,9 +116,9 @@ def predict_stage(
         source,
         classes,
         tuple(counts[one] for one in classes),
-        tuple(queries),
+        queries,
         found,
-        tuple(_notes(supports, queries, classes)),
+        tuple(_notes(supports, queries, classes) + _passed_over({support: examples, query: asked})),
     )
 
 
@@ -131,7 +139,16 @@ def _features(recogniser: Recogniser, clips: Sequence[LooseClip], workers: int) 
     return torch.cat(parts)
 
 
-def _notes(supports: list[LooseClip], queries: list[LooseClip], classes: tuple[str, ...]) -> list[str]:
+def _passed_over(folders: Mapping[Path, Found]) -> list[str]:
+    return [
+        f"passed over in {folder}, neither a video nor a folder of pictures: {len(found.passed_over)}: "
+        + ", ".join(found.passed_over)
+        for folder, found in folders.items()
+        if found.passed_over
+    ]
+
+
+def _notes(supports: Sequence[LooseClip], queries: Sequence[LooseClip], classes: tuple[str, ...]) -> list[str]:
     notes = []
     known = {clip.path.resolve() for clip in supports}
     both = [clip.name for clip in queries if clip.path.resolve() in known]

@@ -28,6 +28,8 @@ from litemkd.report.contact import contact_sheet
 from litemkd.stages.build import build_estimator, build_workers
 from litemkd.stages.lists import Lists, check_episodes, published_counts, ready_lists, split_folder
 
+_NAMED = 20  # files that are passed over, before "and n more"
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -63,9 +65,23 @@ class Prepared:
             if report.skipped:
                 clips = some([clip for clip, _ in report.skipped])
                 lines.append(f"left out, no {name} (data.on_bad_clip=skip): {len(report.skipped)}: {clips}")
+            if report.sampled:
+                clips = some(report.sampled)
+                lines.append(
+                    f"{self.packs[name].T} frames taken of more ({name}): {len(report.sampled)}: {clips}"
+                )
             if report.blank:
                 lines.append(f"black in every frame of {name}: {len(report.blank)}: {some(report.blank)}")
+        if others := self.passed_over:
+            more = " (all are in data_card.json)" * (len(others) > _NAMED)
+            lines.append(f"passed over, no clips by their endings: {len(others)}: {some(others, _NAMED)}{more}")
         return lines
+
+    @property
+    def passed_over(self) -> tuple[str, ...]:
+        """What lies at the sources and is no clip, by its path."""
+        found = list(self.lists.passed_over) if self.lists is not None else []
+        return tuple(dict.fromkeys([*found, *(one for r in self.reports.values() for one in r.passed_over)]))
 
     @property
     def skipped(self) -> int:
@@ -109,6 +125,8 @@ class Prepared:
                 for name, report in self.reports.items()
             },
             "blank": {name: list(report.blank) for name, report in self.reports.items()},
+            "sampled": {name: list(report.sampled) for name, report in self.reports.items()},
+            "passed_over": list(self.passed_over),
         }
 
     def summary(self) -> str:

@@ -144,7 +144,9 @@ def train_student(
         guess = fused.shape[-1] if "student_guess" in loss.needs else None
         advisor = Advisor(teacher.teacher, fused, loss.needs)
         run.use_model(teacher.name, teacher.version)
-    student = build_student(config.student, config.data.frames, config.seed, guess=guess).to(device)
+    student = build_student(
+        config.student, config.data.frames, config.seed, guess=guess, side=config.data.crop
+    ).to(device)
     checkpoints = student_checkpoints(config, data, teacher)
     save_description(checkpoints.best.parent, describe_student(config))  # others may evaluate it meanwhile
     progress = fit_on_clips(
@@ -180,7 +182,7 @@ def student_checkpoints(config: Config, data: Prepared, teacher: ReadyTeacher | 
     )
 
 
-def test_student(
+def evaluate_on_test(
     config: Config, data: Prepared, student: Student, device: torch.device, label: str
 ) -> dict[int, Evaluation]:
     """Read the test classes: results by number of shots."""
@@ -201,7 +203,7 @@ def _test(
 ) -> dict[int, Evaluation]:
     """Read the test classes once, in an evaluate run below the student's; both get the figures."""
     with run_of(config, data, "evaluate", f"evaluate {what}", device, tags) as child:
-        tests = test_student(config, data, student, device, what.split(":")[0])
+        tests = evaluate_on_test(config, data, student, device, what.split(":")[0])
         log_test(child, tests, what)
     log_test(run, tests, what)
     return tests

@@ -264,7 +264,9 @@ def train_expert(
 ) -> Student:
     """Train the model of one modality on the train classes."""
     fingerprint = expert_fingerprint(config, data, modality)
-    expert = build_expert(config.teacher.expert, modality, config.data.frames, config.seed).to(device)
+    expert = build_expert(
+        config.teacher.expert, modality, config.data.frames, config.seed, side=config.data.crop
+    ).to(device)
     with run_of(config, data, "expert", f"expert {modality}", device) as run:
         fit_on_clips(
             expert,

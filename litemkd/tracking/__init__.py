@@ -6,6 +6,7 @@
 
 from litemkd.tracking import quiet  # noqa: F401  (first: it sets what MLflow reads while it is imported)
 from litemkd.tracking.artifacts import read_array, read_table
+from litemkd.tracking.beginning import require_store
 from litemkd.tracking.deferred import is_promise, promote, register_model
 from litemkd.tracking.history import Record, promotions
 from litemkd.tracking.orphans import close_orphans
@@ -42,7 +43,6 @@ from litemkd.tracking.runs import Run
 from litemkd.tracking.sending import NUMBER
 from litemkd.tracking.spool import send_unsent
 from litemkd.tracking.stage import Resume, current_run, former_run, stage_run
-from litemkd.tracking.store import require as require_store
 from litemkd.tracking.store import store_file, store_uri, ui_command, use_store, without_password
 
 __all__ = [

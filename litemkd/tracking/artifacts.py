@@ -12,7 +12,8 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 from litemkd.errors import TrackingError
-from litemkd.tracking import store
+from litemkd.tracking import roots, store
+from litemkd.tracking.reasons import one_line
 from litemkd.tracking.records import RunRecord
 
 T = TypeVar("T")
@@ -36,6 +37,7 @@ def read_table(record: RunRecord, file: str) -> list[dict[str, Any]] | None:
 def _read(record: RunRecord, file: str, read: Callable[[Path], T]) -> T | None:
     parts = urlsplit(record.artifact_uri)
     if parts.scheme in ("", "file"):
+        roots.tell_missing(record.artifact_uri, f"run {record.run_id}")
         path = Path(unquote(parts.path) if parts.scheme else record.artifact_uri) / file
         return read(path) if path.is_file() else None
     client = store.connect()
@@ -47,4 +49,4 @@ def _read(record: RunRecord, file: str, read: Callable[[Path], T]) -> T | None:
         with tempfile.TemporaryDirectory() as scratch:
             return read(Path(client.download_artifacts(record.run_id, file, scratch)))
     except Exception as error:
-        raise TrackingError(f"{file} of run {record.run_id} cannot be read: {error}") from error
+        raise TrackingError(f"{file} of run {record.run_id} cannot be read: {one_line(error)}") from error

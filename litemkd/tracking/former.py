@@ -18,11 +18,10 @@ from litemkd.owners import is_gone
 from litemkd.tracking import store
 from litemkd.tracking.known import Known
 from litemkd.tracking.runs import Run, run_tags, stored_value
+from litemkd.tracking.tags import ERROR, OWNER, PARENT, STOPPED
 
 _log = logging.getLogger("litemkd.tracking")
-PARENT = "mlflow.parentRunId"
-IDENTITY, COMMAND, OWNER = "litemkd.identity", "litemkd.command", "litemkd.owner"
-STOPPED, ERROR = "litemkd.stopped", "litemkd.error"
+IDENTITY, COMMAND = "litemkd.identity", "litemkd.command"
 _PAGE = 200
 
 

@@ -15,6 +15,7 @@ from mlflow.tracking.context.registry import resolve_tags
 
 from litemkd.errors import TrackingError
 from litemkd.tracking import store
+from litemkd.tracking.reasons import one_line
 from litemkd.tracking.registry import ask
 
 _HISTORY = "litemkd.promotion."
@@ -56,7 +57,7 @@ def find_registered(client: MlflowClient, name: str) -> RegisteredModel | None:
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return None
-        raise TrackingError(f"the model registry refused: {error}") from error
+        raise TrackingError(f"the model registry refused: {one_line(error)}") from error
 
 
 def note(

@@ -11,25 +11,30 @@ import os
 import re
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Run as StoredRun
 from mlflow.entities import RunTag
 
-from litemkd.project import is_ours, missing_conda, project_folder
+from litemkd.project import is_ours, missing_conda, project_folder, read_project
 from litemkd.tracking.store import NOTE, connect, exists, insistently, patiently, sqlite_file, store_uri
+from litemkd.tracking.tags import ERROR, HEARTBEAT, OWNER
 
 _log = logging.getLogger("litemkd.tracking")
 ENTRY_POINT = "mlflow.project.entryPoint"
 ENTRY_POINTS = frozenset({"prepare", "teacher", "features", "student", "distill", "main", "evaluate", "cost"})
 ENTRY_POINTS |= {"import-weights", "export-weights", "search", "predict", "register", "compare", "sync"}
 _GIVEN_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")  # the form of the names MLflow makes up
-_SIGNS = {"litemkd.owner", "litemkd.heartbeat"}
+_SIGNS = {OWNER, HEARTBEAT}
 SETTLED = 60.0  # seconds after which a run that waits for conda has long failed
 
 
 def launching_run(client: MlflowClient) -> StoredRun | None:
-    """The run `mlflow run` made for this process, once: a second call gives None."""
+    """The run `mlflow run` made for this process, once: a second call gives None.
+
+    A run that other software made, and works on, is left alone, see `is_for_us`.
+    """
     run_id = os.environ.pop("MLFLOW_RUN_ID", None)
     if not run_id:
         return None
@@ -40,7 +45,24 @@ def launching_run(client: MlflowClient) -> StoredRun | None:
             "MLFLOW_RUN_ID names the run %s, which this store does not have (%s): a new run", run_id, error
         )
         return None
+    if not is_for_us(run):
+        _log.info("MLFLOW_RUN_ID names the run %s of other software, which is left alone: a new run", run_id)
+        return None
     return run if run.info.lifecycle_stage == "active" else None
+
+
+def is_for_us(run: StoredRun) -> bool:
+    """Whether `mlflow run` made a run for a command of this project.
+
+    Any other run whose id is in the environment is of the program that started the command (a pipeline, a
+    notebook, `mlflow run` of another project), which goes on with it.
+    """
+    tags = run.data.tags
+    if ENTRY_POINT not in tags:
+        return False
+    source = project_folder(tags.get("mlflow.source.name", ""))  # None of a project from elsewhere, cloned here
+    folder = Path.cwd() if source is None else source
+    return not read_project(folder) or is_ours(folder)
 
 
 def is_made_up(name: str | None) -> bool:
@@ -93,7 +115,7 @@ def is_begun(tags: Mapping[str, str]) -> bool:
 def close_unstarted(client: MlflowClient, run_id: str, reason: str) -> None:
     """Close a launcher's run as FAILED and say why."""
     message = f"never started: {reason}"
-    tags = [RunTag("litemkd.error", message), RunTag(NOTE, f"This run {message}.")]
+    tags = [RunTag(ERROR, message), RunTag(NOTE, f"This run {message}.")]
     patiently(lambda: client.log_batch(run_id, tags=tags))
     patiently(lambda: client.set_terminated(run_id, "FAILED"))
 

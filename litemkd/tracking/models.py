@@ -19,9 +19,9 @@ from mlflow.entities import LoggedModel, LoggedModelOutput, Metric
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model
 
-import litemkd
 from litemkd.errors import TrackingError
 from litemkd.tracking.environment import requirements
+from litemkd.tracking.reasons import one_line
 from litemkd.tracking.store import patiently
 
 LOADER = "litemkd.pyfunc"  # named, not imported: it is above this package
@@ -45,7 +45,6 @@ def write_model(
     dataset: str | None = None,
     dataset_digest: str | None = None,
     loader_module: str = LOADER,
-    with_code: bool = False,
     again: bool = False,
 ) -> str:
     """Log `directory` as a model of a run: the arguments of `Run.log_model`, with what the run knows.
@@ -78,7 +77,6 @@ def write_model(
                 os.fspath(folder),
                 loader_module=loader_module,
                 data_path=os.fspath(directory),
-                code_paths=list(litemkd.__path__) if with_code else None,
                 pip_requirements=requirements(*_NEEDED),
                 mlflow_model=Model(
                     artifact_path=created.artifact_location,
@@ -96,7 +94,7 @@ def write_model(
         patiently(lambda: client.finalize_logged_model(model_id, "READY"))
     except Exception as error:
         raise TrackingError(
-            f"the model {name} (step {step}) could not be logged from {directory}: {error}"
+            f"the model {name} (step {step}) could not be logged from {directory}: {one_line(error)}"
         ) from error
     return model_id
 

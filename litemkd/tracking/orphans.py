@@ -17,9 +17,9 @@ from litemkd.errors import TrackingError
 from litemkd.owners import is_gone, this_process
 from litemkd.tracking import store
 from litemkd.tracking.launcher import close_unlaunched
+from litemkd.tracking.reasons import one_line
+from litemkd.tracking.tags import CLOSED, ERROR, HEARTBEAT, OWNER
 
-OWNER, HEARTBEAT = "litemkd.owner", "litemkd.heartbeat"
-ERROR, CLOSED = "litemkd.error", "litemkd.closed_by_another"
 EVERY = 30.0  # seconds between heartbeats
 STALE = 600.0  # seconds without one after which a process of another host is taken for dead; clocks may differ
 
@@ -41,7 +41,7 @@ def close_orphans() -> list[str]:
     try:
         return [*close_unlaunched(), *close_lost()]
     except MlflowException as error:
-        raise TrackingError(f"runs of lost processes cannot be looked for: {error}") from error
+        raise TrackingError(f"runs of lost processes cannot be looked for: {one_line(error)}") from error
 
 
 def close_lost() -> list[str]:

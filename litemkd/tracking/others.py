@@ -11,8 +11,11 @@ from mlflow.entities import RunTag
 
 from litemkd.errors import TrackingError
 from litemkd.tracking import orphans, store
+from litemkd.tracking.launcher import is_for_us
 from litemkd.tracking.outbox import outbox
+from litemkd.tracking.reasons import one_line
 from litemkd.tracking.runs import Run
+from litemkd.tracking.tags import ERROR
 
 
 @contextlib.contextmanager
@@ -26,9 +29,11 @@ def launched() -> Iterator[None]:
     if run_id is not None:
         client = store.connect()
         try:
-            store.patiently(functools.partial(client.get_run, run_id))
+            found = store.patiently(functools.partial(client.get_run, run_id))
         except Exception:  # of another store: told when the run is to be opened
             run_id = None
+        else:
+            run_id = run_id if is_for_us(found) else None
     if run_id is None:
         yield
         return
@@ -51,7 +56,7 @@ def attach(run_id: str, dataset: str) -> Run:
     try:
         info = store.patiently(lambda: client.get_run(run_id)).info
     except Exception as error:
-        raise TrackingError(f"the tracking store does not have the run {run_id}: {error}") from error
+        raise TrackingError(f"the tracking store does not have the run {run_id}: {one_line(error)}") from error
     run = Run(client, run_id, info.experiment_id, info.run_name or "", dataset)
     run.keep_alive(shared=True)
     return run
@@ -60,7 +65,7 @@ def attach(run_id: str, dataset: str) -> Run:
 def close_dead(run_id: str, reason: str) -> None:
     """End a run whose process is gone as FAILED, with the reason in the tag `litemkd.error`."""
     client = store.connect()
-    store.patiently(lambda: client.log_batch(run_id, tags=[RunTag("litemkd.error", reason)]))
+    store.patiently(lambda: client.log_batch(run_id, tags=[RunTag(ERROR, reason)]))
     store.patiently(lambda: client.set_terminated(run_id, "FAILED"))
 
 

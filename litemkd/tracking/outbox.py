@@ -22,6 +22,7 @@ from litemkd.owners import this_process
 from litemkd.secrets import hide
 from litemkd.tracking import orphans, reaching, store
 from litemkd.tracking.journal import PROMISE, Journal
+from litemkd.tracking.reasons import one_line
 from litemkd.tracking.sending import Sender
 
 _log = logging.getLogger("litemkd.tracking")
@@ -252,11 +253,10 @@ class Outbox:
         self._failures += 1
         if not self.away:
             self.away = True
-            reason = hide(str(error)).strip().split("\n")[0][:200] or type(error).__name__
             _log.warning(
                 "the tracking store %s is away (%s): what is logged is kept in %s until it answers again",
                 self.uri,
-                reason,
+                one_line(error),
                 self.folder,
             )
 

@@ -1,24 +1,33 @@
-"""Whether a store that is elsewhere answers at all, found out within seconds.
+"""Whether a store answers at all, and can be opened and written, found out within seconds.
 
-MLflow's own requests take up to a minute to find that out, and its databases two.
+MLflow's own requests take up to a minute to find that out, and its databases two to four.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import socket
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
 from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
+from mlflow.store.db.db_types import DATABASE_ENGINES
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
+from sqlalchemy import create_engine, inspect
+from sqlalchemy.pool import NullPool
 
 AT_FIRST = 20.0  # seconds that a store has for an answer when a command begins
 AGAIN = 10.0  # while it is away
 _QUESTION = "/api/2.0/mlflow/experiments/get?experiment_id=0"  # the server has to ask its database
+_PASSING = re.compile(r"too many clients|remaining connection slots|starting up|Too many connections")
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
@@ -91,3 +100,58 @@ def answers(uri: str) -> bool:
         ask(uri)
         return True
     return False
+
+
+def open_database(uri: str, seconds: float) -> None:
+    """Open the data base at `uri` once and look for its tables; at once for any other store.
+
+    MLflow tries ten times, whatever is wrong. Here only what passes by itself is waited for: a data base
+    that is starting, or has no connection left just now. Of one that is locked nothing is to be said.
+
+    Raises:
+        AwayError: no answer within so many seconds.
+        Exception: why it cannot be opened, of SQLAlchemy or of a driver that is not installed.
+    """
+    if urlsplit(uri).scheme.partition("+")[0] not in DATABASE_ENGINES:
+        return
+    failures: list[BaseException] = []
+    end = time.monotonic() + seconds
+
+    def try_once() -> None:
+        try:
+            engine = create_engine(uri, poolclass=NullPool)
+            with engine.connect() as connection:
+                inspect(connection).get_table_names()
+        except BaseException as error:
+            failures.append(error)
+
+    while True:
+        failures.clear()
+        opening = threading.Thread(target=try_once, daemon=True)
+        opening.start()
+        opening.join(max(0.0, end - time.monotonic()))
+        if opening.is_alive():
+            raise AwayError(f"no answer within {seconds:g} s")
+        if not failures or "is locked" in str(failures[0]):
+            return
+        if not _PASSING.search(str(failures[0])) or time.monotonic() > end:
+            raise failures[0]
+        time.sleep(0.5)
+
+
+def why_read_only(path: Path) -> str | None:
+    """Why nothing may be written to a SQLite store, None where something may; what is tried is taken back.
+
+    A file that is locked, or on a full disk, is another matter, which may pass.
+    """
+    if not os.access(path.parent, os.W_OK | os.X_OK):  # where its journal lies while it writes
+        return f"the folder {path.parent} may not be written to"
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
+            connection.execute("BEGIN")
+            (number,) = connection.execute("PRAGMA user_version").fetchone()
+            connection.execute(f"PRAGMA user_version = {number}")
+            connection.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        return str(error) if "readonly" in str(error) else None
+    return None

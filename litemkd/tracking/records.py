@@ -11,6 +11,8 @@ from mlflow.entities import Run as StoredRun
 
 from litemkd.errors import TrackingError
 from litemkd.tracking import bulk, store
+from litemkd.tracking.reasons import one_line
+from litemkd.tracking.tags import PARENT
 
 _PAGE = 1000
 
@@ -96,7 +98,9 @@ def read_runs(
                 )
             contents = bulk.contents([run.info.run_id for run in page]) if database else {}
         except Exception as error:
-            raise TrackingError(f"the runs of {', '.join(names.values())} cannot be read: {error}") from error
+            raise TrackingError(
+                f"the runs of {', '.join(names.values())} cannot be read: {one_line(error)}"
+            ) from error
         records += [_record(run, names[run.info.experiment_id], contents.get(run.info.run_id)) for run in page]
         token = page.token
         if not token:
@@ -111,7 +115,7 @@ def read_run(run_id: str) -> RunRecord:
         run = store.patiently(lambda: client.get_run(run_id))
         experiment = store.patiently(lambda: client.get_experiment(run.info.experiment_id))
     except Exception as error:
-        raise TrackingError(f"the tracking store does not have the run {run_id}: {error}") from error
+        raise TrackingError(f"the tracking store does not have the run {run_id}: {one_line(error)}") from error
     return _record(run, experiment.name)
 
 
@@ -133,7 +137,7 @@ def _record(run: StoredRun, experiment: str, content: bulk.Content | None = None
         status=info.status,
         start_time=info.start_time / 1000,
         end_time=info.end_time / 1000 if info.end_time else None,
-        parent_run_id=tags.get("mlflow.parentRunId"),
+        parent_run_id=tags.get(PARENT),
         tags=dict(tags),
         params=dict(params),
         metrics=dict(metrics),

@@ -15,13 +15,15 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
 from litemkd.distributed import from_main, main_first
-from litemkd.errors import TrackingError
-from litemkd.tracking import store
+from litemkd.errors import TrackingError, some
+from litemkd.tracking import roots, store
 from litemkd.tracking.promotion import MARGIN
+from litemkd.tracking.reasons import one_line
 from litemkd.tracking.runs import run_tags
 
 T = TypeVar("T")
 _ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<number>\d+))")
+_NONE = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"}  # no model, no alias, no version
 LONGEST_DESCRIPTION = 5000  # characters, the store's limit
 
 
@@ -85,7 +87,7 @@ def register(model_id: str, registered_name: str, tags: Mapping[str, Any], descr
         )
     except Exception as error:
         raise TrackingError(
-            f"the model {model_id} cannot be registered as {registered_name}: {error}"
+            f"the model {model_id} cannot be registered as {registered_name}: {one_line(error)}"
         ) from error
     return int(made.version)
 
@@ -154,9 +156,35 @@ def get_version(registered_name: str, version: int | str) -> Version:
             "in the folder where it was registered, or set MLFLOW_TRACKING_URI"
         )
     client = store.connect()
-    if isinstance(version, int) or version.isdigit():
-        return _version(ask(lambda: client.get_model_version(registered_name, str(version)), wait=True))
-    return _version(ask(lambda: client.get_model_version_by_alias(registered_name, version), wait=True))
+    if isinstance(version, int) or version.isdecimal():
+        find = functools.partial(client.get_model_version, registered_name, str(version))
+    else:
+        find = functools.partial(client.get_model_version_by_alias, registered_name, version)
+    try:
+        return _version(store.insistently(find))
+    except Exception as error:
+        if isinstance(error, MlflowException) and error.error_code in _NONE:
+            raise TrackingError(_what_there_is(registered_name, version)) from error
+        raise TrackingError(f"the model registry refused: {one_line(error)}") from error
+
+
+def _what_there_is(name: str, version: int | str) -> str:
+    """That a version is not there, which ones are, and what would make one."""
+    by_number = isinstance(version, int) or version.isdecimal()
+    wanted = f"models:/{name}/{version}" if by_number else f"models:/{name}@{version}"
+    where = store.without_password(store.store_uri())
+    versions = [one.version for one in list_versions(name)]
+    if not versions:
+        kind = "teacher" if name.endswith("-teacher") else "student"
+        return (
+            f"{wanted}: no version of {name} is registered in {where}; `litemkd {kind}` of its data set trains "
+            "and registers one, or set MLFLOW_TRACKING_URI to the store where it is"
+        )
+    there = some([f"models:/{name}/{number}" for number in versions])
+    if by_number:
+        return f"{wanted}: there is no such version in {where}; {there} would do"
+    settle = "" if version not in ("champion", "lite") else ", and `litemkd register` settles the alias anew"
+    return f"{wanted}: no version has the alias {version} in {where}; {there} would do{settle}"
 
 
 def is_registered(address: str) -> bool:
@@ -194,12 +222,23 @@ def download(registered_name: str, version: int | str | None = None) -> Path:
     """
     found = find_address(registered_name) if version is None else get_version(registered_name, version)
     address = f"models:/{found.name}/{found.version}"
+    if store.is_server() and (why := roots.why_missing(_location(found), address)) is not None:
+        raise TrackingError(why)
     root = Path(ask(lambda: mlflow.artifacts.download_artifacts(address), wait=True))
     flavor = Model.load(str(root)).flavors.get("python_function", {})
     folder = root / flavor.get("data", "")
     if "data" not in flavor or not folder.is_dir():
         raise TrackingError(f"{address} at {root} is not a model of litemkd: it has no folder of weights")
     return folder
+
+
+def _location(version: Version) -> str:
+    """Where the files of a version are, as the store has it."""
+    client, model_id = store.connect(), version.model_id
+    if model_id is not None and model_id.startswith("m-"):
+        return ask(lambda: client.get_logged_model(model_id), wait=True).artifact_location
+    number = str(version.version)
+    return ask(lambda: client.get_model_version_download_uri(version.name, number), wait=True)
 
 
 def _search(filter_string: str, *, wait: bool = False) -> list[Version]:
@@ -248,4 +287,4 @@ def ask(call: Callable[[], T], *, wait: bool = False) -> T:
     except TrackingError:
         raise
     except Exception as error:
-        raise TrackingError(f"the model registry refused: {error}") from error
+        raise TrackingError(f"the model registry refused: {one_line(error)}") from error

@@ -217,7 +217,6 @@ class Run:
         dataset: str | None = None,
         dataset_digest: str | None = None,
         loader_module: str = models.LOADER,
-        with_code: bool = False,
     ) -> str:
         """Log a checkpoint as a model of this run, with the metrics it reached.
 
@@ -231,7 +230,6 @@ class Run:
             dataset: what the metrics were taken on, the name given to `log_dataset`.
             dataset_digest: its digest.
             loader_module: module whose `_load_pyfunc(path)` loads the folder.
-            with_code: copy litemkd itself into the model, so that it loads where litemkd is not installed.
 
         Returns:
             The model's id, `models:/<id>` is its address.
@@ -256,7 +254,6 @@ class Run:
             times=self._times(metrics, step),
             again=self.known is not None,
             loader_module=loader_module,
-            with_code=with_code,
         )
 
     def register(

@@ -14,12 +14,12 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelInput, M
 from mlflow.exceptions import MlflowException
 
 from litemkd.errors import TrackingError
-from litemkd.secrets import hide
 from litemkd.tracking import models, orphans, promoting, registry, store
 from litemkd.tracking.journal import PROMISE, Entry, Journal
+from litemkd.tracking.reasons import one_line
+from litemkd.tracking.tags import ORIGIN
 
 AT_ONCE = 1000  # metrics in one request, the store's limit
-ORIGIN = "litemkd.origin"  # tag of what a promise became
 NUMBER = "{version}"  # in a description: the number that the version will have
 ATTEMPTS = 4  # of an item that fails while the store answers
 
@@ -36,6 +36,7 @@ class Sender:
         self.client, self.journal = client, journal
         self.sent: Counter[tuple[str, str]] = Counter()
         self.refusals: dict[str, str] = {}
+        self._sent_files: list[str] = []  # of items that were sent, until they are marked
         self._gone: set[str] = set()  # runs that the store does not have
         self._failed: tuple[bytes, int] = (b"", 0)  # the item that failed last, and how often
 
@@ -51,6 +52,8 @@ class Sender:
                 self._send_group(group)
                 for entry in group if group[-1].end is None else group[-1:]:
                     self.journal.mark(entry)
+                while self._sent_files:  # only now: an item without a mark is sent again, and needs them
+                    self.journal.drop_file(self._sent_files.pop())
             if self.journal.done >= there:
                 break
 
@@ -72,10 +75,9 @@ class Sender:
         except Exception as error:
             if not store.is_refusal(error) and not self._hopeless(group[0].line):
                 raise
-            reason = hide(str(error)).strip().split("\n")[0]
             if isinstance(error, MlflowException) and self._is_gone(run):
                 self._gone.add(run)
-            self._refuse(group, run, reason)
+            self._refuse(group, run, one_line(error))
         else:
             self._failed = (b"", 0)
 
@@ -141,6 +143,8 @@ class Sender:
 
     def _artifact(self, item: dict[str, Any]) -> None:
         run, path = self._known(item["run"]), self.journal.folder / item["file"]
+        if not path.exists() and self._was_sent(run, path, item["to"]):
+            return
         folder = path if path.is_dir() else path.parent
         files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
         targets = {one: _below(item["to"], one.parent.relative_to(folder).as_posix()) for one in files}
@@ -152,8 +156,13 @@ class Sender:
             self.client.log_artifact(run, os.fspath(one), targets[one] or None)
         if wrong := self._unlike(run, targets):
             raise MlflowException(f"{wrong[0].name} is in the store with another size than here")
-        self.journal.drop_file(item["file"])
+        self._sent_files.append(item["file"])
         self.sent[item["run"], "artifacts"] += len(files)
+
+    def _was_sent(self, run: str, path: Path, to: str) -> bool:
+        """Whether what is gone from this disk is in the store: the mark that it was sent was lost."""
+        there = {one.path for one in self.client.list_artifacts(run, to or None)}
+        return _below(to, path.name) in there or (not path.suffix and bool(there))
 
     def _unlike(self, run: str, targets: Mapping[Path, str]) -> list[Path]:
         """Files that the store has not, or with another size."""
@@ -193,7 +202,7 @@ class Sender:
             words = self._known(item["description"]).replace(NUMBER, str(made))
             registry.describe_version(item["registered"], made, words)
         self.journal.name(item["result"], str(made))
-        self.journal.drop_file(item["file"])
+        self._sent_files.append(item["file"])
         self.sent[item["run"], "models"] += 1
 
     def _logged(self, dataset: str, origin: str) -> str | None:

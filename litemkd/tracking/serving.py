@@ -11,14 +11,13 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import IO
 
-from litemkd.errors import Terminated, TrackingError
-from litemkd.tracking import store
+from litemkd.errors import TrackingError
+from litemkd.stopping import signals_end_the_block
+from litemkd.tracking import reaching, store
 
 PORT = 5000  # where MLflow is looked for
 TRIED = 100  # ports after it, until one is free
@@ -82,7 +81,7 @@ def serving(host: str, port: int) -> Iterator[tuple[str, subprocess.Popen[bytes]
         "MLFLOW_ARTIFACTS_DESTINATION": artifacts.as_uri(),
     }
     address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
-    with tempfile.TemporaryFile() as log, _signals_end_the_block():
+    with tempfile.TemporaryFile() as log, signals_end_the_block():
         server = subprocess.Popen(
             [sys.executable, "-m", "mlflow", *words],
             env=environment,
@@ -100,22 +99,13 @@ def serving(host: str, port: int) -> Iterator[tuple[str, subprocess.Popen[bytes]
 
 def _wait(server: subprocess.Popen[bytes], address: str, log: IO[bytes]) -> None:
     end = time.monotonic() + PATIENCE
-    while not answers(address):
+    while not reaching.answers(address):
         if server.poll() is not None or time.monotonic() > end:
             log.seek(0)
             last = log.read().decode(errors="replace").strip().splitlines()[-8:]
             what = "ended" if server.poll() is not None else f"does not answer after {PATIENCE:.0f} s"
             raise TrackingError(f"the server {what}; its last words:\n" + "\n".join(last))
         time.sleep(0.2)
-
-
-def answers(address: str) -> bool:
-    """Whether an MLflow server is there."""
-    try:
-        with urllib.request.urlopen(f"{address}/health", timeout=5):
-            return True
-    except OSError:
-        return False
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:
@@ -125,18 +115,3 @@ def _end(server: subprocess.Popen[bytes]) -> None:
             os.killpg(server.pid, signum)
         with contextlib.suppress(subprocess.TimeoutExpired):
             server.wait(10)
-
-
-@contextlib.contextmanager
-def _signals_end_the_block() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP raise `Terminated`, for the time of the block."""
-
-    def end(signum: int, frame: FrameType | None) -> None:
-        raise Terminated(signum)
-
-    before = {one: signal.signal(one, end) for one in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from litemkd.errors import TrackingError
-from litemkd.secrets import hide
 from litemkd.tracking import reaching, store
+from litemkd.tracking.addresses import normal
 from litemkd.tracking.journal import Journal
 from litemkd.tracking.outbox import FOLDER, live
+from litemkd.tracking.reasons import one_line
 from litemkd.tracking.sending import ATTEMPTS, Sender
 
 
@@ -61,7 +62,7 @@ def _send(journal: Journal, lines: list[str], moved: bool) -> list[str]:
     if journal.empty and not journal.refused():
         return []
     mine, uri = journal.owner().get("store"), store.without_password(store.store_uri())
-    if mine not in (None, uri) and not moved:
+    if mine is not None and normal(mine) != uri and not moved:
         return [
             f"{journal.folder} is for the store {mine}, not for {uri}: set MLFLOW_TRACKING_URI, or, where that "
             "store has moved here, give --moved"
@@ -75,7 +76,7 @@ def _send(journal: Journal, lines: list[str], moved: bool) -> list[str]:
         try:
             sender.send()
         except Exception as error:
-            reason = hide(str(error)).strip().split("\n")[0]
+            reason = one_line(error)
             if not reaching.answers(store.store_uri()):
                 break
         else:

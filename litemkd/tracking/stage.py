@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import os
 import signal
-import threading
 import time
 import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from types import FrameType, MappingProxyType
+from types import MappingProxyType
 from typing import Any
 
 from mlflow import MlflowClient
@@ -23,13 +21,16 @@ from mlflow.tracking.context.registry import resolve_tags
 from litemkd.distributed import broadcast, from_main, group
 from litemkd.errors import LitemkdError, Terminated, TrackingError
 from litemkd.secrets import hide
-from litemkd.tracking import former, launcher, orphans, store
+from litemkd.stopping import signals_end_the_block
+from litemkd.tracking import former, launcher, orphans, roots, store
 from litemkd.tracking.journal import PROMISE, promise
 from litemkd.tracking.monitor import start_monitor
 from litemkd.tracking.outbox import Outbox, StoreAwayError, outbox
+from litemkd.tracking.reasons import one_line
 from litemkd.tracking.runs import Run, run_tags
 from litemkd.tracking.sending import make_run
 from litemkd.tracking.silent import SilentRun
+from litemkd.tracking.tags import ERROR, PARENT, STOPPED
 
 _current: ContextVar[Run | None] = ContextVar("litemkd_run", default=None)
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -101,7 +102,7 @@ def stage_run(
         return
     run: Run | None = None
     watch = None
-    with _signals_end_the_block() if parent is None else contextlib.nullcontext():
+    with signals_end_the_block() if parent is None else contextlib.nullcontext():
         client = store.connect()
         try:
             box = outbox()
@@ -115,6 +116,9 @@ def stage_run(
             launched = launcher.launching_run(client) if parent is None else None
             going_on = resume is not None and resume.wanted if parent is None else parent.former is not None
             experiment = _experiment(box, client, dataset, needed=going_on)
+            if parent is None and experiment:
+                with contextlib.suppress(StoreAwayError):
+                    box.now(lambda: roots.warn(client, dataset))
             joined: StoredRun | None
             interrupted, changes = _former(client, experiment, stage, name, parent, resume, params)
             if run_id is not None:
@@ -146,7 +150,9 @@ def stage_run(
                 _end(run, error, (), False)
             if isinstance(error, (LitemkdError, KeyboardInterrupt, SystemExit)):
                 raise
-            raise TrackingError(f"the run {name} cannot be opened in the tracking store: {error}") from error
+            raise TrackingError(
+                f"the run {name} cannot be opened in the tracking store: {one_line(error)}"
+            ) from error
         token = _current.set(run)
         try:
             broadcast((run.run_id, run.experiment_id, run.name, run.former))
@@ -270,7 +276,7 @@ def _create(
     above: str | None,
 ) -> str:
     """The id of a new run, or the promise of it while the store is away."""
-    tags = resolve_tags(tags | ({former.PARENT: above} if above else {}))  # adds user, source and commit
+    tags = resolve_tags(tags | ({PARENT: above} if above else {}))  # adds user, source and commit
     tags = {key: box.resolved(hide(value)) for key, value in tags.items()}
     promised, at = promise(), int(time.time() * 1000)
     if experiment and not any(PROMISE.search(value) for value in tags.values()):
@@ -289,7 +295,7 @@ def _join(
     kept = name if launcher.is_made_up(launched.info.run_name) else launched.info.run_name
     run = Run(client, run_id, launched.info.experiment_id, kept, dataset)
     store.insistently(lambda: client.update_run(run_id, status="RUNNING", name=kept))
-    run.set_tags(tags | ({former.PARENT: above} if above else {}))
+    run.set_tags(tags | ({PARENT: above} if above else {}))
     return run
 
 
@@ -303,39 +309,15 @@ def _end(run: Run, error: BaseException, stopped_by: tuple[type[BaseException], 
         if isinstance(error, (KeyboardInterrupt, Terminated)):
             status = "KILLED"
             word = signal.Signals(error.signum).name if isinstance(error, Terminated) else "Ctrl-C"
-            run.set_tags({"litemkd.stopped": word})
+            run.set_tags({STOPPED: word})
         elif isinstance(error, stopped_by):
             status = "KILLED"
-            run.set_tags({"litemkd.stopped": str(error) or type(error).__name__})
+            run.set_tags({STOPPED: str(error) or type(error).__name__})
         elif isinstance(error, SystemExit) and not error.code:
             status = "FINISHED"
         else:
             words = str(error) if isinstance(error, LitemkdError) else f"{type(error).__name__}: {error}"
-            run.set_tags({"litemkd.error": words})
+            run.set_tags({ERROR: words})
             run.log_text("".join(traceback.format_exception(error)), "traceback.txt")
     finally:
         run.close(status)
-
-
-@contextlib.contextmanager
-def _signals_end_the_block() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP raise `Terminated` in the main thread, where nobody else handles them."""
-    owner = os.getpid()
-
-    def end(signum: int, frame: FrameType | None) -> None:
-        if os.getpid() == owner:
-            raise Terminated(signum)
-        signal.signal(signum, signal.SIG_DFL)  # a forked worker dies of it as ever
-        os.kill(os.getpid(), signum)
-
-    taken = []
-    if threading.current_thread() is threading.main_thread():
-        for signum in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-            if signal.getsignal(signum) is signal.SIG_DFL:
-                signal.signal(signum, end)
-                taken.append(signum)
-    try:
-        yield
-    finally:
-        for signum in taken:
-            signal.signal(signum, signal.SIG_DFL)

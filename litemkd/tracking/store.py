@@ -14,12 +14,12 @@ import logging
 import os
 import re
 import shlex
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import quote, unquote, urlsplit
 
 import mlflow
 from mlflow import MlflowClient
@@ -27,13 +27,14 @@ from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
 
 from litemkd.errors import TrackingError
-from litemkd.files import locked
+from litemkd.files import locked, not_a_file
 from litemkd.secrets import hide
 from litemkd.tracking import reaching
+from litemkd.tracking.addresses import is_web, meant, normal, sqlite_file, sqlite_uri, without_password
+from litemkd.tracking.reasons import one_line
 
 _log = logging.getLogger("litemkd.tracking")
 T = TypeVar("T")
-_SQLITE = "sqlite:///"
 _ALREADY = {"RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"}
 _IN_THE_WAY = re.compile(r"database is locked|(UniqueViolation|UNIQUE constraint failed).*tag")
 _FOR_EVER = {
@@ -49,23 +50,6 @@ PATIENCE = 600.0  # seconds
 TRIES = 9  # of a statement that finds the SQLite file locked, over about a minute
 
 
-def sqlite_file(uri: str) -> Path | None:
-    """The absolute path of the file of a SQLite store, None for any other store (or one in memory)."""
-    if not uri.startswith(_SQLITE):
-        return None
-    path = unquote(uri[len(_SQLITE) :].partition("?")[0])
-    return Path(path).absolute() if path and path != ":memory:" else None
-
-
-def absolute(uri: str) -> str:
-    """`uri` with a relative SQLite file made absolute: the same store for a process in another folder."""
-    path = sqlite_file(uri)
-    if path is None:
-        return uri
-    query = uri.partition("?")[2]
-    return f"{_SQLITE}{quote(str(path))}" + (f"?{query}" if query else "")
-
-
 def use_store(uri: str | None) -> str:
     """Use the store at `uri` in this process and those it starts; with None, the environment's or the default.
 
@@ -73,14 +57,14 @@ def use_store(uri: str | None) -> str:
         The store's URI.
     """
     if uri is not None:
-        os.environ["MLFLOW_TRACKING_URI"] = absolute(uri)
-        mlflow.set_tracking_uri(absolute(uri))
+        os.environ["MLFLOW_TRACKING_URI"] = normal(uri)
+        mlflow.set_tracking_uri(normal(uri))
     return store_uri()
 
 
 def store_uri() -> str:
     """The URI of the store in use."""
-    return absolute(mlflow.get_tracking_uri())
+    return normal(mlflow.get_tracking_uri())
 
 
 def store_file() -> Path | None:
@@ -90,7 +74,7 @@ def store_file() -> Path | None:
 
 def is_server() -> bool:
     """Whether the store in use is MLflow's server, where an answer may be lost after the work was done."""
-    return urlsplit(store_uri()).scheme in {"http", "https"}
+    return is_web(store_uri())
 
 
 def connect() -> MlflowClient:
@@ -111,19 +95,42 @@ def connect() -> MlflowClient:
             "the runs there later: `litemkd export-runs runs.zip`, `litemkd import-runs runs.zip --to URI`"
         ) from error
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise TrackingError(
-            f"the tracking store {without_password(uri)} cannot be opened: {reason}. Check MLFLOW_TRACKING_URI "
-            f"or --tracking-uri; a store made by an older MLflow needs `mlflow db upgrade <its URI>` once"
+            f"the tracking store {without_password(uri)} cannot be opened: {_advised(one_line(error))}"
         ) from error
+
+
+def _advised(words: str) -> str:
+    """The reason why a store cannot be opened, with what would do."""
+    if "filesystem tracking backend" in words:
+        return (
+            "it is a folder of files, which MLflow takes no longer; `mlflow migrate-filestore` brings it into "
+            "a data base, or set MLFLOW_TRACKING_URI to a new one, such as sqlite:///mlflow.db"
+        )
+    if "unsupported URI" in words:
+        words = "it is of no kind that MLflow knows"
+    if "database schema" in words:
+        return f"{words}. A store made by an older MLflow needs `mlflow db upgrade <its URI>` once"
+    if "Can't locate revision" in words:
+        return f"{words}. It was made by a newer MLflow than the one that is installed here"
+    return (
+        f"{words}. Check MLFLOW_TRACKING_URI: sqlite:////folder/mlflow.db, the address of a server, or "
+        "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE would do"
+    )
 
 
 @functools.lru_cache(maxsize=64)
 def _connect(uri: str) -> MlflowClient:
+    if (wanted := meant(uri)) is not None:
+        raise TrackingError(
+            f"MLFLOW_TRACKING_URI: {uri.rpartition('@')[2]!r} is no address of a store; did you mean "
+            f"{without_password(wanted)}?"
+        )
     path = sqlite_file(uri)
     if path is not None:
         create_sqlite_store(path)
     reaching.ask(uri, reaching.AT_FIRST)
+    reaching.open_database(uri, reaching.AT_FIRST)
     with _third_parties_quiet():
         client = MlflowClient(uri)
         patiently(lambda: client.search_experiments(max_results=1))  # opens the connection
@@ -138,16 +145,6 @@ def _third_parties_quiet() -> Iterator[None]:
         yield
 
 
-def require() -> None:
-    """For a command that will need the store: one that is not a file of this machine has to answer.
-
-    Raises:
-        TrackingError: it does not, or cannot be opened.
-    """
-    if store_file() is None:
-        connect()
-
-
 def exists() -> bool:
     """Whether reading the store in use would not have to make it first."""
     path = sqlite_file(store_uri())
@@ -155,15 +152,18 @@ def exists() -> bool:
 
 
 def _is_complete(path: Path) -> bool:
-    return path.exists() and path.stat().st_size > 0
+    return path.is_file() and path.stat().st_size > 0
 
 
 def create_sqlite_store(path: Path) -> None:
     """Make the tables of a SQLite store at `path`, once, however many processes ask at the same time.
 
     Raises:
-        TrackingError: the folder cannot be written to.
+        TrackingError: the folder cannot be written to, or what is there is no file.
     """
+    if path.exists() and (kind := not_a_file(path)) is not None:
+        example = sqlite_uri(path / "mlflow.db" if path.is_dir() else path.with_name("mlflow.db"))
+        raise TrackingError(f"the tracking store {path} cannot be opened: {kind}; {example} would do")
     if _is_complete(path):
         return
     try:
@@ -174,13 +174,18 @@ def create_sqlite_store(path: Path) -> None:
             part = path.with_name(f"{path.name}.part")  # one at a time: we hold the lock
             part.unlink(missing_ok=True)
             with _third_parties_quiet():
-                MlflowClient(f"{_SQLITE}{quote(str(part))}").search_experiments(max_results=1)
+                MlflowClient(sqlite_uri(part)).search_experiments(max_results=1)
             part.replace(path)
     except OSError as error:
-        raise TrackingError(
-            f"the tracking store {path} cannot be made: {error.strerror or error}. Start in a folder you may "
-            f"write to, or name another store with --tracking-uri sqlite:////folder/mlflow.db"
-        ) from error
+        raise cannot_be_made(path, error.strerror or str(error)) from error
+
+
+def cannot_be_made(path: Path, why: str) -> TrackingError:
+    """What is raised where a SQLite store cannot be made."""
+    return TrackingError(
+        f"the tracking store {path} cannot be made: {why}. Start in a folder you may write to, or set "
+        "MLFLOW_TRACKING_URI to another store, such as sqlite:////folder/mlflow.db"
+    )
 
 
 def patiently(call: Callable[[], T]) -> T:
@@ -226,8 +231,9 @@ def insistently(call: Callable[[], T]) -> T:
             if is_refusal(error) or time.monotonic() > end:
                 raise
             if not told:
-                reason = hide(str(error)).strip().split("\n")[0][:200]
-                _log.warning("waiting for the tracking store, whose answer is needed to go on (%s)", reason)
+                _log.warning(
+                    "waiting for the tracking store, whose answer is needed to go on (%s)", one_line(error)
+                )
             told = True
             time.sleep(min(5.0, max(0.1, end - time.monotonic())))
 
@@ -268,9 +274,23 @@ def refuse_deleted(experiment: Experiment) -> None:
     if experiment.lifecycle_stage != "active":
         raise TrackingError(
             f"the experiment {experiment.name} was deleted and is in the store's bin: take it out with "
-            f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`, or empty the bin with "
-            "`mlflow gc`"
+            f"`{_mlflow('experiments restore', experiment)}`, or remove it for good with "
+            f"`{_mlflow('gc', experiment)}`"
+            + (", on the server's machine, with the address of its data base" if is_server() else "")
         )
+
+
+def _mlflow(what: str, experiment: Experiment) -> str:
+    """A command of MLflow's own on an experiment of the store in use, as it can be typed."""
+    uri = store_uri()
+    address = shlex.quote(uri) if without_password(uri) == uri else '"$MLFLOW_TRACKING_URI"'
+    if what == "gc":  # it takes neither address from the other one, and asks for both
+        backend = "URI" if is_server() else address
+        words = f"--backend-store-uri {backend} --tracking-uri {address} --experiment-ids"
+    else:
+        words = "--experiment-id"
+    before = f"MLFLOW_TRACKING_URI={address} " if what != "gc" and "$" not in address else ""
+    return f"{before}mlflow {what} {words} {experiment.experiment_id}"
 
 
 def already_exists(error: MlflowException) -> bool:
@@ -278,25 +298,22 @@ def already_exists(error: MlflowException) -> bool:
     return error.error_code in _ALREADY
 
 
-def without_password(uri: str) -> str:
-    """`uri` as it may be shown: a password in it replaced by stars."""
-    password = urlsplit(uri).password
-    return uri.replace(f":{password}@", ":***@") if password else uri
-
-
 def ui_command() -> str:
     """The shell command that shows the store in use in a browser, with one light server process.
 
-    For a store that is a server, the address to open instead.
+    For a store that is a server, the address to open instead. In an environment that `mlflow run` made, which
+    the user's shell does not know, it is MLflow's own command.
     """
     uri = store_uri()
     if is_server():
         return without_password(uri)
+    shell_has_litemkd = re.fullmatch(r"mlflow-[0-9a-f]{40}", Path(sys.prefix).name) is None
+    command, option = ("litemkd ui", "--store") if shell_has_litemkd else ("mlflow ui", "--backend-store-uri")
     if sqlite_file(uri) == Path("mlflow.db").absolute():
-        return "litemkd ui"
+        return command
     if without_password(uri) != uri:  # a secret is taken from the environment, never printed
-        return 'litemkd ui --store "$MLFLOW_TRACKING_URI"'
-    return f"litemkd ui --store {shlex.quote(uri)}"
+        return f'{command} {option} "$MLFLOW_TRACKING_URI"'
+    return f"{command} {option} {shlex.quote(uri)}"
 
 
 def allowed_name(key: str) -> str:

@@ -119,6 +119,13 @@ def test_mistakes_are_told(home: Home, words: list[str], told: str) -> None:
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize("shots", ["②", "²", "0", "five"])
+def test_a_number_of_shots_is_one(home: Home, shots: str) -> None:
+    result = home.run("compare", "--shots", shots)
+    assert result.exit_code == 2
+    assert f"'{shots}' given; a number of shots such as 5 would do" in result.output
+
+
 def test_runs_read_as_rows_are_those_that_mlflow_finds(job: Job, home: Home) -> None:
     client = home.client
     client.log_metric(job.parent.info.run_id, "odd/nan", float("nan"))

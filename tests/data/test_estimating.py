@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from litemkd.data.frames import read_frames
 from litemkd.data.preparing import prepare_modality
 from litemkd.data.videos import sample_times
 from litemkd.errors import CheckpointError, DataError
 from litemkd.modalities.raft import Raft
 from litemkd.weights import Weights
-from tests.data.recordings import frame_numbers, numbered_frames, write_video
+from tests.data.recordings import clip_of, frame_numbers, numbered_frames, write_video
 
 NAMES = tuple(f"run/v{i}" for i in range(6))
 
@@ -66,7 +65,7 @@ def prepare(source: Path, estimator, **changes):
 
 
 def made(source: Path, name: str) -> np.ndarray:
-    return read_frames(source / "made/depth_l8" / name, 8)
+    return clip_of(source / "made/depth_l8" / name, 8)
 
 
 def test_every_clip_gets_its_own(source):
@@ -186,6 +185,6 @@ def test_flow_of_raft_lies_in_the_folder(source):
         estimator=raft,
     )
     assert report.made == 1
-    assert read_frames(source / "made/flow_l2" / NAMES[0], 2).shape == (2, 24, 32, 3)
+    assert clip_of(source / "made/flow_l2" / NAMES[0], 2).shape == (2, 24, 32, 3)
     note = json.loads((source / "made/flow_l2/prepare.json").read_text())
     assert (note["weights"], note["encoding"]) == ("random, for checks only", "flow_xy")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from litemkd.data.finding import NOTE, find_videos, link_videos
-from litemkd.data.videos import list_videos
+from litemkd.data.folders import list_files
 from litemkd.errors import DataError
 
 
@@ -117,7 +117,10 @@ def test_nothing_to_find(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone: no such folder; --videos DIR names the folder"):
         find_videos(tmp_path / "gone")
     files(tmp_path, "run.rar")
-    with pytest.raises(DataError, match=r"holds no video \(\.avi, .*if there are archives in it, unpack them"):
+    with pytest.raises(
+        DataError,
+        match=r"holds no video \(\.mp4, .*FFmpeg reads\), down to 5 folders .*, only run\.rar; if there are",
+    ):
         find_videos(tmp_path)
 
 
@@ -132,14 +135,14 @@ def test_names_that_a_list_would_change(tmp_path: Path) -> None:
 def test_links_are_laid_out_once_and_follow_changes(tmp_path: Path) -> None:
     source, links = files(tmp_path / "in", "x/Run/a.AVI", "x/Run/b.avi"), tmp_path / "out" / "videos"
     link_videos(links, find_videos(source).all())
-    assert list(list_videos(links)) == ["Run/a", "Run/b"]
+    assert list(list_files(links, (".avi",)).all()) == ["Run/a", "Run/b"]
     assert (links / "Run" / "a.avi").read_text() == "x/Run/a.AVI"
     first = links.stat().st_ino
     link_videos(links, find_videos(source).all())
     assert links.stat().st_ino == first  # nothing new, nothing written
     (source / "x" / "Run" / "b.avi").unlink()
     link_videos(links, find_videos(source).all())
-    assert list(list_videos(links)) == ["Run/a"]
+    assert list(list_files(links, (".avi",)).all()) == ["Run/a"]
     assert (source / "x" / "Run" / "a.AVI").is_file()  # only links were taken away
 
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from litemkd.data.frames import read_frames
 from litemkd.data.importing import list_sources
 from litemkd.data.preparing import choose_method, prepare_modality
 from litemkd.data.videos import sample_times, video_size
 from litemkd.errors import DataError
-from litemkd.modalities.flow import decode_flow, flow_bound
-from tests.data.recordings import numbered_frames, write_video
+from litemkd.modalities.flow import flow_bound
+from tests.data.flows import decode_flow
+from tests.data.recordings import clip_of, numbered_frames, write_video
 
 N = 30
 TIMES = sample_times(N, 8).tolist()
@@ -44,7 +44,7 @@ def test_flow_files_are_taken_at_the_sampled_times(source, count):
     write_flo(source / "flow_flo/run/v1", count)
     assert choose_method(source / "made", source, "flow", {"flow": "flownet2"}) == "flownet2"
     assert prepare(source, "flownet2", "flow").made == 1
-    flow = decode_flow(read_frames(source / "made/flow_l8/run/v1", 8), flow_bound(24))
+    flow = decode_flow(clip_of(source / "made/flow_l8/run/v1", 8), flow_bound(24))
     # At half the size, half the movement; steps of the picture and JPEG.
     expected = [min(t, count - 1) / 20 for t in TIMES]
     np.testing.assert_allclose(flow[..., 0].mean((1, 2)), expected, atol=0.03)
@@ -91,7 +91,7 @@ def test_depth_maps_are_taken_at_the_sampled_times(source, count):
         distances[:, :8] = 0
         Image.fromarray(distances).save(folder / f"frame_{i + 1}.png")
     assert prepare(source, "adabins", "depth").made == 1
-    frames = read_frames(source / "made/depth_l8/run/v1", 8)
+    frames = clip_of(source / "made/depth_l8/run/v1", 8)
     assert frames.shape == (8, 24, 32, 3)
     nearest, farthest = 1 / 1000, 1 / 60_000
     expected = [1 + 254 * (1 / (1000 + 100 * t) - farthest) / (nearest - farthest) for t in TIMES]
@@ -128,7 +128,7 @@ def test_people_are_drawn_in_their_frames(source, name):
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(people([t for t in range(1, N) if t != TIMES[2]])))
     assert prepare(source, "alphapose", "skeleton").made == 1
-    frames = read_frames(source / "made/skeleton_l8/run/v1", 8)
+    frames = clip_of(source / "made/skeleton_l8/run/v1", 8)
     assert frames.shape == (8, 24, 32, 3)
     for t, frame in zip(TIMES, frames, strict=True):
         if t in (0, TIMES[2]):
@@ -154,8 +154,8 @@ def test_people_need_the_video(source):
 def test_two_results_of_one_clip_are_refused(source):
     (source / "alphapose/run/v1").mkdir(parents=True)
     (source / "alphapose/run/v1.json").write_text("[]")
-    with pytest.raises(DataError, match=r"v1\.json and .*run/v1 are both run/v1; keep one or rename one"):
-        list_sources(source / "alphapose", "alphapose")
+    with pytest.raises(DataError, match=r"run/v1 and .*run/v1\.json are both run/v1; keep one or rename one"):
+        list_sources(source / "alphapose", "alphapose").all()
 
 
 def test_the_size_of_a_video(source):

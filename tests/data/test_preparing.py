@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 
 from litemkd.data import making
-from litemkd.data.frames import read_frames, write_frames
+from litemkd.data.frames import write_frames
 from litemkd.data.importing import joint_times
 from litemkd.data.packs import build_pack
 from litemkd.data.preparing import choose_method, prepare_modality
 from litemkd.data.splits import read_splits
 from litemkd.data.videos import sample_times
 from litemkd.errors import DataError
-from litemkd.modalities.flow import decode_flow, flow_bound
-from tests.data.recordings import frame_numbers, numbered_frames, write_video
+from litemkd.modalities.flow import flow_bound
+from tests.data.flows import decode_flow
+from tests.data.recordings import clip_of, frame_numbers, numbered_frames, write_video
 
 GOOD = ("jump/v1", "run/v1", "run/v2")
 STICK = ((0, 1), (1, 2))
@@ -51,7 +52,7 @@ def test_frames_of_the_right_times_are_written(tmp_path, source):
     assert (report.modality, report.method, report.made, report.kept) == ("rgb", "video", 3, 0)
     assert report.skipped == report.unlisted == ()
     for name, n in zip(GOOD, (16, 30, 9), strict=True):
-        frames = read_frames(tmp_path / "d/rgb_l8" / name, 8)
+        frames = clip_of(tmp_path / "d/rgb_l8" / name, 8)
         assert frames.shape == (8, 32, 43, 3)
         assert frame_numbers(frames) == sample_times(n, 8).tolist()
 
@@ -77,7 +78,7 @@ def test_several_processes_make_the_same(tmp_path, source):
     prepare(tmp_path / "one", source)
     assert prepare(tmp_path / "two", source, workers=2).made == 3
     for name in GOOD:
-        pair = [read_frames(tmp_path / where / "rgb_l8" / name, 8) for where in ("one", "two")]
+        pair = [clip_of(tmp_path / where / "rgb_l8" / name, 8) for where in ("one", "two")]
         assert np.array_equal(*pair)
 
 
@@ -85,6 +86,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from litemkd.data.preparing import prepare_modality
+from tests.data.flows import decode_flow
 if __name__ == "__main__":
     prepare_modality(Path(sys.argv[1]), Path(sys.argv[1]), "rgb", T=8, short_side=64, method="video", workers=2)
 """
@@ -123,7 +125,7 @@ def test_a_killed_call_leaves_no_process_and_is_taken_up_again(tmp_path):
     report = prepare(tmp_path, tmp_path, short_side=64, videos=wanted)
     assert report.made >= 1
     assert report.kept + report.made == 4
-    assert np.array_equal(*(read_frames(tmp_path / "rgb_l8" / name, 8) for name in (wanted[0], wanted[3])))
+    assert np.array_equal(*(clip_of(tmp_path / "rgb_l8" / name, 8) for name in (wanted[0], wanted[3])))
 
 
 def spoil(source: Path) -> None:
@@ -182,7 +184,7 @@ def test_frames_of_other_settings_are_not_mixed(tmp_path, source):
         prepare(tmp_path, source, short_side=48)
     report = prepare(tmp_path, source, short_side=48, remake=True)
     assert (report.made, report.kept) == (3, 0)
-    assert read_frames(tmp_path / "rgb_l8/run/v1", 8).shape == (8, 48, 64, 3)
+    assert clip_of(tmp_path / "rgb_l8/run/v1", 8).shape == (8, 48, 64, 3)
     assert json.loads((tmp_path / "rgb_l8/prepare.json").read_text())["short_side"] == 48
     (tmp_path / "rgb_l8/prepare.json").write_text("{")
     with pytest.raises(DataError, match=r"prepare\.json is damaged .* delete .*rgb_l8 to make"):
@@ -197,7 +199,7 @@ def test_the_users_own_frames_are_kept_and_never_touched(tmp_path, source):
         tmp_path, source, method="keep", videos=["run/v1", "run/v2", "jump/v1"], on_bad_clip="skip"
     )
     assert (report.made, report.kept) == (0, 1)
-    assert dict(report.skipped)["run/v2"].endswith("l8/run/v2 has 7 frames; exactly 8 are needed")
+    assert dict(report.skipped)["run/v2"].endswith("l8/run/v2 has 7 frames; at least 8 are needed")
     assert "jump/v1 (No such file" in dict(report.skipped)["jump/v1"]
     assert prepare(tmp_path, source, method="keep", videos=["run/v1"]).unlisted == ("run/v2",)
     (tmp_path / "l8").rename(tmp_path / "rgb_l8")
@@ -216,7 +218,7 @@ def test_flow_is_that_of_the_following_frame(tmp_path):
     write_video(tmp_path / "videos/move/right.mp4", np.repeat(moving[..., None], 3, axis=3))
     report = prepare(tmp_path, tmp_path, "flow", method="dis", short_side=64)
     assert report.made == 1
-    flow = decode_flow(read_frames(tmp_path / "flow_l8/move/right", 8), flow_bound(64))
+    flow = decode_flow(clip_of(tmp_path / "flow_l8/move/right", 8), flow_bound(64))
     # Two pixels to the right from frame to frame, the last one included; steps of 5 / 127 and JPEG.
     assert np.abs(np.median(flow, (1, 2)) - [2.0, 0.0]).max() < 0.15
     assert build_pack(tmp_path, "flow", 8, ["move/right"], 64).signed_dx
@@ -236,7 +238,7 @@ def test_skeletons_are_drawn_at_the_times_of_the_video(tmp_path, source):
     np.save(source / "skeleton_joints/run/v2.npy", joints[:18])  # twice the video's rate
     report = prepare(tmp_path, source, "skeleton", method="joints", short_side=64, layout=STICK)
     assert report.made == 3
-    frames = read_frames(tmp_path / "skeleton_l8/run/v1", 8)
+    frames = clip_of(tmp_path / "skeleton_l8/run/v1", 8)
     assert frames.shape == (8, 64, 64, 3)
     tops = [np.nonzero((frame[:10] > 60).any((0, 2)))[0].mean() for frame in frames]
     assert tops == sorted(tops)
@@ -286,7 +288,7 @@ def test_the_way_is_chosen_by_what_is_there(tmp_path, source):
         choose_method(dataset, source, "skeleton", {})
     assert str(caught.value) == (
         f"there is no skeleton for {dataset}; any of these would do:\n"
-        f"  frames in {dataset}/skeleton_l8/<class>/<video>/*.jpg, 8 a clip\n"
+        f"  frames in {dataset}/skeleton_l8/<class>/<video>/*.jpg, 8 or more a clip\n"
         f"  recordings in {source}/skeleton_videos/<class>/<video>.mp4\n"
         f"  {source}/skeleton_joints, with data.derive.skeleton=joints\n"
         f"  {source}/videos, with data.derive.skeleton=keypoint_rcnn and data.weights.keypoint_rcnn\n"

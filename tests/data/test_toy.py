@@ -19,10 +19,11 @@ from litemkd.data.toy import ToySettings, make_clip, make_toy, toy_classes
 from litemkd.data.toy_actions import ACTIONS, SAME_START
 from litemkd.data.toy_motion import BONES, JOINTS, Shot, perform, pose_curves
 from litemkd.data.toy_render import depth_pictures, surfaces, true_flow
-from litemkd.data.toy_tracks import REST, start_pose
+from litemkd.data.toy_tracks import REST
 from litemkd.errors import DataError
-from litemkd.modalities.flow import decode_flow, flow_bound
+from litemkd.modalities.flow import flow_bound
 from litemkd.seeding import numpy_generator
+from tests.data.flows import decode_flow
 
 TINY = {"clips_per_class": 1, "frames": 4, "size": 32}
 BY_NAME = {action.name: action for action in ACTIONS}
@@ -158,7 +159,13 @@ def test_repeating_actions_end_where_they_began():
 
 @pytest.mark.parametrize(("first", "second"), SAME_START)
 def test_named_pairs_share_their_first_frame(first: str, second: str):
-    a, b = start_pose(BY_NAME[first]), start_pose(BY_NAME[second])
+    a, b = (
+        {
+            channel: action.tracks[channel][0][1] if channel in action.tracks else rest
+            for channel, rest in REST.items()
+        }
+        for action in (BY_NAME[first], BY_NAME[second])
+    )
     assert all(a[channel] == pytest.approx(b[channel]) for channel in REST)
     # The same puppet performing either begins in the same picture, and goes on differently.
     pictures = [

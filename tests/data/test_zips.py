@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from litemkd.data.frames import read_frames
 from litemkd.data.zips import LARGEST, find_zip, unpack_frames
 from litemkd.errors import DataError
+from tests.data.recordings import clip_of
 
 
 def picture(grey: int) -> bytes:
@@ -41,7 +41,7 @@ def test_the_frames_of_clips_whatever_lies_above(tmp_path: Path, prefix: str) ->
     entries = frames(prefix) | {"readme.txt": b"hello", f"__MACOSX/{prefix}run/a/._1.jpg": b"junk"}
     archive = packed(tmp_path / "in" / "rgb_l8.zip", entries)
     assert unpack_frames(archive, tmp_path / "d", "rgb", 8)
-    clip = read_frames(tmp_path / "d" / "rgb_l8" / "jump up" / "b", 8)
+    clip = clip_of(tmp_path / "d" / "rgb_l8" / "jump up" / "b", 8)
     assert clip.shape == (8, 6, 8, 3)
     assert [round(float(frame.mean()) / 20) for frame in clip] == list(range(1, 9))
     assert sorted(path.name for path in (tmp_path / "d" / "rgb_l8").iterdir()) == [
@@ -165,3 +165,17 @@ def test_which_file_is_found(tmp_path: Path) -> None:
     assert find_zip([first, second], "flow", 16) is None
     packed(first / "rgb_l8.zip", frames())
     assert find_zip([first, second], "rgb", 8) == first / "rgb_l8.zip"
+
+
+def test_names_in_decomposed_letters_are_composed_and_two_that_look_the_same_refused(tmp_path: Path) -> None:
+    archive = packed(tmp_path / "rgb_l8.zip", frames(clips=("cafe\u0301/1",)) | {"Thumbs.db": b""})
+    assert unpack_frames(archive, tmp_path, "rgb", 8)
+    assert [path.name for path in (tmp_path / "rgb_l8").iterdir() if path.is_dir()] == ["caf\u00e9"]
+    both = packed(tmp_path / "x.zip", frames(clips=("cafe\u0301/1", "caf\u00e9/1")))
+    with pytest.raises(DataError) as caught:
+        unpack_frames(both, tmp_path / "d", "rgb", 8)
+    told = str(caught.value)
+    assert (
+        "are both caf\u00e9/1/1.jpg, in two Unicode forms that look the same ('cafe\\u0301/1/1.jpg' and "
+        in told
+    )

@@ -13,6 +13,7 @@ import numpy as np
 from litemkd.data.published import Published, published
 from tests.data.recordings import write_video
 
+DATA_SETS = ("ucf101", "hmdb51", "kinetics100", "ssv2_small", "ssv2_full")  # whose published splits are known
 CODECS = {".avi": "mpeg4", ".mp4": "libx264", ".webm": "libvpx"}
 # What real HMDB51 clips are called like.
 HMDB_NAMES = ("#20_Rhythm_clap_u_nm_np1_fr_goo_{}", "A_(Very)_Nice_[Day]_&_;-)_50_clap_f_cm_np2_ri_med_{}")

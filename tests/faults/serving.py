@@ -28,8 +28,17 @@ def files_with(word: str, *folders: Path) -> list[str]:
 class Server:
     """`mlflow server` in a process group of its own, with its store and artifacts in `folder`."""
 
-    def __init__(self, folder: Path, backend: str, *, userinfo: str = "", workers: int = 1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        backend: str,
+        *,
+        userinfo: str = "",
+        workers: int = 1,
+        artifacts: tuple[str, ...] = (),
+    ) -> None:
         self.folder, self.backend, self.workers = folder, backend, workers
+        self.artifacts = artifacts or ("--artifacts-destination", str(folder / "artifacts"))
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -37,7 +46,7 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        words = ["--backend-store-uri", self.backend, "--artifacts-destination", str(self.folder / "artifacts")]
+        words = ["--backend-store-uri", self.backend, *self.artifacts]
         words += ["--host", "127.0.0.1", "--port", str(self.port), "--workers", str(self.workers)]
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(

@@ -16,11 +16,12 @@ import torch
 from click.testing import Result
 
 from litemkd.checkpoints import load_state, save_state, save_tensors
-from litemkd.data.frames import frame_files, read_frames, write_frames
+from litemkd.data.frames import frame_files, write_frames
 from litemkd.errors import DataError, StorageError
 from litemkd.files import write_text
 from litemkd.options import plain_mistakes
 from litemkd.stages.prepare import prepare
+from tests.data.recordings import clip_of
 from tests.faults.disks import Disk, small_disk
 from tests.faults.trees import NAMES, SETTINGS, check_labels, check_nothing_half, clip, config_of, videos_tree
 from tests.job import SMOKE, Home, Job
@@ -82,7 +83,7 @@ def test_preparing_on_a_full_disk(workers: int, tmp_path: Path) -> None:
         made = [name for name in NAMES if (frames / name).is_dir()]
         assert 0 < len(made) < len(NAMES)
         for name in made:
-            assert read_frames(frames / name, 8).shape == (8, 32, 40, 3)
+            assert clip_of(frames / name, 8).shape == (8, 32, 40, 3)
         # Space for the frames, not for the pack.
         disk.resize("1m")
         said = refused(home.run("prepare", *words), "prepare")

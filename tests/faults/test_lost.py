@@ -18,6 +18,7 @@ from litemkd.cli import main
 from litemkd.search.command import main as search
 from litemkd.tracking import close_orphans, orphans, reaching, use_store
 from litemkd.tracking.store import create_sqlite_store
+from litemkd.tracking.tags import CLOSED, HEARTBEAT, OWNER
 from tests.faults.serving import CANARY, files_with, start
 from tests.faults.silence import silent_port
 from tests.job import SMOKE, Home
@@ -126,7 +127,7 @@ def test_a_frozen_process_takes_its_run_back(tmp_path: Path, monkeypatch: pytest
 
         process.send_signal(signal.SIGCONT)
         until(lambda: home.runs()[0].info.status == "RUNNING")
-        until(lambda: not {"litemkd.error", orphans.CLOSED} & home.runs()[0].data.tags.keys())
+        until(lambda: not {"litemkd.error", CLOSED} & home.runs()[0].data.tags.keys())
         (tmp_path / "end").touch()
         assert process.wait(60) == 0, (tmp_path / "out").read_text()
         assert home.runs()[0].info.status == "FINISHED"
@@ -145,14 +146,14 @@ def test_mlflow_run_killed_before_the_work_begins(tmp_path: Path) -> None:
     process = start(tmp_path, home.store, *words, out="out", start_new_session=True)
 
     def owner() -> str:
-        return home.runs()[0].data.tags.get(orphans.OWNER, "")
+        return home.runs()[0].data.tags.get(OWNER, "")
 
     try:
         until(lambda: (tmp_path / "begun").exists())
         assert f" {process.pid} " in owner()
         (tmp_path / "go").touch()
         until(lambda: owner() != "" and f" {process.pid} " not in owner())
-        assert orphans.HEARTBEAT in home.runs()[0].data.tags
+        assert HEARTBEAT in home.runs()[0].data.tags
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -79,7 +79,7 @@ def unsafe(name: str, node: ast.AST) -> str | None:
         loader = given.get("Loader") or (ast.unparse(node.args[1]) if len(node.args) > 1 else "")
         return (
             None
-            if (name, loader) == ("litemkd/search/strict.py", "_Loader")
+            if (name, loader) == ("litemkd/config/strict_yaml.py", "_Loader")
             else f"{called} of {loader or 'any'} loader"
         )
     forbidden = ("eval", "exec", "compile", "__import__", "os.system", "os.popen", "yaml.unsafe_load")
@@ -123,7 +123,7 @@ def test_unsafe_calls_are_seen(code: str) -> None:
 
 
 def test_the_strict_loader_is_a_safe_one() -> None:
-    from litemkd.search.strict import _Loader
+    from litemkd.config.strict_yaml import _Loader
 
     assert issubclass(_Loader, yaml.SafeLoader)
     with pytest.raises(yaml.YAMLError):

@@ -18,7 +18,7 @@ from PIL import Image
 from litemkd.config import Config, load_config
 from litemkd.data.frames import write_frames
 from litemkd.stages.prepare import Prepared
-from tests.data.recordings import write_video
+from tests.data.recordings import noisy_frames, write_video
 
 CLASSES, CLIPS, T = 6, 4, 8
 NAMES = tuple(f"class{one}/clip{clip}" for one in range(CLASSES) for clip in range(CLIPS))
@@ -161,8 +161,7 @@ FRAMES: dict[str, tuple[Callable[[Path], object], str]] = {
     "another size": (_picture("RGB", "JPEG", (20, 32)), "must be of one size"),
     "another format": (_picture("RGB", "GIF"), "no JPEG or PNG picture"),
     "a program's input": (_picture("RGB", "EPS"), "no JPEG or PNG picture"),
-    "gone": (Path.unlink, "has 7 frames; exactly 8 are needed"),
-    "one too many": (lambda path: (path.parent / "x.jpg").write_bytes(path.read_bytes()), "has 9 frames"),
+    "gone": (Path.unlink, "has 7 frames; at least 8 are needed"),
 }
 
 
@@ -184,9 +183,41 @@ def _sound(path: Path) -> None:
         container.mux([*stream.encode(silence), *stream.encode()])
 
 
+def _cut_avi(path: Path) -> None:
+    """Of its frames, the last four of ten are gone: in any other way it is a recording."""
+    whole = write_video(path.with_suffix(".avi"), noisy_frames(10), "mpeg4")
+    path.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+    whole.unlink()
+
+
+def _cut_mp4(path: Path) -> None:
+    """One whose index comes first, so that it can be played while it is sent."""
+    write_video(path, noisy_frames(20), options={"movflags": "faststart"})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+
+
+def damage(path: Path, seed: int = 0) -> None:
+    """Change 20 bytes in the middle."""
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 20] = np.random.default_rng(seed).bytes(20)
+    path.write_bytes(data)
+
+
+def _damaged(path: Path) -> None:
+    write_video(path, noisy_frames(20), "mpeg4")
+    damage(path)
+
+
 VIDEOS: dict[str, tuple[Callable[[Path], object], str]] = {
     **ANY_FILE,
-    "truncated": (lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]), "no video"),
+    "truncated": (
+        lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+        "bytes): cut, ",
+    ),
+    "truncated (AVI)": (_cut_avi, "bytes): cut, "),
+    "truncated (MP4, index first)": (_cut_mp4, "bytes): cut, "),
+    "damaged": (_damaged, "bytes): damaged, frame "),
     "a playlist": (_playlist, "cannot read video"),
     "a list of files": (_concat, "cannot read video"),
     "sound only": (_instead(_sound), "has no video in it"),

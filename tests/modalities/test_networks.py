@@ -13,10 +13,11 @@ from torchvision.models.optical_flow import raft_small
 
 from litemkd.errors import CheckpointError
 from litemkd.modalities.depth_anything import PUBLISHED, DepthAnything
-from litemkd.modalities.flow import decode_flow, flow_bound
+from litemkd.modalities.flow import flow_bound
 from litemkd.modalities.keypoints import KeypointRcnn
 from litemkd.modalities.raft import Raft
 from litemkd.weights import Weights
+from tests.data.flows import decode_flow
 
 CPU = torch.device("cpu")
 

@@ -9,6 +9,7 @@ from torchvision import models as tv
 from litemkd.catalogue import BACKBONES
 from litemkd.errors import CheckpointError
 from litemkd.models.backbones import NORMALISATION, Backbone, windows_maximum
+from litemkd.models.networks import IMAGENET, published_normalisation
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def test_shapes_and_gradients(name, pooling, places):
     torch.manual_seed(0)
     backbone = Backbone(name, pooling=pooling)
     frames = torch.rand(2, 3, 3, 32, 32, requires_grad=True)  # 2 clips of 3 frames
-    assert backbone.patches(frames[0]).shape == (3, BACKBONES[name].channels, 4, 4)
+    assert backbone.pool(backbone.maps(frames[0])).shape == (3, BACKBONES[name].channels, 4, 4)
     features = backbone(frames)
     assert features.shape == (2, 3, places * BACKBONES[name].channels) == (2, 3, backbone.channels)
     assert backbone(frames[:, None]).shape == (2, 1, 3, backbone.channels)
@@ -43,7 +44,7 @@ def test_the_table_tells_the_channels_and_known_weights(name):
     weights = tv.get_weight(spec.imagenet)
     assert weights.meta["num_params"] > 0
     wanted = weights.transforms()
-    assert (tuple(wanted.mean), tuple(wanted.std)) == NORMALISATION["imagenet"]  # as these weights want it
+    assert (tuple(wanted.mean), tuple(wanted.std)) == published_normalisation(name)  # as these weights want it
     assert spec.imagenet.lower().replace("_", "").startswith(f"{name.replace('_', '')}weights")
 
 
@@ -86,7 +87,7 @@ def test_flatten_keeps_the_places_that_mean_averages():
     frames = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
         places = flat(frames).view(2, 32, 16)
-        torch.testing.assert_close(places, flat.patches(frames).flatten(2))
+        torch.testing.assert_close(places, flat.pool(flat.maps(frames)).flatten(2))
         torch.testing.assert_close(places.mean(-1), mean(frames))
 
 
@@ -111,7 +112,7 @@ def test_motion_does_not_see_what_stands_still():
         torch.testing.assert_close(backbone(moving + background), alone, rtol=1e-4, atol=1e-5)
         still = backbone(background.expand(2, 4, 3, 32, 32))
         nothing = backbone(torch.zeros(2, 4, 3, 32, 32))
-        by_hand = backbone.patches(moving[0] - moving[0].mean(0)).mean((-2, -1))
+        by_hand = backbone.pool(backbone.maps(moving[0] - moving[0].mean(0))).mean((-2, -1))
     torch.testing.assert_close(still, nothing, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(alone[0], by_hand, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(alone[0], alone[1], rtol=1e-3, atol=1e-4)
@@ -124,7 +125,7 @@ def test_normalisation_is_inside(small, name):
         small.state_dict()
     )  # mean and std are not saved: they belong to the model's description
     frames = torch.rand(1, 3, 32, 32)
-    mean, std = (torch.tensor(part).view(1, 3, 1, 1) for part in NORMALISATION[name])
+    mean, std = (torch.tensor(part).view(1, 3, 1, 1) for part in NORMALISATION[name] or IMAGENET)
     with torch.no_grad():
         torch.testing.assert_close(other(frames), small((frames - mean) / std), rtol=1e-4, atol=1e-5)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from litemkd.models.layers import sinusoid
 from litemkd.models.released import ROUNDING, Released, read_released, write_student
 from litemkd.models.released_names import standard_names
 from litemkd.models.student import DISTILL, LABEL, Student
-from litemkd.models.teacher import Fusion, Teacher
+from litemkd.models.teacher import Fusion, NoFusion, Teacher
 from tests.released import FRAMES, HEAD, WIDTH, StudentFile, TeacherFile, TrxFile, episode, seeded
 
 CLOSE = 1e-5  # relative
@@ -240,7 +241,7 @@ STUDENT_MISTAKES = {
         lambda state: [state.pop(key) for key in [*state] if key.startswith("classifier.")],
         "9 missing (first: classifier.transformers.k_linear.weight)",
     ),
-    "unknown": (put("backbone.attn_pat.gamma", torch.zeros(1)), "1 unknown (first: backbone.attn_pat.gamma)"),
+    "unknown": (put("backbone.other.gamma", torch.zeros(1)), "1 unknown (first: backbone.other.gamma)"),
     "shape": (
         put("backbone.fc1.bias", torch.zeros(3)),
         "1 of another form (first: backbone.fc1.bias is float32 (3,), not float32 (24,))",
@@ -341,6 +342,77 @@ def test_what_is_no_released_state_is_refused_in_words(state: dict, told: str) -
         read_released(state, "student", "some.pt")
     assert str(error.value).startswith("some.pt: ")
     assert told in str(error.value)
+
+
+def test_strm_is_told_by_its_name() -> None:
+    """Whether it stands alone, in a student, in a teacher, or comes from several GPUs."""
+    students = dict(StudentFile("resnet18").state_dict()), dict(TrxFile("resnet18", 512, (2,)).state_dict())
+    for key, state in (
+        ("backbone.attn_pat.gamma", students[0]),
+        ("attn_pat.module.gamma", students[1]),
+        ("fr_enrich.mix.0.weight", students[1]),
+        ("bracnch.fr_enrich.mix.0.weight", dict(TeacherFile().state_dict())),
+    ):
+        kind: Literal["student", "teacher"] = "teacher" if key.startswith("bracnch") else "student"
+        with pytest.raises(CheckpointError) as error:
+            read_released({**state, key: torch.zeros(1)}, kind, "x.pt")
+        assert str(error.value) == (
+            f"x.pt: this is STRM ({key}), whose published code does not save all that it needs: the layers of "
+            "its distance are not in the file. A file of Lite-MKD or TRX would do, or an STRM trained here "
+            "(student.head.name=strm)"
+        )
+
+
+@pytest.mark.parametrize("sizes", [(2,), (2, 3)])
+def test_the_head_of_a_teacher_alone_is_a_teacher_without_a_fusion(sizes: tuple[int, ...]) -> None:
+    file = seeded(TeacherFile(sizes))
+    assert isinstance(file, TeacherFile)
+    found = read_released(file.head(), "teacher", "it")
+    assert (found.kind, found.fuses, found.frames, found.width) == ("teacher", False, FRAMES, WIDTH)
+    assert found.words.startswith("teacher's head only, without a fusion, features of 24, TRX on tuples of 2")
+    assert found.section["fusion"] == {"layers": 0}
+    assert found.notes[0].startswith(
+        "it has no fusion: its head takes the features of one modality as they are"
+    )
+    head = TRX(WIDTH, width=HEAD, frames=FRAMES, tuple_sizes=sizes)
+    teacher = Teacher(NoFusion("flow", WIDTH), head)
+    teacher.load_state_dict(found.weights)
+    features = torch.randn(8, FRAMES, WIDTH, generator=torch.Generator().manual_seed(5))
+    assert torch.equal(teacher.fuse({"flow": features}), features)
+    support, labels, query = (
+        torch.tensor([0, 1, 2, 3, 4, 5]),
+        torch.tensor([0, 1, 2, 2, 1, 0]),
+        torch.tensor([6, 7]),
+    )
+    with torch.inference_mode():
+        here = teacher.eval()(features, support[None], labels[None], query[None], 3)["frame"][0]
+        close(here, file(features, support, labels, query))
+
+
+def test_a_head_alone_is_told() -> None:
+    with pytest.raises(CheckpointError) as error:
+        read_released(TeacherFile().head(), "student", "x.pt")
+    assert str(error.value) == (
+        "x.pt: holds the head of a teacher (bracnch.transformers.0.pe.pe), not a student; imported as "
+        "teacher it would do"
+    )
+    for state in (StudentFile("resnet18").state_dict(), TrxFile("resnet18", 512, (2,)).state_dict()):
+        head = {key: value for key, value in state.items() if "transformers." in key}
+        with pytest.raises(CheckpointError) as error:
+            read_released(head, "student", "x.pt")
+        assert str(error.value) == (
+            f"x.pt: holds the head of a student only (first: {next(iter(head))}), without a backbone; the file "
+            "of the whole student would do"
+        )
+    broken = TeacherFile().head()
+    broken.pop("bracnch.transformers.0.k_linear.bias")
+    with pytest.raises(CheckpointError, match=r"^x.pt: a teacher's head only, .* 1 missing \(first: bracnch\."):
+        read_released(broken, "teacher", "x.pt")
+
+
+def test_either_kind_is_read_when_none_is_asked_for() -> None:
+    assert read_released(StudentFile("mobilenet_v3_small").state_dict(), None, "it").kind == "student"
+    assert read_released(TeacherFile().state_dict(), None, "it").fuses
 
 
 def test_student_and_teacher_are_not_taken_for_one_another() -> None:

@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from litemkd.errors import EpisodeError
+from litemkd.models.backbones import Backbone
 from litemkd.models.heads import FRAME, TRX
 from litemkd.models.student import DISTILL, LABEL, Student
 
@@ -98,3 +100,53 @@ def test_dropout_on_backbone_features_in_training_only():
     assert torch.equal(student.branch_features(features)[LABEL], student.branch_features(features)[LABEL])
     student.train()
     assert not torch.equal(student.branch_features(features)[LABEL], student.branch_features(features)[LABEL])
+
+
+ROWS = torch.tensor([[0, 1]]), torch.tensor([[0, 1]]), torch.tensor([[2, 3]])
+CLIPS = torch.rand(4, 3, 3, 32, 32)
+WRONG = {
+    "frames of one video": (
+        lambda s: s.frame_features(CLIPS[0]),
+        "frames: shape (3, 3, 32, 32) given; (V, T, 3, H, W) would do; frames[None] for one video",
+    ),
+    "frames as they are stored": (
+        lambda s: s.frame_features(CLIPS.permute(0, 1, 3, 4, 2)),
+        "frames: shape (4, 3, 32, 32, 3) of torch.float32 given; (…, T, 3, H, W) of floating-point numbers",
+    ),
+    "frames in bytes": (
+        lambda s: s.frame_features((CLIPS * 255).byte()),
+        "of torch.uint8 given; (…, T, 3, H, W)",
+    ),
+    "rows that are no numbers of rows": (
+        lambda s: s(s.branch_features(s.frame_features(CLIPS)), ROWS[0].float(), *ROWS[1:], 2),
+        "support: torch.float32 given; whole numbers would do, for instance torch.int64",
+    ),
+    "rows of one episode": (
+        lambda s: s(s.branch_features(s.frame_features(CLIPS)), *ROWS[:2], ROWS[2][0], 2),
+        "query: shape (2,) given; (B, Q) would do; query[None] for one episode",
+    ),
+    "float labels": (
+        lambda s: s(s.branch_features(s.frame_features(CLIPS)), ROWS[0], ROWS[1].float(), ROWS[2], 2),
+        "support labels: torch.float32 given; whole numbers would do",
+    ),
+    "too few labels": (
+        lambda s: s(s.branch_features(s.frame_features(CLIPS)), ROWS[0], ROWS[1][:, :1], ROWS[2], 2),
+        "support labels: shape (1, 1) given for supports (1, 2, ",
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_has_another_form_is_refused_in_words(wrong):
+    call, told = WRONG[wrong]
+    student = Student(Backbone("conv4"), TRX(8, width=4, frames=3), width=8)
+    with pytest.raises(EpisodeError) as refused:
+        call(student)
+    assert told in str(refused.value)
+
+
+def test_rows_and_labels_may_be_whole_numbers_of_any_type():
+    student = Student(Backbone("conv4"), TRX(8, width=4, frames=3), width=8).eval()
+    features = student.branch_features(student.frame_features(CLIPS))
+    wanted, found = (student(features, *(x.to(kind) for x in ROWS), 2) for kind in (torch.int64, torch.int32))
+    assert all(torch.equal(wanted[name]["frame"], found[name]["frame"]) for name in wanted)

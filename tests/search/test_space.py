@@ -242,6 +242,19 @@ def test_check_tells_what_the_experiment_never_takes(tmp_path: Path) -> None:
         space.check(None, ["episode.shots=1"])
 
 
+def test_backbones_of_any_library_are_searched_by_their_names(tmp_path: Path) -> None:
+    text = "student.backbone.name: {categorical: [resnet18, 'torchvision:mobilenet_v2', timm:convnext_atto]}\n"
+    path = tmp_path / "space.yaml"
+    space_of(tmp_path, text).check(None)
+    assert problems(tmp_path, text.replace("convnext_atto", "convnext_tinny")) == [
+        f"{path}: student.backbone.name: timm:convnext_tinny given; no such backbone; did you mean "
+        "`timm:convnext_tiny` or `timm:convnextv2_tiny` or `timm:convnext_tiny_hnf`?"
+    ]
+    assert problems(tmp_path, text.replace("resnet18", "'torchvision:resnet18'")) == [
+        f"{path}: student.backbone.name: torchvision:resnet18 given, which is read as resnet18; that would do"
+    ]
+
+
 def test_the_example_of_the_documents_is_a_space(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "search.md").read_text(encoding="utf-8")
     space = space_of(tmp_path, text.split("```yaml\n")[1].split("```")[0])

@@ -127,12 +127,12 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
 
 
 def test_files_that_are_no_space(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"none.yaml: no such file; ready ones: .*default.yaml"):
+    with pytest.raises(ConfigError, match=r"none\.yaml: no such file"):
         read_space(tmp_path / "none.yaml")
-    with pytest.raises(ConfigError, match="no such file"):
+    with pytest.raises(ConfigError, match="it is a folder, not a file"):
         read_space(tmp_path)
     for text, told in (
-        ("", "holds nothing; a mapping"),
+        ("", "holds no settings; at least one"),
         ("- 1\n", "holds a list; a mapping"),
         ("{}\n", "holds no settings; at least one"),
         ("loss.kd: {float: [1, 2]}\nloss.ce: {float: [1,\nloss.x: 3\n", "sequence that begins in line 2"),

@@ -20,8 +20,10 @@ import torch
 from litemkd.checkpoints import save_model
 from litemkd.config import load_config
 from litemkd.data.packs import FramePack
+from litemkd.errors import CheckpointError
 from litemkd.models.student import Student
 from litemkd.stages.build import TeacherBundle, build_student, describe_student, load_model
+from litemkd.stages.import_weights import load_released
 from litemkd.tracking import download, list_versions
 from tests.job import ROOT, SMOKE, Home
 from tests.released import (
@@ -217,6 +219,24 @@ def test_a_teacher(home: Home, tmp_path: Path) -> None:
             torch.testing.assert_close(fused, published.fuse(*streams, later), rtol=1e-5, atol=1e-5)
 
 
+def test_a_released_file_becomes_a_model_by_one_call(tmp_path: Path) -> None:
+    published = seeded(StudentFile("mobilenet_v3_small"))
+    student = load_released(write_file(tmp_path / "student.pt", published))
+    assert isinstance(student, Student)
+    assert not student.training
+    frames, support, labels, query = episode(1)
+    with torch.inference_mode():
+        features = student.branch_features(student.frame_features(frames))
+        here = student.predict(student(features, support[None], labels[None], query[None], 3))[0]
+        torch.testing.assert_close(here, published(frames, support, labels, query), rtol=1e-5, atol=0.0)
+    path = write_file(tmp_path / "teacher.pt", seeded(TeacherFile()))
+    bundle = load_released(str(path), modalities="depth,rgb,flow", shift="published-train")
+    assert isinstance(bundle, TeacherBundle)
+    assert bundle.teacher.fusion.modalities == ("depth", "rgb", "flow")
+    with pytest.raises(CheckpointError, match=r"holds a teacher .* not a student"):
+        load_released(path, "student")
+
+
 def test_a_teacher_is_measured_on_features_on_disk(home: Home, tmp_path: Path) -> None:
     path = write_file(tmp_path / "teacher.pt", seeded(TeacherFile()), 50000)
     words = ["import-weights", str(path), "--as", "teacher", "--evaluate", *SETTINGS]
@@ -253,6 +273,38 @@ def test_a_teacher_is_measured_on_features_on_disk(home: Home, tmp_path: Path) -
     assert (
         "models:/litemkd-toy-student@champion: holds a student; a registered teacher would do" in result.stderr
     )
+
+
+def test_a_teachers_head_alone_is_measured_on_features_of_one_modality(home: Home, tmp_path: Path) -> None:
+    file = seeded(TeacherFile())
+    path = tmp_path / "head.pt"
+    torch.save({"iteration": 9, "model_state_dict": file.head()}, path)
+    write_features(home, "depth", WIDTH)
+    words = ["import-weights", str(path), "--as", "teacher", "--evaluate", "--modalities", "depth", *SETTINGS]
+    lines = home.must(*words).stdout.splitlines()
+    assert lines[0].startswith(
+        f"{path}: teacher's head only, without a fusion, features of {WIDTH}, TRX on tuples"
+    )
+    assert "modality, not told by the file: depth (--modalities), read from feature/depth" in lines
+    assert any(line.startswith("imported teacher, 1-shot: ") for line in lines)
+    version = max(registered(home, "toy", "teacher"))
+    tags = home.client.get_model_version("litemkd-toy-teacher", str(version)).tags
+    assert tags["litemkd.modalities"] == "depth"
+    assert "litemkd.shift" not in tags
+    with home.entered():
+        bundle = load_model(download("litemkd-toy-teacher", version))
+    assert isinstance(bundle, TeacherBundle)
+    features = torch.randn(2, FRAMES, WIDTH)
+    assert torch.equal(bundle.teacher.fuse({"depth": features}), features)
+    mistake = "1 mistake in the configuration:\n  - "
+    for more, told in (
+        (["--shift", "published-train"], "--shift: given, but the file holds a head only, without a fusion"),
+        (
+            ["--modalities", "rgb,flow"],
+            "--modalities: 'rgb,flow' given; one of rgb, flow, depth, skeleton would do: the file holds a head",
+        ),
+    ):
+        check_refused(home, [str(path), "--as", "teacher", *more], mistake, told)
 
 
 def test_what_else_is_in_a_file_is_left_out_and_told(home: Home, tmp_path: Path) -> None:

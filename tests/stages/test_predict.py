@@ -206,3 +206,23 @@ def test_models_and_places_that_do_not_fit(refused: Callable[..., str], home: Ho
     result = bare.run("predict", "--support", str(home.data / "videos"), "--query", str(home.data / "videos"))
     assert "there is no store" in result.stderr
     assert not (tmp_path / "empty" / "mlflow.db").exists()
+
+
+def test_clips_of_any_name_and_what_is_passed_over(home: Home, folders: Path, tmp_path: Path) -> None:
+    """A class in circled digits, one in decomposed letters, a recording with the ending of a camera's."""
+    examples = sorted((folders / "examples").iterdir())
+    names = ("②", "cafe\u0301", "10")
+    for name, one in zip(names, examples, strict=True):
+        (tmp_path / "support" / name).mkdir(parents=True)
+        for clip in one.iterdir():
+            (tmp_path / "support" / name / clip.with_suffix(".M4V").name).symlink_to(clip.resolve())
+    (tmp_path / "support" / "②" / "notes.txt").touch()
+    (tmp_path / "support" / ".DS_Store").touch()
+    query = tmp_path / "one.MTS"
+    query.symlink_to(next((folders / "flat").iterdir()).resolve())
+    result = home.must("predict", "--support", str(tmp_path / "support"), "--query", str(query))
+    assert result.stdout.splitlines()[0].split() == ["query", "predicted", "10", "caf\u00e9", "②"]
+    assert result.stdout.splitlines()[-1].startswith(f"1 query named by {CHAMPION}: 3 classes")
+    assert result.stderr.splitlines()[-1] == (
+        f"note: passed over in {tmp_path / 'support'}, neither a video nor a folder of pictures: 1: ②/notes.txt"
+    )

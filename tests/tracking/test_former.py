@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from litemkd.errors import ResumeError
 from litemkd.owners import this_process
 from litemkd.tracking import Resume, Run, former_run, stage_run
-from litemkd.tracking.former import OWNER
+from litemkd.tracking.tags import OWNER
 from tests.tracking.helpers import all_runs, only_run
 
 PARAMS = {"seed": 0, "train.lr": 0.1, "output": "here"}

@@ -172,8 +172,7 @@ def test_the_entry_points(name: str) -> None:
     command = entry.compute_command({**given, **needed}, None)
     for value in needed.values():
         assert shlex.quote(value) in shlex.split(command, posix=False)
-    started = "tuning/search.py" if name == "search" else f"-m litemkd {'distill' if name == 'main' else name}"
-    assert command.startswith(f"python {started} --")
+    assert command.startswith(f"python -m litemkd {'distill' if name == 'main' else name} --")
     for parameter in wanted:
         assert f" --{parameter.replace('_', '-')} " in command
     assert "{" not in command
@@ -190,7 +189,7 @@ def test_conda_installs_what_the_package_needs() -> None:
     dependencies = yaml.safe_load((ROOT / "conda.yaml").read_text())["dependencies"]
     (pip,) = [item["pip"] for item in dependencies if isinstance(item, dict)]
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert pip == declared["dependencies"]
+    assert pip == [*declared["dependencies"], "."]
     (python,) = [item for item in dependencies if str(item).startswith("python=")]
     assert python.removeprefix("python=") >= declared["requires-python"].removeprefix(">=")
 

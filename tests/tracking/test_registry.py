@@ -155,5 +155,31 @@ def test_addresses() -> None:
 def test_what_is_not_there(client: MlflowClient) -> None:
     with pytest.raises(TrackingError, match="m-none cannot be registered"):
         tracking.register("m-none", "litemkd-toy-student", {})
-    with pytest.raises(TrackingError, match="registry refused"):
+    with pytest.raises(TrackingError) as told:
         tracking.download("litemkd-toy-student", "champion")
+    assert str(told.value) == (
+        "models:/litemkd-toy-student@champion: no version of litemkd-toy-student is registered in "
+        f"{tracking.store_uri()}; `litemkd student` of its data set trains and registers one, or set "
+        "MLFLOW_TRACKING_URI to the store where it is"
+    )
+
+
+def test_an_alias_that_points_to_nothing(client: MlflowClient, checkpoint: Path) -> None:
+    """It was taken away, or with its version; the rule sets it anew."""
+    name, model_id = tracking.model_name("toy", "student"), logged(checkpoint)
+    for accuracy in (50.0, 60.0, 70.0):
+        tracking.register(model_id, name, {"val_accuracy": accuracy, "gmacs_per_episode": 1.0})
+    tracking.promote(name)
+    client.delete_model_version(name, "3")
+    for version, words in {
+        "champion": "no version has the alias champion",
+        7: "there is no such version",
+        "3": "there is no such version",
+    }.items():
+        with pytest.raises(TrackingError) as told:
+            tracking.download(name, version)
+        assert words in str(told.value)
+        assert f"models:/{name}/2, models:/{name}/1 would do" in str(told.value)
+        assert ("and `litemkd register` settles the alias anew" in str(told.value)) == (version == "champion")
+    assert tracking.promote(name).champion == 2
+    assert tracking.get_version(name, "champion").version == 2

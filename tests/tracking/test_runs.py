@@ -162,12 +162,3 @@ def test_a_checkpoint_round_trip(client: MlflowClient, checkpoint: Path) -> None
 def test_a_model_that_is_not_there(client: MlflowClient, tmp_path: Path) -> None:
     with stage_run("student", dataset="toy", name="x") as run, pytest.raises(TrackingError, match="no such"):
         run.log_model(tmp_path / "nowhere", name="student", step=1, metrics={})
-
-
-def test_a_model_that_brings_its_code(client: MlflowClient, checkpoint: Path) -> None:
-    with stage_run("student", dataset="toy", name="x") as run:
-        model_id = run.log_model(checkpoint, name="student", step=1, metrics={}, with_code=True)
-    location = client.get_logged_model(model_id).artifact_location
-    folder = Path(location.removeprefix("file://"))
-    assert (folder / "code" / "litemkd" / "pyfunc.py").exists()
-    assert not list(folder.rglob("__pycache__"))

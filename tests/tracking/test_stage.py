@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
+import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -14,6 +17,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Param
 
+from litemkd import tracking
 from litemkd.errors import DataError, TrackingError
 from litemkd.owners import is_gone
 from litemkd.tracking import current_run, send_unsent, stage_run, store
@@ -137,6 +141,33 @@ def test_a_launcher_that_is_not_in_this_store(client: MlflowClient, monkeypatch:
     assert only_run(client).info.status == "FINISHED"
 
 
+@pytest.mark.parametrize("place", ["litemkd/toy", "elsewhere"])
+@pytest.mark.parametrize("maker", ["another program", "mlflow run of another project"])
+def test_the_run_of_a_pipeline_is_left_alone(
+    maker: str, place: str, client: MlflowClient, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another program made it, works on it, and started the command: with its id in the environment."""
+    tags = {NOTE: "the pipeline's own words"}
+    if maker != "another program":
+        (workdir / "MLproject").write_text("name: pipeline\n")
+        tags |= {"mlflow.project.entryPoint": "student", "mlflow.source.name": str(workdir)}
+    found = client.get_experiment_by_name(place)
+    experiment = found.experiment_id if found else client.create_experiment(place)
+    pipeline = client.create_run(experiment, tags=tags, run_name="pipeline").info.run_id
+    before = client.get_run(pipeline)
+    monkeypatch.setenv("MLFLOW_RUN_ID", pipeline)
+    with (
+        tracking.launched(),
+        stage_run("student", dataset="toy", name="mine", description="ours", params={"seed": 1}) as run,
+    ):
+        run.log_metrics({"a": 1.0}, 1)
+    assert client.get_run(pipeline).to_dictionary() == before.to_dictionary()
+    ours = client.get_run(run.run_id)
+    assert (run.run_id != pipeline, ours.info.status, ours.info.run_name) == (True, "FINISHED", "mine")
+    assert "mlflow.parentRunId" not in ours.data.tags
+    client.set_terminated(pipeline)
+
+
 def test_a_mistake_of_the_user_fails_the_run_and_its_parent(client: MlflowClient) -> None:
     def fail() -> None:
         outer = stage_run("student", dataset="toy", name="outer")
@@ -243,14 +274,36 @@ def test_values_that_are_not_finite(client: MlflowClient) -> None:
 def test_a_store_that_cannot_be_opened(workdir: Path) -> None:
     (workdir / "mlflow.db").write_text("this is no database")
     block = stage_run("student", dataset="toy", name="x")
-    with pytest.raises(TrackingError, match=r"mlflow\.db cannot be opened.*--tracking-uri"), block:
+    with (
+        pytest.raises(
+            TrackingError,
+            match=r"mlflow\.db cannot be opened: file is not a database\. Check MLFLOW_TRACKING_URI",
+        ),
+        block,
+    ):
         pass
 
 
 def test_an_experiment_in_the_bin(client: MlflowClient) -> None:
     client.delete_experiment(store.experiment_id(client, "toy"))
     block = stage_run("student", dataset="toy", name="x")
-    with pytest.raises(TrackingError, match="experiments restore"), block:
+    with pytest.raises(TrackingError, match="experiments restore") as told, block:
+        pass
+    restore, remove = re.findall(r"`(.*?)`", str(told.value))
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW")}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+    def typed(words: str) -> str:
+        done = subprocess.run(
+            ["sh", "-c", words], env=environment, cwd="/", capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "has been restored" in typed(restore)
+    client.delete_experiment(store.experiment_id(client, "toy"))
+    assert "permanently deleted" in typed(remove)
+    with stage_run("student", dataset="toy", name="x"):
         pass
 
 

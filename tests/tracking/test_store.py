@@ -18,6 +18,9 @@ from litemkd.tracking import store
 
 def test_the_command_that_shows_the_store(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert tracking.ui_command() == "litemkd ui"
+    with monkeypatch.context() as patch:  # an environment that `mlflow run` made
+        patch.setattr(sys, "prefix", f"/home/me/.mlflow/envs/mlflow-{'0a' * 20}")
+        assert tracking.ui_command() == "mlflow ui"
     assert tracking.use_store("sqlite:///other folder/x.db") == f"sqlite:///{workdir}/other%20folder/x.db"
     assert os.environ["MLFLOW_TRACKING_URI"] == f"sqlite:///{workdir}/other%20folder/x.db"
     assert tracking.ui_command() == f"litemkd ui --store sqlite:///{workdir}/other%20folder/x.db"

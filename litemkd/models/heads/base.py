@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from litemkd.errors import EpisodeError
+from litemkd.models.heads.checking import check_features, checked_labels
 
 FRAME, PATCH = "frame", "patch"  # names of parts
 
@@ -27,33 +28,48 @@ Code = tuple[Tensor, ...]  # of videos in evaluation; leading axes are the video
 
 
 class Head(nn.Module, ABC):
-    """Base of all heads. Subclasses implement `encode` and `match_parts`; both are batched over episodes.
+    """Base of all heads. Subclasses implement `_encode` and `_match_parts`; both are batched over episodes.
 
     Attributes:
         parts: weight in the prediction of each part that `match_parts` gives; `frame` is the main one.
         places: places of a frame's map that the head wants; 1: one feature a frame.
+        wants: T and D where the head's weights are for these alone.
     """
 
     parts: ClassVar[Mapping[str, float]] = {FRAME: 1.0}
     places: int = 1
+    wants: tuple[int, int] | None = None
 
-    @abstractmethod
     def encode(self, features: Tensor) -> Tensor:
-        """(..., T, D) features, or (..., T, places, D) -> (..., *code) what matching needs of each video."""
+        """(..., T, D) features, or (..., T, places, D) -> (..., *code) what matching needs of each video.
 
-    @abstractmethod
+        Raises:
+            EpisodeError: features of another form.
+        """
+        check_features(features, self.places, self.wants)
+        return self._encode(features)
+
     def match_parts(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> dict[str, Tensor]:
         """Logits of the queries by part, each (B, Q, W); higher is more similar.
 
         Args:
             support: (B, S, *code).
-            labels: (B, S), the classes 0 … way - 1 of the supports in any order.
+            labels: (B, S) whole numbers, the classes 0 … way - 1 of the supports in any order.
             query: (B, Q, *code).
             way: W.
 
         Raises:
-            EpisodeError: a class has no support.
+            EpisodeError: a class has no support, or inputs of another form.
         """
+        return self._match_parts(support, checked_labels(support, labels, query, way), query, way)
+
+    @abstractmethod
+    def _encode(self, features: Tensor) -> Tensor:
+        """`encode` of features that are in order."""
+
+    @abstractmethod
+    def _match_parts(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> dict[str, Tensor]:
+        """`match_parts` of inputs that are in order; labels are int64."""
 
     def match(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> Tensor:
         """The prediction, (B, Q, W): the weighted sum of the parts. Arguments and errors as `match_parts`."""
@@ -69,14 +85,27 @@ class Head(nn.Module, ABC):
     def relate(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> Tensor:
         """How the classes of an episode look to one another for each query: (B, Q, W²) cosines of prototypes.
 
+        Arguments and errors as `match_parts`.
+        """
+        return self._relate(support, checked_labels(support, labels, query, way), query, way)
+
+    def _relate(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> Tensor:
+        """`relate` of inputs that are in order.
+
         Here a class's prototype is the mean of its supports' codes, the same for every query; a head whose
-        prototypes depend on the query overrides this. Arguments and errors as `match_parts`.
+        prototypes depend on the query overrides this.
         """
         prototypes = class_prototypes(support, labels, way).flatten(2)  # (B, W, code)
         return cosines(prototypes)[:, None].expand(-1, query.shape[1], -1, -1).flatten(2)
 
     def forward(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> Tensor:
-        """Logits (B, Q, W) from features (B, S, T[, places], D) and (B, Q, T[, places], D)."""
+        """Logits (B, Q, W) from features (B, S, T[, places], D) and (B, Q, T[, places], D).
+
+        Errors as `encode` and `match_parts`.
+        """
+        for features in (support, query):
+            check_features(features, self.places, self.wants, ("B", "V"))
+        checked_labels(support, labels, query, way)
         supports = support.shape[1]
         codes = self.encode(torch.cat([support, query], dim=1))
         return self.match(codes[:, :supports], labels, codes[:, supports:], way)
@@ -104,6 +133,10 @@ class Folded(nn.Module):
 
     def match(self, support: Code, labels: Tensor, query: Code, way: int) -> Tensor:
         """The prediction, (B, Q, W), of codes with leading axes (B, S) and (B, Q); errors as `Head.match`."""
+        return self._match(support, checked_labels(support[0], labels, query[0], way), query, way)
+
+    def _match(self, support: Code, labels: Tensor, query: Code, way: int) -> Tensor:
+        """`match` of inputs that are in order."""
         return self.head.match(support[0], labels, query[0], way)
 
 

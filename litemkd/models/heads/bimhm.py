@@ -24,24 +24,26 @@ class BiMHM(Head):
         frames: T; any.
         support: `mean`: distance to the mean sequence of a class's supports; `each`: mean of the distances to
             them.
+        eps: added to the product of two frames' lengths in their cosine: 0 is HyRSM's plain cosine distance;
+            MoLo (CVPR 2023), like OTAM, has 0.01, which brings short features nearer to 1.
     """
 
-    def __init__(self, dim: int, *, frames: int = 8, support: Support = "mean") -> None:
+    def __init__(self, dim: int, *, frames: int = 8, support: Support = "mean", eps: float = 0.0) -> None:
         super().__init__()
-        self.support = support
+        self.support, self.eps = support, eps
 
-    def encode(self, features: Tensor) -> Tensor:
+    def _encode(self, features: Tensor) -> Tensor:
         """(..., T, D) as they are."""
         return features
 
-    def match_parts(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> dict[str, Tensor]:
+    def _match_parts(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> dict[str, Tensor]:
         """Logits (B, Q, W) from codes, see `Head.match_parts`."""
         if self.support == "mean":
-            return {FRAME: -hausdorff(query, class_prototypes(support, labels, way))}
-        return {FRAME: -mean_over_supports(hausdorff(query, support), labels, way)}
+            return {FRAME: -hausdorff(query, class_prototypes(support, labels, way), self.eps)}
+        return {FRAME: -mean_over_supports(hausdorff(query, support, self.eps), labels, way)}
 
 
-def hausdorff(query: Tensor, support: Tensor) -> Tensor:
+def hausdorff(query: Tensor, support: Tensor, eps: float) -> Tensor:
     """Σ_l min_m d + Σ_m min_l d of all pairs: (B, Q, T, D), (B, S, T, D) -> (B, Q, S)."""
-    table = frame_distances(query, support)
+    table = frame_distances(query, support, eps)
     return table.amin(-1).sum(-1) + table.amin(-2).sum(-1)

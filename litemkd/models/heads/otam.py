@@ -16,6 +16,8 @@ from torch.nn import functional as F
 from litemkd.models.heads.alignment import frame_distances
 from litemkd.models.heads.base import FRAME, Head, mean_over_supports
 
+EPS = 0.01  # beside the lengths in the cosine, as published
+
 
 class OTAM(Head):
     """Soft alignment distance of a query to each support, mean over the supports of a class. No weights.
@@ -30,13 +32,13 @@ class OTAM(Head):
         super().__init__()
         self.smoothing = smoothing
 
-    def encode(self, features: Tensor) -> Tensor:
+    def _encode(self, features: Tensor) -> Tensor:
         """(..., T, D) as they are."""
         return features
 
-    def match_parts(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> dict[str, Tensor]:
+    def _match_parts(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> dict[str, Tensor]:
         """Logits (B, Q, W) from codes, see `Head.match_parts`."""
-        table = frame_distances(query, support)  # (B, Q, S, T, T)
+        table = frame_distances(query, support, EPS)  # (B, Q, S, T, T)
         both = align(torch.stack([table, table.transpose(-2, -1)]), self.smoothing).sum(0)  # (B, Q, S)
         return {FRAME: -mean_over_supports(both, labels, way)}
 

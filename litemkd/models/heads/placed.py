@@ -215,7 +215,7 @@ class FoldedTRX(Folded):
         codes = (size.code(*size.place(x)) for size, x in zip(sizes, placed, strict=True))
         return tuple(itertools.chain.from_iterable(codes))
 
-    def match(self, support: Code, labels: Tensor, query: Code, way: int) -> Tensor:
+    def _match(self, support: Code, labels: Tensor, query: Code, way: int) -> Tensor:
         """Logits (B, Q, W) from codes, see `Folded.match`."""
         index, present = group_by_class(labels, way)
         held = tuple(take_supports(x, index) for x in support)

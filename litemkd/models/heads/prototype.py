@@ -34,12 +34,12 @@ class Prototype(Head):
         super().__init__()
         self.distance, self.scale = distance, scale
 
-    def encode(self, features: Tensor) -> Tensor:
+    def _encode(self, features: Tensor) -> Tensor:
         """(..., T, D) -> (..., D): the mean of the frames, of length 1 for `cosine`."""
         mean = features.mean(-2)
         return torch.nn.functional.normalize(mean, dim=-1) if self.distance == "cosine" else mean
 
-    def match_parts(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> dict[str, Tensor]:
+    def _match_parts(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> dict[str, Tensor]:
         """Logits (B, Q, W) from codes, see `Head.match_parts`."""
         if self.distance == "cosine":
             scores = self.scale * query @ support.transpose(1, 2)  # (B, Q, S)

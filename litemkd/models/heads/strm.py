@@ -88,7 +88,7 @@ class STRM(Head):
         places: int = 16,
     ) -> None:
         super().__init__()
-        self.places = places
+        self.places, self.wants = places, (frames, dim)
         sizes = check_tuple_sizes(tuple_sizes, frames)
         self.patches = PatchEnrichment(dim, places, dropout)
         self.frames = FrameEnrichment(dim, frames, dropout)
@@ -99,7 +99,7 @@ class STRM(Head):
         )
         self.trx = TRX(dim, width=width, frames=frames, tuple_sizes=sizes, dropout=dropout)
 
-    def encode(self, features: Tensor) -> Tensor:
+    def _encode(self, features: Tensor) -> Tensor:
         """(..., T, places, D) -> (..., code): TRX's code and then the patch tuples, in one axis."""
         patches = features if self.places > 1 else features.unsqueeze(-2)
         enriched = self.patches(patches).mean(-2)  # (..., T, D)
@@ -107,7 +107,7 @@ class STRM(Head):
         seen = [cast(TupleProjection, project)(dropped).relu().flatten(-2) for project in self.tuples]
         return torch.cat([self.trx.encode(self.frames(enriched)).flatten(-2), *seen], dim=-1)
 
-    def match_parts(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> dict[str, Tensor]:
+    def _match_parts(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> dict[str, Tensor]:
         """Logits (B, Q, W) of both judgements from codes, see `Head.match_parts`."""
         (held, seen), (asked, own) = self._split(support), self._split(query)
         index, _ = group_by_class(labels, way)  # where a class has fewer supports, its first one stands again
@@ -117,7 +117,7 @@ class STRM(Head):
         ]
         return {**self.trx.match_parts(held, labels, asked, way), PATCH: torch.stack(logits).mean(0)}
 
-    def relate(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> Tensor:
+    def _relate(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> Tensor:
         """As TRX has it, see `TRX.relate`."""
         return self.trx.relate(self._split(support)[0], labels, self._split(query)[0], way)
 

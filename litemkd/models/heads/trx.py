@@ -42,7 +42,7 @@ class TRX(Head):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        self.width = width
+        self.width, self.wants = width, (frames, dim)
         sizes = check_tuple_sizes(tuple_sizes, frames)
         self.transformers = nn.ModuleList(TupleAttention(dim, width, frames, size, dropout) for size in sizes)
 
@@ -56,11 +56,11 @@ class TRX(Head):
         """Rows of a video's code, of all tuple sizes."""
         return sum(size.rows for size in self.sizes)
 
-    def encode(self, features: Tensor) -> Tensor:
+    def _encode(self, features: Tensor) -> Tensor:
         """(..., T, D) -> (..., rows, 2 width): keys beside values, tuple size after tuple size."""
         return torch.cat([size.encode(features) for size in self.sizes], dim=-2)
 
-    def match_parts(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> dict[str, Tensor]:
+    def _match_parts(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> dict[str, Tensor]:
         """Logits (B, Q, W) from codes, see `Head.match_parts`."""
         _, present = group_by_class(labels, way)
         logits = []
@@ -72,7 +72,7 @@ class TRX(Head):
                 logits.append(size.match(held, present, own))
         return {FRAME: torch.stack(logits).mean(0)}
 
-    def relate(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> Tensor:
+    def _relate(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> Tensor:
         """Cosines of the prototypes that each query gets of the classes, (B, Q, W²); see `Head.relate`."""
         _, present = group_by_class(labels, way)
         prototypes = [

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from litemkd import __version__
 from litemkd.errors import TrackingError
-from litemkd.tracking import store
+from litemkd.tracking import roots, store
 from litemkd.tracking.moving.archive import FORMAT, INDEX, MODELS, RUNS, Archive, new_archive
 from litemkd.tracking.moving.entities import (
     ORIGIN_RUN,
@@ -27,6 +27,7 @@ from litemkd.tracking.moving.entities import (
     run_values,
     version_values,
 )
+from litemkd.tracking.reasons import one_line
 
 
 @dataclass(frozen=True)
@@ -118,10 +119,13 @@ def _of(search: Callable[..., Any], experiment: Experiment) -> Iterator[Any]:
 
 
 def _fetch(uri: str, archive: Archive, owner: str, what: str) -> int:
+    roots.tell_missing(uri, what)
     try:
         return Files(uri).fetch(archive.artifacts(owner))
     except Exception as error:
-        raise TrackingError(f"the artifacts of {what} ({owner}) cannot be read from {uri}: {error}") from error
+        raise TrackingError(
+            f"the artifacts of {what} ({owner}) cannot be read from {uri}: {one_line(error)}"
+        ) from error
 
 
 def _registered(

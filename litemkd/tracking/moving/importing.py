@@ -35,6 +35,7 @@ from litemkd.tracking.moving import entities
 from litemkd.tracking.moving.archive import MODELS, RUNS, Archive, open_archive
 from litemkd.tracking.moving.entities import IMPORTING, MOVED, ORIGIN_MODEL, ORIGIN_RUN, ORIGIN_VERSION, Files
 from litemkd.tracking.moving.names import Names
+from litemkd.tracking.tags import STOPPED
 
 T = TypeVar("T")
 OPEN = {"RUNNING", "SCHEDULED"}
@@ -315,7 +316,7 @@ class _Import:
         run_id = wanted["run_id"]
         if values["status"] in OPEN:
             wanted["status"] = "KILLED"
-            wanted["tags"]["litemkd.stopped"] = "was still running when it was exported"
+            wanted["tags"][STOPPED] = "was still running when it was exported"
             self.done.told.append(f"was still running when it was exported, now KILLED: {wanted['name']}")
         tags = [RunTag(key, value) for key, value in wanted["tags"].items()]
         self._ask(self.client.log_batch, run_id, tags=tags)

@@ -38,16 +38,17 @@ def mean_over_supports(
     return logits
 
 
-def cosine_distances(query: Tensor, support: Tensor) -> list[list[float]]:
-    """d[l][m] = 1 - <q_l, s_m> / (‖q_l‖ ‖s_m‖ + 0.01) of two videos (T, D)."""
+def cosine_distances(query: Tensor, support: Tensor, eps: float = 0.01) -> list[list[float]]:
+    """d[l][m] = 1 - <q_l, s_m> / (‖q_l‖ ‖s_m‖ + eps) of two videos (T, D); 1 where that is 0 / 0."""
 
     def dot(one: list[float], other: list[float]) -> float:
         return math.fsum(x * y for x, y in zip(one, other, strict=True))
 
-    rows, columns = query.tolist(), support.tolist()
-    return [
-        [1 - dot(q, s) / (math.sqrt(dot(q, q)) * math.sqrt(dot(s, s)) + 0.01) for s in columns] for q in rows
-    ]
+    def distance(q: list[float], s: list[float]) -> float:
+        below = math.hypot(*q) * math.hypot(*s) + eps
+        return 1 - dot(q, s) / below if below else 1.0
+
+    return [[distance(q, s) for s in support.tolist()] for q in query.tolist()]
 
 
 def positions(places: int, dim: int) -> Tensor:

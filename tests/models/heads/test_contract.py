@@ -17,7 +17,7 @@ FORMS = {
         {"width": 10, "places": 1, "tuple_sizes": (2, 3)},
     ],
     "otam": [{}, {"smoothing": 0.01}],
-    "bimhm": [{"support": "mean"}, {"support": "each"}],
+    "bimhm": [{"support": "mean"}, {"support": "each"}, {"support": "each", "eps": 0.01}],
     "prototype": [{"distance": "euclidean"}, {"distance": "cosine"}],
 }
 CASES = [(name, arguments) for name in sorted(HEADS) for arguments in FORMS.get(name, [{}])]
@@ -185,6 +185,73 @@ def test_a_label_out_of_range_is_refused(head, episode, bad):
     labels[1, 4] = bad
     with pytest.raises(EpisodeError, match=r"support labels must lie in 0 … 2 for 3-way episodes"):
         head(support, labels, query, WAY)
+
+
+@pytest.mark.parametrize("kind", [torch.int32, torch.uint8, torch.int16])
+def test_labels_may_be_whole_numbers_of_any_type(head, episode, kind):
+    support, labels, query = episode
+    assert torch.equal(head(support, labels.to(kind), query, WAY), head(*episode, WAY))
+    codes = head.encode(support), labels.to(kind), head.encode(query)
+    assert torch.equal(head.relate(*codes, WAY), head.relate(codes[0], labels, codes[2], WAY))
+
+
+WRONG = {
+    "float labels": (
+        lambda s, y, q: (s, y.float(), q, WAY),
+        "support labels: torch.float32 given; whole numbers would do, for instance torch.int64",
+    ),
+    "labels of truth": (lambda s, y, q: (s, y > 0, q, WAY), "support labels: torch.bool given; whole numbers"),
+    "a list of labels": (
+        lambda s, y, q: (s, y.tolist(), q, WAY),
+        "support labels: list given; a tensor (B, S) would do",
+    ),
+    "labels of one episode": (
+        lambda s, y, q: (s, y[0], q, WAY),
+        "support labels: shape (6,) given; (B, S) would do; labels[None] for one episode",
+    ),
+    "too few labels": (
+        lambda s, y, q: (s, y[:, :4], q, WAY),
+        r"support labels: shape (2, 4) given for supports (2, 6, ",
+    ),
+    "labels of other episodes": (lambda s, y, q: (s, y[:1], q, WAY), "supports: shape (2, 6, "),
+    "queries of other episodes": (lambda s, y, q: (s, y, q[:1], WAY), "queries: shape (1, 5, "),
+    "no batch of episodes": (
+        lambda s, y, q: (s[0], y[0], q[0], WAY),
+        "would do; features[None] for one episode",
+    ),
+    "whole features": (
+        lambda s, y, q: (s.long(), y, q, WAY),
+        "features: torch.int64 given; floating-point numbers would do",
+    ),
+    "half a way": (
+        lambda s, y, q: (s, y, q, 2.5),
+        "way: 2.5 given; the number of classes, 1 or more, would do",
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_has_another_form_is_refused_in_words(head, episode, wrong):
+    change, told = WRONG[wrong]
+    with pytest.raises(EpisodeError) as refused:
+        head(*change(*episode))
+    assert told in str(refused.value)
+
+
+def test_features_of_another_width_or_number_of_frames_are_refused(head, episode):
+    support, labels, query = episode
+    for s, q in ((support[..., :-1], query[..., :-1]), (support[:, :, 1:], query[:, :, 1:])):
+        if head.wants is None:  # it has no weights: any will do
+            assert head(s, labels, q, WAY).shape == (2, 5, WAY)
+            continue
+        with pytest.raises(
+            EpisodeError, match=r"^features: shape \(2, 6, .*\) given; \(B, V, 4, (4, )?12\) would do$"
+        ):
+            head(s, labels, q, WAY)
+    with pytest.raises(
+        EpisodeError, match=r"queries: shape \(2, 5, .*\) given, supports \(2, 6, .*the same axes"
+    ):
+        head.match(head.encode(support), labels, head.encode(query)[..., :-1], WAY)
 
 
 def test_no_supports_at_all_are_refused(head, episode):
