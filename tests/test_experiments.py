@@ -36,8 +36,7 @@ def test_loads_and_builds(path: Path) -> None:
     assert set(student.branches) == {DISTILL, LABEL}
     assert all(expert.branches[LABEL].out_features == teacher.expert.width for expert in experts)
     assert fusion.modalities == teacher.modalities
-    assert config.loss.kd > 0
-    assert "teacher_logits" in config.loss.d2m.needs
+    assert config.loss.d2m.terms["kd"].weight > 0
     assert build_augmentation(config).flip is config.data.flip
 
 

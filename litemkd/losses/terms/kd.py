@@ -39,10 +39,10 @@ class TeacherLogits(Softened):
         """Over the parts by their weights, or of the frame part alone."""
         from litemkd.losses.measures import added
 
-        judged = lesson.judged(lesson.taught, frame_alone=self.kd_parts == "frame")
-        return added(
-            weight * self.distance(logits, lesson.teacher_logits, lesson.targets) for weight, logits in judged
-        )
+        values = []
+        for weight, logits in lesson.judged(lesson.taught, frame_alone=self.kd_parts == "frame"):
+            values.append(weight * self.distance(logits, lesson.teacher_logits, lesson.targets))
+        return added(values)
 
     def distance(self, student: Tensor, teacher: Tensor, targets: Tensor) -> Tensor:
         """Of logits (B, Q, W); targets (B, Q)."""
