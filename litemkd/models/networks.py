@@ -23,7 +23,7 @@ HALF: Normalisation = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 # Their published weights were made elsewhere; torchvision turns ImageNet's normalisation into theirs inside.
 _HALF_IN_TORCHVISION = ("googlenet", "inception_v3")
 # timm's networks are built for frames of any size where they have a word for that; these are the words.
-_ANY_SIZE: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
+_ANY_SIZE: tuple[dict[str, Any], ...] = ({"strict_img_size": False}, {"dynamic_img_size": True}, {})
 
 
 def conv4(width: int = 32) -> nn.Sequential:
@@ -49,7 +49,7 @@ class _RealNumbers(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
-        if func in (torch.arange, torch.tensor):
+        if func in (torch.arange, torch.linspace, torch.tensor):
             kwargs.setdefault("device", "cpu")
         return func(*args, **kwargs)
 
@@ -95,7 +95,7 @@ def _whole(name: str, *, published: bool) -> nn.Module:
     """A network with its classifier; on the meta device where that is the default."""
     try:
         return _built(name, published)
-    except NotImplementedError:  # it computes its widths with tensors, which have no values there
+    except RuntimeError:  # it computes widths or rates with tensors, which have no values there
         if torch.get_default_device().type != "meta":
             raise
         with _RealNumbers():

@@ -1,5 +1,8 @@
 """Networks of torchvision and timm as backbones: any of them, by its name. Nothing is downloaded."""
 
+import subprocess
+import sys
+
 import pytest
 import timm
 import torch
@@ -108,6 +111,7 @@ def test_every_classification_network_of_torchvision_is_taken():
         "inception_v3": 2048,
         "maxvit_t": 512,
         "resnext50_32x4d": 2048,
+        "regnet_y_128gf": 7392,  # it computes its widths with tensors
         "mobilenet_v3_small": 576,
         "swin_v2_t": 768,
         "vgg11_bn": 512,
@@ -157,6 +161,21 @@ def test_one_network_has_one_name():
     assert canonical("torchvision:mobilenet_v2") == "torchvision:mobilenet_v2"
     both = Backbone("torchvision:resnet18"), Backbone("resnet18")
     assert list(both[0].state_dict()) == list(both[1].state_dict())
+
+
+def test_timm_is_loaded_for_its_own_networks_only():
+    """It takes seconds."""
+    words = (
+        "import sys; from litemkd.config import load_config; from litemkd.models.backbones import Backbone; "
+    )
+    words += "load_config(None, ['student.backbone.name=torchvision:mobilenet_v2']); Backbone('resnet18'); "
+    done = subprocess.run(
+        [sys.executable, "-c", f"{words} print('timm' in sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "False\n"
 
 
 def test_names_that_there_are_not_get_the_nearest():

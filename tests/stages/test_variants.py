@@ -50,6 +50,21 @@ def test_a_student_with_any_head_learns_by_itself_and_from_the_teacher(home: Hom
     assert isinstance(model.head, HEADS[name])
 
 
+def test_a_student_may_have_a_backbone_of_any_library(home: Home) -> None:
+    name = "timm:mobilenetv3_small_050"
+    backbone = f"student.backbone={{name: '{name}', weights: none}}"
+    made = home.made_by(lambda: home.must("distill", "--no-baseline", "--set", backbone))
+    assert {run.data.tags["litemkd.backbone"] for run in made} == {name}
+    with home.entered():
+        model = load_model(download("litemkd-toy-student", newest(home)))
+    assert model.backbone.out_channels == 288
+    result = home.run(
+        "distill", "--no-baseline", "--set", "student.backbone={name: 'timm:levit_128s', weights: none}"
+    )
+    assert result.exit_code == 1
+    assert "data.crop: 36 given; timm:levit_128s takes no frames of 36 x 36 pixels (" in result.stderr
+
+
 def test_a_teacher_may_have_another_head_too(home: Home) -> None:
     sets = ("teacher.head.name=strm", "teacher.expert.head.name=strm", "teacher.modalities=[depth]")
     result = home.must("teacher", *(word for one in sets for word in ("--set", one)))
