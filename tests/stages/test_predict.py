@@ -195,7 +195,7 @@ def test_clips_that_cannot_be_read_are_all_named(
 
 def test_models_and_places_that_do_not_fit(refused: Callable[..., str], home: Home, tmp_path: Path) -> None:
     assert "holds a teacher; a student would do" in refused(model="models:/litemkd-toy-teacher@champion")
-    assert "registry refused" in refused(model="models:/litemkd-toy-student/999")
+    assert "there is no such version" in refused(model="models:/litemkd-toy-student/999")
     assert "which version" in refused(model="models:/litemkd-toy-student")
     assert "holds no model.json" in refused(model=tmp_path)
     assert "cannot be written" in refused(out="/proc/no/table.csv")

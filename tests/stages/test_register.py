@@ -108,7 +108,7 @@ def test_what_is_refused(refused: Callable[..., str], home: Home) -> None:
     assert "one at a time would do" in refused("--run", "x", "--unpin")
     by_hand = ("--alias", "champion", "--reason", "why not", "--yes")
     assert "does not say which version" in refused("--model", STUDENT, *by_hand)
-    assert "registry refused" in refused("--model", f"{STUDENT}/77", *by_hand)
+    assert "there is no such version" in refused("--model", f"{STUDENT}/77", *by_hand)
     home.client.set_model_version_tag(STUDENT, "2", "litemkd.chosen_on", "test")
     said = refused("--model", f"{STUDENT}/2", *by_hand)
     assert said.startswith(f"{STUDENT} version 2 was chosen on the test classes (tag litemkd.chosen_on)")
