@@ -41,20 +41,23 @@ class NamedFiles:
     def find(self, given: str | Path, start: Path | None = None) -> Path:
         """The file that a path or a name means: `mine.yaml`, `toy/smoke`, or `toy` for `toy/default.yaml`.
 
-        A path that exists is always that path. A name is looked for in the folder of its kind under `start`,
-        the working directory if None, then among those that come with litemkd.
+        A path that exists is always that path. A name is looked for in the folder of its kind under `start`
+        (the working directory if None), then among those that come with litemkd.
 
         Raises:
             ConfigError: there is none; with the names that come near.
         """
         start = start or Path()
         path = start / given
-        if path.is_file():
-            return path
-        for root in (start / self.folder, self.shipped()):
-            for candidate in self._candidates(root, str(given)):
-                if candidate.is_file():
-                    return candidate
+        try:
+            if path.is_file():
+                return path
+            for root in (start / self.folder, self.shipped()):
+                for candidate in self._candidates(root, str(given)):
+                    if candidate.is_file():
+                        return candidate
+        except OSError as error:  # a name that is too long, a folder that may not be looked into
+            raise ConfigError([f"{given}: {error.strerror}"]) from None
         wanted = Path(given).with_suffix("") if path.suffix in _SUFFIXES else Path(given)
         near = self.near(wanted.as_posix().removeprefix(f"{self.folder.as_posix()}/"))
         raise ConfigError(
