@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, model_serializer
 from pydantic_core import PydanticCustomError
 
 from litemkd.catalogue import BACKBONES, HEAD_SETTINGS, canonical, is_backbone, near_backbones
@@ -119,6 +119,18 @@ class HeadConfig(Section):
     eps: Weight = 0.0  # added to the product of two frames' lengths in their cosine; bimhm
     distance: Literal["euclidean", "cosine"] = "euclidean"  # prototype
     scale: PositiveFloat = 10.0  # of the cosine; prototype
+
+    # A head that takes no eps is dumped and shown as before there was one: digests and names of checkpoints are
+    # made of that. Bi-MHM's own default came with the setting.
+    @model_serializer(mode="wrap")
+    def _dumped(self, dump: Any) -> dict[str, Any]:
+        return {key: value for key, value in dump(self).items() if self._has(key)}
+
+    def __repr_args__(self) -> Any:
+        return [(key, value) for key, value in super().__repr_args__() if key is None or self._has(key)]
+
+    def _has(self, key: str) -> bool:
+        return key != "eps" or "eps" in HEAD_SETTINGS[self.name]
 
 
 class TrainConfig(Section):

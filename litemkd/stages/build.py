@@ -176,13 +176,17 @@ def build_expert(
 
 
 def build_teacher(config: TeacherConfig, width: int, frames: int, seed: int) -> Teacher:
-    """Fusion and head for per-modality features of width `width`."""
+    """Fusion and head for per-modality features of width `width`; random weights depend on `seed` alone."""
     seed_torch(seed, "teacher")
-    head = build_head(config.head, width, frames, places=1)
+    fusion = _build_fusion(config, width, frames)  # before the head: each takes its part of the random numbers
+    return Teacher(fusion, build_head(config.head, width, frames, places=1))
+
+
+def _build_fusion(config: TeacherConfig, width: int, frames: int) -> Fusion | NoFusion:
     if not config.fusion.layers:
         (modality,) = config.modalities
-        return Teacher(NoFusion(modality, width), head)
-    fusion = Fusion(
+        return NoFusion(modality, width)
+    return Fusion(
         config.modalities,
         width,
         frames=frames,
@@ -191,7 +195,6 @@ def build_teacher(config: TeacherConfig, width: int, frames: int, seed: int) -> 
         feed_forward=config.fusion.feed_forward,
         dropout=config.fusion.dropout,
     )
-    return Teacher(fusion, head)
 
 
 def build_augmentation(config: Config) -> Augmentation:

@@ -18,6 +18,7 @@ from mlflow import MlflowClient
 from litemkd.errors import ResumeError
 from litemkd.owners import this_process
 from litemkd.tracking import Resume, Run, former_run, stage_run
+from litemkd.tracking.outbox import outbox
 from litemkd.tracking.tags import OWNER
 from tests.tracking.helpers import all_runs, only_run
 
@@ -87,6 +88,7 @@ def test_once_it_is_open_the_store_may_go_away(client: MlflowClient, monkeypatch
         run.log_metrics({"a": 1.0, "b": 2.0}, 1)
         run.log_metrics({"a": 3.0}, 2)
         patch.undo()
+    assert outbox().flush(anyway=True)  # where the thread happened to try meanwhile it would wait
     assert points(client, number, "a", "b") == {"a": [(1, 1.0), (2, 3.0)], "b": [(1, 2.0)]}
 
 
