@@ -1,4 +1,4 @@
-"""Figures of the first version: random weights by seed, and the digests that name its checkpoints and models."""
+"""Figures of the first version: random weights by seed, and digests that name checkpoints and models."""
 
 from __future__ import annotations
 
