@@ -20,6 +20,7 @@ from benchmarks.work import Part, Setting, Side, Work
 from litemkd.data.clips import Augmentation
 from litemkd.data.crops import crop_clips
 from litemkd.data.episodes import EpisodeSampler
+from litemkd.evaluation import ValEpisodes
 from litemkd.losses import LABELS
 from litemkd.models.heads.trx import TRX
 from litemkd.objectives import Placed, StudentObjective
@@ -125,10 +126,7 @@ def _objective(setting: Setting, backbone: str, device: torch.device) -> Student
         sampler=sampler,
         loss=LABELS,
         augmentation=Augmentation(),
-        seed=0,
-        val_clips=frames,
-        val_sampler=sampler,
-        val_episodes=1,
+        val=ValEpisodes(frames, sampler, 1),
     )
 
 

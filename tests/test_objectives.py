@@ -17,6 +17,7 @@ from litemkd.embedding import (
     student_classifier,
     teacher_classifier,
 )
+from litemkd.evaluation import ValEpisodes
 from litemkd.losses import D2M
 from litemkd.losses.lesson import Lesson
 from litemkd.losses.measures import cross_entropy, support_distances
@@ -96,10 +97,7 @@ def objective_of(model=None, advisor=None, loss=None, **more):
         sampler=sampler_of(),
         loss=loss or D2M.of(),
         augmentation=Augmentation(),
-        seed=0,
-        val_clips=VAL_CLIPS,
-        val_sampler=sampler_of(VAL),
-        val_episodes=12,
+        val=ValEpisodes(VAL_CLIPS, sampler_of(VAL), 12),
         advisor=advisor,
         **more,
     )
@@ -110,9 +108,7 @@ def teacher_objective(model):
         model,
         features=features_of(TRAIN),
         sampler=sampler_of(),
-        val_features=features_of(VAL),
-        val_sampler=sampler_of(VAL),
-        val_episodes=40,
+        val=ValEpisodes(features_of(VAL), sampler_of(VAL), 40),
     )
 
 
@@ -441,7 +437,6 @@ def test_a_teacher_learns_what_can_be_learned(tmp_path):
         objective,
         train,
         seed=0,
-        device=CPU,
         tracker=Silent(),
         checkpoints=CheckpointFolder(tmp_path, {"a": "b"}),
     )
@@ -460,7 +455,6 @@ def test_a_distillation_from_end_to_end(tmp_path):
         objective,
         train,
         seed=0,
-        device=CPU,
         tracker=tracker,
         checkpoints=CheckpointFolder(tmp_path, {"a": "b"}),
     )

@@ -7,12 +7,11 @@ import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from PIL.Image import Image
 
 from litemkd.config import Config, digest_of
-from litemkd.data.episodes import EpisodeSampler
 from litemkd.data.estimating import Estimator
 from litemkd.data.packs import FramePack, build_pack
 from litemkd.data.preparing import PrepareReport, choose_method, prepare_modality
@@ -53,9 +52,9 @@ class Prepared:
     lists: Lists | None = None
     source: str = ""
 
-    def sampler(self, config: Config, split: str, shot: int, queries: int, seed: int) -> EpisodeSampler:
-        """Episodes of a split."""
-        return EpisodeSampler(self.splits[split], way=config.episode.way, shot=shot, queries=queries, seed=seed)
+    def digest_for(self, kind: Literal["teacher", "student"]) -> str:
+        """The digest of what models of a kind see."""
+        return self.digest if kind == "teacher" else self.student_digest
 
     @property
     def told(self) -> list[str]:

@@ -6,18 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from litemkd.config import Config, load_config
 from litemkd.data.features import read_features, write_features
 from litemkd.data.frames import encode_frame, write_frames
 from litemkd.errors import DataError
 from litemkd.report.card import card_markdown
-from litemkd.stages.common import protocol
 from litemkd.stages.prepare import prepare
+from litemkd.stages.setup import Setup
 from litemkd.stages.teacher import teacher_fingerprint
 from tests.data.recordings import frame_numbers, numbered_frames, write_video
 from tests.faults.trees import SETTINGS
 
+CPU = torch.device("cpu")
 SHARES = tuple(f"data.make_splits.{name}={1 / 3}" for name in ("train", "val", "test"))
 
 
@@ -86,9 +88,10 @@ def test_what_students_see_does_not_depend_on_the_teacher(mine: Config):
     alone, taught = prepare(mine), prepare(with_teacher(mine, modalities=("rgb", "flow")))
     assert taught.digest != alone.digest
     assert taught.student_digest == alone.student_digest
-    assert protocol(mine, alone) == protocol(mine, taught)
-    assert protocol(mine, alone, "teacher") != protocol(mine, taught, "teacher")
-    assert protocol(mine, alone).endswith(f"data {alone.student_digest}")
+    one, other = (Setup(mine, CPU, data) for data in (alone, taught))
+    assert one.protocol() == other.protocol()
+    assert one.protocol("teacher") != other.protocol("teacher")
+    assert one.protocol().endswith(f"data {alone.student_digest}")
     # Other RGB frames are other data, for students as well.
     write_frames(mine.dataset_dir / "rgb_l8" / "class0" / "clip0", np.zeros((8, 32, 43, 3), np.uint8))
     assert prepare(mine).student_digest != alone.student_digest
@@ -112,13 +115,14 @@ def test_a_teacher_on_features_is_known_by_their_content(mine: Config):
         modality: {video: np.full((8, 4), 0.5, np.float32) for s in data.splits.values() for video in s.videos}
         for modality in ("rgb", "flow")
     }
-    prints = [teacher_fingerprint(config, data)]  # with none there, which is told later
+    setup = Setup(config, CPU, data)
+    prints = [teacher_fingerprint(setup)]  # with none there, which is told later
     for modality, values in made.items():
         write_features(mine.dataset_dir / "feature" / modality, values, {})
-    prints += [teacher_fingerprint(config, data), teacher_fingerprint(config, data)]
+    prints += [teacher_fingerprint(setup), teacher_fingerprint(setup)]
     made["flow"]["class3/clip1"][7, 3] = 0.25  # one number of one frame
     write_features(mine.dataset_dir / "feature" / "flow", made["flow"], {})
-    prints.append(teacher_fingerprint(config, data))
+    prints.append(teacher_fingerprint(setup))
     assert prints[1] == prints[2]
     assert len(set(prints)) == 3
 
