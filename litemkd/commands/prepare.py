@@ -46,7 +46,7 @@ def prepare(config: Config, derive: str, contact_sheet: Path | None, verify: boo
 
     config, also = with_derived(config, derive)
     data = prepare_data(config, also, verify=verify)
-    for line in data.told:
+    for line in data.remarks:
         click.echo(line)
     sheet = data.contact_sheet()
     counts = ", ".join(f"{name} {len(split.videos)}" for name, split in data.splits.items())

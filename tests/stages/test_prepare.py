@@ -150,7 +150,7 @@ def test_recordings_of_other_endings_are_read_and_all_else_is_named(tmp_path: Pa
         data = prepare(one)
         assert sum(len(split.videos) for split in data.splits.values()) == 18
         assert "class5/clip0" in data.packs["rgb"].names
-        assert data.told[-1] == told
+        assert data.remarks[-1] == told
         assert data.card()["passed_over"] == ["class0/labels.csv", "class5/clip0.srt", "readme.txt"]
         assert "* Passed over, no clips by their endings, 3: class0/labels.csv, " in card_markdown(data.card())
 
@@ -160,7 +160,7 @@ def test_what_lies_beside_recordings_in_their_own_folder_is_named(mine: Config):
     write_video(mine.source_dir / "videos" / "class1" / "more" / "x.mp4", numbered_frames(10))
     write_video(mine.source_dir / "videos" / "loose.mp4", numbered_frames(10))
     data = prepare(changed(mine, derive={"flow": "dis"}), ["flow"])
-    assert data.told[1:] == [
+    assert data.remarks[1:] == [
         "passed over, no clips by their endings: 3: "
         "videos/loose.mp4, videos/class0/notes.txt, videos/class1/more/"
     ]
@@ -246,6 +246,6 @@ def test_frames_at_full_rate_are_sampled_and_told(mine: Config):
     assert frame_numbers(rgb.clip(int(rgb.rows(["class3/clip1"])[0]))) == [0, 3, 5, 8, 11, 14, 16, 19]
     assert frame_numbers(flow.clip(int(flow.rows(["class3/clip1"])[0]))) == [0, 3, 5, 8, 11, 14, 16, 18]
     assert frame_numbers(rgb.clip(int(rgb.rows(["class0/clip0"])[0]))) == list(range(8))
-    assert data.told[1].startswith("8 frames taken of more (rgb): 17: class0/clip1, class0/clip2, ")
-    assert data.told[2].startswith("8 frames taken of more (flow): 17: ")
+    assert data.remarks[1].startswith("8 frames taken of more (rgb): 17: class0/clip1, class0/clip2, ")
+    assert data.remarks[2].startswith("8 frames taken of more (flow): 17: ")
     assert "* Kept, of more frames of rgb than are taken, 17: class0/clip1" in card_markdown(data.card())

@@ -9,7 +9,7 @@ import pytest
 
 import litemkd
 from litemkd.losses import TERMS
-from tests.job import Home, Job
+from tests.job import Job
 
 PACKAGE = Path(litemkd.__file__).parent
 MOST = 6
