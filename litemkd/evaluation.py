@@ -21,7 +21,7 @@ from litemkd.intervals import Interval
 
 # Logits (B, Q, W) of a batch of episodes.
 Classifier = Callable[[Episodes], Tensor]
-Inputs = TypeVar("Inputs")
+InputsT = TypeVar("InputsT")
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def _evaluate_part(
 
 
 @dataclass(frozen=True)
-class ValEpisodes(Generic[Inputs]):
+class ValEpisodes(Generic[InputsT]):
     """The fixed list of val episodes by which checkpoints are chosen.
 
     Attributes:
@@ -120,7 +120,7 @@ class ValEpisodes(Generic[Inputs]):
         count: the list is those numbered from 0 to count - 1.
     """
 
-    inputs: Inputs
+    inputs: InputsT
     sampler: EpisodeSampler
     count: int
 

@@ -27,7 +27,7 @@ from litemkd.training import Step
 
 
 @dataclass(frozen=True)
-class Placed:
+class EpisodeTensors:
     """A batch of episodes as tensors, videos compacted to the V in use."""
 
     videos: np.ndarray  # (V,) rows of the split
@@ -37,7 +37,7 @@ class Placed:
     query_labels: Tensor
 
     @classmethod
-    def of(cls, episodes: Episodes, device: torch.device) -> Placed:
+    def of(cls, episodes: Episodes, device: torch.device) -> EpisodeTensors:
         """Tensors of `episodes` on `device`."""
         videos, support, query = episodes.compact()
         arrays = (support, episodes.support_labels, query, episodes.query_labels)
@@ -131,7 +131,7 @@ class StudentObjective:
     def step(self, numbers: Sequence[int]) -> Step:
         """Loss of these episodes; support and query go through the backbone together."""
         episodes, cut = self.ahead.take(numbers)
-        at = Placed.of(episodes, self.clips.device)
+        at = EpisodeTensors.of(episodes, self.clips.device)
         features = self.model.branch_features(self.passes(self.clips.finish(cut)))
         features = {name: x.float() for name, x in features.items()}
         episode = at.support, at.support_labels, at.query, episodes.way
@@ -208,7 +208,7 @@ class TeacherObjective:
         """Loss of these episodes."""
         episodes = self.sampler[numbers]
         device = next(iter(self.features.values())).device
-        at = Placed.of(episodes, device)
+        at = EpisodeTensors.of(episodes, device)
         rows = torch.from_numpy(at.videos).to(device)
         fused = self.model.fuse({name: x[rows] for name, x in self.features.items()}).float()
         logits = self.model(fused, at.support, at.support_labels, at.query, episodes.way)

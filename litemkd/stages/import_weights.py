@@ -64,7 +64,7 @@ class ReleasedFile:
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportedModel:
     """A registered import.
 
     Attributes:
@@ -223,7 +223,7 @@ def _modalities(words: str, fuses: bool) -> list[str]:
     return names
 
 
-def import_stage(setup: Setup, file: ReleasedFile) -> Imported:
+def import_stage(setup: Setup, file: ReleasedFile) -> ImportedModel:
     """Rebuild the model, measure it where there is data, and register it.
 
     Args:
@@ -272,7 +272,7 @@ def import_stage(setup: Setup, file: ReleasedFile) -> Imported:
         else:
             run.describe(f"{title}, from {file.path.name}; not measured yet.")
         version = register_model_of(run, name, content.kind, folder, 0, metrics, tags)
-        return Imported(name, version, run.run_id, val, tests)
+        return ImportedModel(name, version, run.run_id, val, tests)
 
 
 def _build(config: Config, file: ReleasedFile) -> tuple[Student | TeacherBundle, dict[str, Any]]:

@@ -31,7 +31,7 @@ INCIDENTAL |= {"deterministic", "data.root", "data.workers"}
 
 CHECKPOINTS = "litemkd.checkpoints"  # tag of a run: the folder of its training's checkpoints
 
-Inputs = TypeVar("Inputs")
+InputsT = TypeVar("InputsT")
 Kind = Literal["teacher", "student"]
 
 
@@ -87,7 +87,7 @@ class Setup:
         way, e = self.config.episode.way, self.config.evaluation
         return EpisodeSampler(self.data.splits[split], way=way, shot=shot, queries=e.queries, seed=e.seed)
 
-    def val_episodes(self, inputs: Inputs) -> ValEpisodes[Inputs]:
+    def val_episodes(self, inputs: InputsT) -> ValEpisodes[InputsT]:
         """The val episodes that choose checkpoints, for a model that reads `inputs`."""
         e = self.config.evaluation
         return ValEpisodes(inputs, self.fixed_episodes("val", e.shots[0]), e.val_episodes)
