@@ -26,7 +26,6 @@ from benchmarks.published.tracking import Waiting
 from benchmarks.sizes import Sizes
 from benchmarks.tracking import Store
 from benchmarks.work import Part, Setting, Side, Work
-from litemkd.config import Config
 from litemkd.search.crew import Crew
 from litemkd.search.interrupts import Interrupts
 from litemkd.search.job import Job, Searched
@@ -36,6 +35,7 @@ from litemkd.shipped import SPACES
 from litemkd.stages.build import build_device
 from litemkd.stages.cost import student_cost
 from litemkd.stages.prepare import prepare
+from litemkd.stages.setup import Setup
 from litemkd.stages.student import train_student
 from litemkd.stages.teacher import teacher_stage
 from litemkd.tracking import stage_run
@@ -79,7 +79,7 @@ class _Home:
         with _silence():
             config = self.job.config()
             device, data = build_device(config), prepare(config)
-            ready = teacher_stage(config, data, device, choice="new")
+            ready = teacher_stage(Setup(config, device, data), choice="new")
             self.job = replace(self.job, teacher=f"models:/{ready.name}/{ready.version}")
             self.inputs = Inputs(data, shared_teacher(config, data, device, self.job.teacher), device)
         self.default = self.job.space().default(config) or {}
@@ -133,11 +133,11 @@ class _Meter:
         return wrapped
 
     def train(self, train: Callable[..., T]) -> Callable[..., T]:
-        """The training, with a run and a watch that are timed."""
+        """The training, with a run and a report of validations that are timed."""
 
-        def wrapped(config: Config, data: Any, device: Any, run: Any, *, watch: Any = None, **named: Any) -> T:
-            watch = None if watch is None else self.timed(watch)
-            return self.count(train)(config, data, device, _Timed(run, self), watch=watch, **named)
+        def wrapped(setup: Setup, run: Any, *, on_validation: Any = None, **named: Any) -> T:
+            timed = None if on_validation is None else self.timed(on_validation)
+            return self.count(train)(setup, _Timed(run, self), on_validation=timed, **named)
 
         return wrapped
 
@@ -217,8 +217,8 @@ def _plain(setting: Setting) -> Side:
         job = home.anew(home.job, f"training {next(numbers)}")
         config, inputs = job.config(tuple(job.space().overrides(home.default))), home.inputs
         with _silence(), mlflow.start_run(), meter.share(shares):
-            given = (config, inputs.data, inputs.device, Waiting())
-            _, progress, _ = meter.train(train_student)(*given, teacher=inputs.teacher, picture=False)
+            given = (Setup(config, inputs.device, inputs.data), Waiting())
+            _, progress = meter.train(train_student)(*given, teacher=inputs.teacher, picture=False)
         return progress.best_accuracy
 
     return _side(run, shares, home)

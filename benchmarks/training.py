@@ -20,9 +20,10 @@ from benchmarks.work import Part, Setting, Side, Work
 from litemkd.data.clips import Augmentation
 from litemkd.data.crops import crop_clips
 from litemkd.data.episodes import EpisodeSampler
+from litemkd.evaluation import ValEpisodes
 from litemkd.losses import LABELS
 from litemkd.models.heads.trx import TRX
-from litemkd.objectives import Placed, StudentObjective
+from litemkd.objectives import EpisodeTensors, StudentObjective
 from litemkd.seeding import seed_torch
 from litemkd.training import make_optimizer
 
@@ -125,10 +126,7 @@ def _objective(setting: Setting, backbone: str, device: torch.device) -> Student
         sampler=sampler,
         loss=LABELS,
         augmentation=Augmentation(),
-        seed=0,
-        val_clips=frames,
-        val_sampler=sampler,
-        val_episodes=1,
+        val=ValEpisodes(frames, sampler, 1),
     )
 
 
@@ -167,7 +165,7 @@ def their_step(setting: Setting, backbone: str) -> Side:
     device = their_device(setting)
     objective = _objective(setting, backbone, device)
     model = TwoPassStudent(objective.model)
-    at = Placed.of(objective.sampler[[0]], device)
+    at = EpisodeTensors.of(objective.sampler[[0]], device)
     frames = objective.clips.augmented(at.videos, Augmentation(), 0, 0)
     support, query = frames[at.support[0]].contiguous(), frames[at.query[0]].contiguous()
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from litemkd.array_cache import ArrayCache
 from litemkd.checkpoints import weights_digest
 from litemkd.data.clips import ClipSource
 from litemkd.data.episodes import Episodes
@@ -24,7 +25,6 @@ from litemkd.models.folding import EvaluationForm, fold_norms, refuse_training
 from litemkd.models.heads import Code
 from litemkd.models.student import Student
 from litemkd.models.teacher import Teacher
-from litemkd.shelf import Shelf
 
 CLIPS_AT_ONCE = 32  # through a backbone in evaluation
 CODED_AT_ONCE = 128  # clips whose features become codes
@@ -70,14 +70,14 @@ def branch_embeddings(student: Student, clips: ClipSource) -> dict[str, Tensor]:
 
 
 def student_classifier(
-    student: Student, clips: ClipSource, *, shelf: Shelf | None = None, in_memory: int = IN_MEMORY
+    student: Student, clips: ClipSource, *, cache: ArrayCache | None = None, in_memory: int = IN_MEMORY
 ) -> Classifier:
     """Logits of any episode of the split by the student's evaluation form, each video seen once.
 
     Args:
         student: in eval mode.
         clips: of the split.
-        shelf: where features of the backbone are kept; they stay in memory without one.
+        cache: where features of the backbone are kept; they stay in memory without one.
         in_memory: bytes of codes that may be held; where a split's take more, they are made anew for each few
             episodes, with the same result.
 
@@ -86,7 +86,7 @@ def student_classifier(
     """
     refuse_training(student, "student_classifier")
     form = EvaluationForm(student)
-    features = backbone_features(form.backbone, clips, shelf)
+    features = backbone_features(form.backbone, clips, cache)
     precision = next(student.branches.parameters()).dtype
 
     def encode(videos: np.ndarray) -> dict[str, Code]:
@@ -96,13 +96,13 @@ def student_classifier(
     return _look_up(encode, form.match, len(features), in_memory, clips.device)
 
 
-def backbone_features(backbone: Backbone, clips: ClipSource, shelf: Shelf | None = None) -> np.ndarray:
+def backbone_features(backbone: Backbone, clips: ClipSource, cache: ArrayCache | None = None) -> np.ndarray:
     """Features (V, T[, places], C) of all videos of a split, float32; in mixed precision on a GPU.
 
     Args:
         backbone: in eval mode; with its norms folded it takes less time.
         clips: of the split.
-        shelf: keeps them under a name made of the backbone, the split, the pack and the crop.
+        cache: keeps them under a name made of the backbone, the split, the pack and the crop.
     """
     mixed = clips.device.type == "cuda"
 
@@ -118,16 +118,16 @@ def backbone_features(backbone: Backbone, clips: ClipSource, shelf: Shelf | None
         return features
 
     shape = (len(clips.split.videos), clips.pack.T, *backbone.shape)
-    name = "" if shelf is None else f"{clips.split.name}-{_key(backbone, clips, mixed)}"
+    name = "" if cache is None else f"{clips.split.name}-{_key(backbone, clips, mixed)}"
     several = group().size > 1
-    if shelf is not None and (not several or broadcast(shelf.has(name, shape))):
-        return shelf.array(name, shape, fill)
+    if cache is not None and (not several or broadcast(cache.has(name, shape))):
+        return cache.array(name, shape, fill)
     if several and shape[0] >= group().size:
         mine = torch.from_numpy(filled(group().share(shape[0])))
         whole = gather_rows(mine.to(clips.device)).cpu().numpy()  # NCCL wants tensors on the device
     else:
         whole = filled(range(shape[0]))
-    return whole if shelf is None else shelf.array(name, shape, lambda features: np.copyto(features, whole))
+    return whole if cache is None else cache.array(name, shape, lambda features: np.copyto(features, whole))
 
 
 def frame_features(backbone: Backbone, frames: Tensor) -> Tensor:

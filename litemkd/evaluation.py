@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -15,10 +16,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from litemkd.data.episodes import Episodes, EpisodeSampler
+from litemkd.distributed import gather, group
 from litemkd.intervals import Interval
 
 # Logits (B, Q, W) of a batch of episodes.
 Classifier = Callable[[Episodes], Tensor]
+InputsT = TypeVar("InputsT")
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,9 @@ def evaluate(
 ) -> Evaluation:
     """Classify the queries of the episodes `numbers` of `sampler`.
 
+    Several processes share the work, each a part of the episodes in a row; all get the whole, in the episodes'
+    order, and speeds add up.
+
     Args:
         classify: logits of a batch of episodes.
         sampler: makes the episodes.
@@ -70,6 +76,22 @@ def evaluate(
         batch: episodes at once.
         progress: label of a progress bar; none is shown without it.
     """
+    if len(numbers) < group().size:
+        return _evaluate_part(classify, sampler, numbers, batch, progress)
+    share = group().share(len(numbers))
+    parts = gather(_evaluate_part(classify, sampler, numbers[share.start : share.stop], batch, progress))
+    return Evaluation(
+        sampler.shot,
+        np.concatenate([part.accuracies for part in parts]),
+        np.sum([part.confusion for part in parts], axis=0),
+        sampler.split.classes,
+        sum(part.episodes_per_second for part in parts),
+    )
+
+
+def _evaluate_part(
+    classify: Classifier, sampler: EpisodeSampler, numbers: Sequence[int], batch: int, progress: str | None
+) -> Evaluation:
     classes = sampler.split.classes
     accuracies: list[np.ndarray] = []
     confusion = np.zeros((len(classes), len(classes)), dtype=np.int64)
@@ -86,6 +108,25 @@ def evaluate(
             bar.update(len(episodes))
     speed = len(numbers) / (time.perf_counter() - begun)
     return Evaluation(sampler.shot, np.concatenate(accuracies), confusion, classes, speed)
+
+
+@dataclass(frozen=True)
+class ValEpisodes(Generic[InputsT]):
+    """The fixed list of val episodes by which checkpoints are chosen.
+
+    Attributes:
+        inputs: what the model reads of all val videos: clips, or features by modality.
+        sampler: makes the episodes.
+        count: the list is those numbered from 0 to count - 1.
+    """
+
+    inputs: InputsT
+    sampler: EpisodeSampler
+    count: int
+
+    def evaluate(self, classify: Classifier) -> Evaluation:
+        """What a classifier of the val videos does on the list."""
+        return evaluate(classify, self.sampler, range(self.count))
 
 
 def paired_difference(first: Evaluation | np.ndarray, second: Evaluation | np.ndarray) -> Interval:

@@ -1,5 +1,5 @@
 """What a training step computes: for a student (and for an expert, which is a student of one modality and one
-branch), and for the teacher. Each satisfies `litemkd.training.Objective`.
+branch), and for the teacher. Each satisfies `litemkd.training.TrainingObjective`.
 """
 
 from __future__ import annotations
@@ -16,19 +16,18 @@ from torch.optim.swa_utils import update_bn
 from litemkd.data.clips import Ahead, Augmentation, ClipSource, Cut
 from litemkd.data.episodes import Episodes, EpisodeSampler
 from litemkd.embedding import CLIPS_AT_ONCE, fuse_all, match_rows, student_classifier, teacher_classifier
-from litemkd.evaluation import Evaluation
+from litemkd.evaluation import Evaluation, ValEpisodes
 from litemkd.losses import D2M, LABELS
 from litemkd.losses.lesson import Lesson
 from litemkd.losses.measures import support_distances
 from litemkd.models.student import LABEL, Student
 from litemkd.models.teacher import Teacher
 from litemkd.seeding import numpy_generator
-from litemkd.sharing import evaluate_shared
 from litemkd.training import Step
 
 
 @dataclass(frozen=True)
-class Placed:
+class EpisodeTensors:
     """A batch of episodes as tensors, videos compacted to the V in use."""
 
     videos: np.ndarray  # (V,) rows of the split
@@ -38,7 +37,7 @@ class Placed:
     query_labels: Tensor
 
     @classmethod
-    def of(cls, episodes: Episodes, device: torch.device) -> Placed:
+    def of(cls, episodes: Episodes, device: torch.device) -> EpisodeTensors:
         """Tensors of `episodes` on `device`."""
         videos, support, query = episodes.compact()
         arrays = (support, episodes.support_labels, query, episodes.query_labels)
@@ -93,10 +92,10 @@ class StudentObjective:
     Args:
         model: the student.
         clips: train clips.
-        sampler: train episodes.
+        sampler: train episodes; its seed is that of augmentation too.
+        augmentation: of the train clips.
         loss: of a step.
-        augmentation, seed: of the train clips.
-        val_clips, val_sampler, val_episodes: the fixed list that chooses checkpoints.
+        val: the episodes that choose checkpoints, and their clips.
         advisor: the teacher; without it the terms that need it are left out.
         passes: frames (V, T, 3, H, W) to the backbone's features, see `litemkd.models.passes`; one pass when
             not given.
@@ -108,22 +107,17 @@ class StudentObjective:
         *,
         clips: ClipSource,
         sampler: EpisodeSampler,
-        loss: D2M,
         augmentation: Augmentation,
-        seed: int,
-        val_clips: ClipSource,
-        val_sampler: EpisodeSampler,
-        val_episodes: int,
+        loss: D2M,
+        val: ValEpisodes[ClipSource],
         advisor: Advisor | None = None,
         passes: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self.model = model
         self.passes = passes or model.frame_features
         self.ahead = Ahead(self._draw)
-        self.clips, self.sampler, self.loss = clips, sampler, loss
-        self.augmentation, self.seed = augmentation, seed
-        self.val_clips, self.val_sampler, self.val_episodes = val_clips, val_sampler, val_episodes
-        self.advisor = advisor
+        self.clips, self.sampler, self.augmentation = clips, sampler, augmentation
+        self.loss, self.val, self.advisor = loss, val, advisor
 
     def expect(self, numbers: Sequence[int]) -> None:
         """Read and crop the clips of these episodes while the device works on others."""
@@ -132,12 +126,12 @@ class StudentObjective:
     def _draw(self, numbers: Sequence[int]) -> tuple[Episodes, Cut]:
         episodes = self.sampler[numbers]
         videos = episodes.compact()[0]
-        return episodes, self.clips.cut(videos, self.augmentation, self.seed, int(episodes.number[0]))
+        return episodes, self.clips.cut(videos, self.augmentation, self.sampler.seed, int(episodes.number[0]))
 
     def step(self, numbers: Sequence[int]) -> Step:
         """Loss of these episodes; support and query go through the backbone together."""
         episodes, cut = self.ahead.take(numbers)
-        at = Placed.of(episodes, self.clips.device)
+        at = EpisodeTensors.of(episodes, self.clips.device)
         features = self.model.branch_features(self.passes(self.clips.finish(cut)))
         features = {name: x.float() for name, x in features.items()}
         episode = at.support, at.support_labels, at.query, episodes.way
@@ -174,7 +168,9 @@ class StudentObjective:
         """Re-estimate batch norm on centre crops of `clips` train videos, the same at every call."""
         student = cast(Student, model)
         count = min(clips, len(self.clips.split.videos))
-        rows = numpy_generator(self.seed, "recalibrate").permutation(len(self.clips.split.videos))[:count]
+        rows = numpy_generator(self.sampler.seed, "recalibrate").permutation(len(self.clips.split.videos))[
+            :count
+        ]
         loader: Iterable[Tensor] = (
             self.clips.centred(rows[start : start + CLIPS_AT_ONCE]) for start in range(0, count, CLIPS_AT_ONCE)
         )
@@ -182,8 +178,7 @@ class StudentObjective:
 
     def validate(self, model: nn.Module) -> Evaluation:
         """The model on the val episodes."""
-        classify = student_classifier(cast(Student, model), self.val_clips)
-        return evaluate_shared(classify, self.val_sampler, range(self.val_episodes))
+        return self.val.evaluate(student_classifier(cast(Student, model), self.val.inputs))
 
 
 class TeacherObjective:
@@ -191,8 +186,9 @@ class TeacherObjective:
 
     Args:
         model: the teacher.
-        features, val_features: modality -> (V, T, D) of all train and val videos.
-        sampler, val_sampler, val_episodes: episodes over them.
+        features: modality -> (V, T, D) of all train videos.
+        sampler: train episodes.
+        val: the episodes that choose checkpoints, and features of the val videos.
     """
 
     def __init__(
@@ -201,13 +197,9 @@ class TeacherObjective:
         *,
         features: Mapping[str, Tensor],
         sampler: EpisodeSampler,
-        val_features: Mapping[str, Tensor],
-        val_sampler: EpisodeSampler,
-        val_episodes: int,
+        val: ValEpisodes[Mapping[str, Tensor]],
     ) -> None:
-        self.model = model
-        self.features, self.sampler = features, sampler
-        self.val_features, self.val_sampler, self.val_episodes = val_features, val_sampler, val_episodes
+        self.model, self.features, self.sampler, self.val = model, features, sampler, val
 
     def expect(self, numbers: Sequence[int]) -> None:
         """Nothing: features are where the model is."""
@@ -216,7 +208,7 @@ class TeacherObjective:
         """Loss of these episodes."""
         episodes = self.sampler[numbers]
         device = next(iter(self.features.values())).device
-        at = Placed.of(episodes, device)
+        at = EpisodeTensors.of(episodes, device)
         rows = torch.from_numpy(at.videos).to(device)
         fused = self.model.fuse({name: x[rows] for name, x in self.features.items()}).float()
         logits = self.model(fused, at.support, at.support_labels, at.query, episodes.way)
@@ -231,5 +223,5 @@ class TeacherObjective:
         """The model on the val episodes."""
         teacher = cast(Teacher, model)
         with torch.inference_mode():
-            fused = fuse_all(teacher, self.val_features)
-        return evaluate_shared(teacher_classifier(teacher, fused), self.val_sampler, range(self.val_episodes))
+            fused = fuse_all(teacher, self.val.inputs)
+        return self.val.evaluate(teacher_classifier(teacher, fused))

@@ -53,6 +53,11 @@ class CheckpointFolder:
         found = [path for path in self.folder.glob("state-*.pt") if _NAME.fullmatch(path.name)]
         return sorted(found, key=_number, reverse=True)
 
+    @property
+    def model(self) -> Path:
+        """Where the best model is saved, whole with its description, before it is logged."""
+        return self.folder / "model"
+
     def due(self) -> bool:
         """Whether it is time for another state."""
         return time.monotonic() - self._saved >= self.seconds

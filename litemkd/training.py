@@ -1,6 +1,6 @@
 """The training loop, the same for experts, teacher and student.
 
-It knows an `Objective` (a model, the loss of a batch of episodes, validation) and a `Tracker` that takes
+It knows a `TrainingObjective` (a model, the loss of a batch of episodes, validation) and a `Tracker` that takes
 metrics; it knows neither MLflow nor files other than its own checkpoints. The order of episodes, their
 augmentation and dropout are functions of the seed and the episode's number, so a resumed run sees what an
 uninterrupted one sees.
@@ -41,8 +41,8 @@ class Tracker(Protocol):
         """Record values at a step."""
 
 
-# Told of a validation: the evaluation of the val episodes, and the number of episodes seen.
-Watch = Callable[[Evaluation, int], None]
+# Called after a validation: the evaluation of the val episodes, and the number of episodes seen.
+OnValidation = Callable[[Evaluation, int], None]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Step:
     metrics: dict[str, float]
 
 
-class Objective(Protocol):
+class TrainingObjective(Protocol):
     """What is trained."""
 
     @property
@@ -90,16 +90,15 @@ class Progress:
 
 
 def fit(
-    objective: Objective,
+    objective: TrainingObjective,
     train: TrainConfig,
     *,
     seed: int,
-    device: torch.device,
     tracker: Tracker,
     checkpoints: CheckpointFolder,
     resume: bool = False,
     label: str = "train",
-    watch: Watch | None = None,
+    on_validation: OnValidation | None = None,
 ) -> Progress:
     """Train `objective.model` and leave it in eval mode with the weights that were best on val.
 
@@ -110,18 +109,18 @@ def fit(
         objective: model, loss and validation.
         train: optimiser, schedule and length.
         seed: of dropout.
-        device: where the model is.
         tracker: takes the metrics. A training that goes on tells it once more what it told before.
         checkpoints: where the state goes at each validation, and between them when its time has come.
         resume: go on from `checkpoints` if there is a state.
         label: of the progress bar.
-        watch: told of every validation once the state is on disk; what it raises ends the training.
+        on_validation: called after every validation once the state is on disk; what it raises ends the
+            training.
 
     Raises:
         CheckpointError: the state does not fit the model, or none is whole.
         LitemkdError: the loss is not finite.
     """
-    training = _Training(objective, train, seed, device, tracker, checkpoints, label)
+    training = _Training(objective, train, seed, tracker, checkpoints, label)
     log.info("%s: checkpoints take up to %.0f MB in %s", label, training.megabytes, checkpoints.folder)
     if resume and (state := checkpoints.load()) is not None:
         training.restore(state)
@@ -143,8 +142,8 @@ def fit(
                     f"at {progress.best_episode}"
                 )
                 training.save()
-                if watch is not None:
-                    watch(evaluation, progress.episodes)
+                if on_validation is not None:
+                    on_validation(evaluation, progress.episodes)
             elif checkpoints.due() or stop.told:
                 training.save()
             stop.take()
@@ -165,27 +164,27 @@ class _Training:
 
     def __init__(
         self,
-        objective: Objective,
+        objective: TrainingObjective,
         train: TrainConfig,
         seed: int,
-        device: torch.device,
         tracker: Tracker,
         checkpoints: CheckpointFolder,
         label: str,
     ) -> None:
         self.objective, self.model, self.train = objective, objective.model, train
-        self.seed, self.device, self.label = seed, device, label
+        self.seed, self.label = seed, label
+        self.device = next(self.model.parameters()).device
         self.tracker, self.checkpoints = tracker, checkpoints
         self.optimizer = make_optimizer(self.model, train)
-        half = _precision(device, train) is torch.float16
-        self.scaler = torch.amp.GradScaler(device.type, enabled=half)
+        half = _precision(self.device, train) is torch.float16
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=half)
         self.averaged = (
             AveragedModel(self.model, multi_avg_fn=_averaging(train.average), use_buffers=True)
             if train.average
             else None
         )
         self.progress = Progress()
-        self.told: list[tuple[int, dict[str, float]]] = []  # everything that the tracker was told
+        self.logged: list[tuple[int, dict[str, float]]] = []  # all metrics that the tracker got
 
     @property
     def megabytes(self) -> float:
@@ -196,9 +195,9 @@ class _Training:
         state = weights * (1 + bool(self.train.average)) + trained * copies
         return (state * (self.checkpoints.keep + 1) + 2 * weights) / 1e6
 
-    def tell(self, metrics: Mapping[str, float]) -> None:
-        """Tell the tracker of metrics after so many episodes."""
-        self.told.append((self.progress.episodes, dict(metrics)))
+    def log(self, metrics: Mapping[str, float]) -> None:
+        """Hand the tracker metrics after so many episodes."""
+        self.logged.append((self.progress.episodes, dict(metrics)))
         self.tracker.log_metrics(metrics, self.progress.episodes)
 
     def save(self) -> None:
@@ -206,7 +205,7 @@ class _Training:
         self.checkpoints.save(
             {
                 "progress": asdict(self.progress),
-                "told": self.told,
+                "told": self.logged,
                 "model": self.model.state_dict(),
                 "kind": self.train.optimizer,
                 "optimizer": self.optimizer.state_dict(),
@@ -233,7 +232,7 @@ class _Training:
             self.averaged.load_state_dict(state["averaged"])
         self.progress = Progress(**state["progress"])
         for step, metrics in state["told"]:
-            self.told.append((step, metrics))
+            self.logged.append((step, metrics))
             self.tracker.log_metrics(metrics, step)
 
     def step(self, stop: Stop) -> dict[str, float]:
@@ -269,7 +268,7 @@ class _Training:
         if self.averaged is not None:
             self.averaged.update_parameters(model)
         self.progress.episodes = last
-        self.tell(sums | {"train/lr": self.optimizer.param_groups[0]["lr"]})
+        self.log(sums | {"train/lr": self.optimizer.param_groups[0]["lr"]})
         return sums
 
     def _forward(self, numbers: range) -> Step:
@@ -312,7 +311,7 @@ class _Training:
                 self.save()
             raise
         accuracy, progress = evaluation.accuracy, self.progress
-        self.tell({"val/accuracy": accuracy.mean, "val/accuracy_ci95": accuracy.half})
+        self.log({"val/accuracy": accuracy.mean, "val/accuracy_ci95": accuracy.half})
         record = {"episodes": progress.episodes, "accuracy": accuracy.mean, "ci95": accuracy.half}
         progress.history.append(record)
         if accuracy.mean > progress.best_accuracy:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from litemkd import embedding
+from litemkd.array_cache import ArrayCache
 from litemkd.data.clips import ClipSource
 from litemkd.data.episodes import EpisodeSampler
 from litemkd.embedding import student_classifier, teacher_classifier
@@ -16,7 +17,6 @@ from litemkd.models.backbones import Backbone
 from litemkd.models.heads import HEADS, TRX
 from litemkd.models.student import Student
 from litemkd.models.teacher import Fusion, Teacher
-from litemkd.shelf import Shelf
 from tests.helpers import MemoryPack, split_of
 
 CPU = torch.device("cpu")
@@ -75,9 +75,9 @@ def plain(student):
 def test_every_logit_is_that_of_the_plain_way(head, kept, tmp_path, monkeypatch):
     student = student_of(head)
     monkeypatch.setattr(embedding, "MATCHED_AT_ONCE", 3000)  # several parts a batch
-    shelf = None if kept == "in memory" else Shelf(tmp_path)
+    cache = None if kept == "in memory" else ArrayCache(tmp_path)
     classify = student_classifier(
-        student, CLIPS, shelf=shelf, in_memory=0 if kept == "features only" else 1 << 30
+        student, CLIPS, cache=cache, in_memory=0 if kept == "features only" else 1 << 30
     )
     episodes = SAMPLER[range(9)]
     with torch.inference_mode():
@@ -90,15 +90,15 @@ def test_every_logit_is_that_of_the_plain_way(head, kept, tmp_path, monkeypatch)
 
 
 def test_features_on_disk_are_used_again(tmp_path, monkeypatch):
-    student, shelf = student_of(), Shelf(tmp_path)
-    first = student_classifier(student, CLIPS, shelf=shelf)(SAMPLER[range(3)])
+    student, cache = student_of(), ArrayCache(tmp_path)
+    first = student_classifier(student, CLIPS, cache=cache)(SAMPLER[range(3)])
     monkeypatch.setattr(CLIPS, "centred", None)  # no clip is looked at
-    again = student_classifier(copy.deepcopy(student), CLIPS, shelf=shelf)(SAMPLER[range(3)])
+    again = student_classifier(copy.deepcopy(student), CLIPS, cache=cache)(SAMPLER[range(3)])
     assert torch.equal(first, again)
 
 
 def test_whatever_changes_features_has_features_of_its_own(tmp_path):
-    shelf = Shelf(tmp_path)
+    cache = ArrayCache(tmp_path)
     other_pack, other_split = copy.copy(PACK), split_of([6, 7, 5], "test")
     other_pack.digest = "of others"
     norm = student_of()
@@ -120,11 +120,11 @@ def test_whatever_changes_features_has_features_of_its_own(tmp_path):
         (student_of(), ClipSource(PACK, other_split, crop=64, device=CPU)),
     ]
     for place, (student, clips) in enumerate(settings):
-        student_classifier(student, clips, shelf=shelf)
+        student_classifier(student, clips, cache=cache)
         assert len(list(tmp_path.glob("test-*.npy"))) == place + 1
     changed = student_of()  # what comes after the backbone needs no other features
     nn.init.zeros_(changed.branches["label"].weight)
-    student_classifier(changed, CLIPS, shelf=shelf)
+    student_classifier(changed, CLIPS, cache=cache)
     assert len(list(tmp_path.glob("test-*.npy"))) == len(settings)
 
 

@@ -17,6 +17,7 @@ from litemkd.embedding import (
     student_classifier,
     teacher_classifier,
 )
+from litemkd.evaluation import ValEpisodes
 from litemkd.losses import D2M
 from litemkd.losses.lesson import Lesson
 from litemkd.losses.measures import cross_entropy, support_distances
@@ -25,7 +26,7 @@ from litemkd.models.backbones import Backbone
 from litemkd.models.heads import FRAME, TRX
 from litemkd.models.student import DISTILL, LABEL, Student
 from litemkd.models.teacher import Fusion, Teacher
-from litemkd.objectives import Advisor, Placed, StudentObjective, TeacherObjective
+from litemkd.objectives import Advisor, EpisodeTensors, StudentObjective, TeacherObjective
 from litemkd.states import CheckpointFolder
 from litemkd.training import fit
 from tests.helpers import MemoryPack, split_of
@@ -96,10 +97,7 @@ def objective_of(model=None, advisor=None, loss=None, **more):
         sampler=sampler_of(),
         loss=loss or D2M.of(),
         augmentation=Augmentation(),
-        seed=0,
-        val_clips=VAL_CLIPS,
-        val_sampler=sampler_of(VAL),
-        val_episodes=12,
+        val=ValEpisodes(VAL_CLIPS, sampler_of(VAL), 12),
         advisor=advisor,
         **more,
     )
@@ -110,9 +108,7 @@ def teacher_objective(model):
         model,
         features=features_of(TRAIN),
         sampler=sampler_of(),
-        val_features=features_of(VAL),
-        val_sampler=sampler_of(VAL),
-        val_episodes=40,
+        val=ValEpisodes(features_of(VAL), sampler_of(VAL), 40),
     )
 
 
@@ -138,7 +134,7 @@ class Silent:
 
 def test_placed_points_at_the_same_videos():
     episodes = sampler_of()[range(3)]
-    at = Placed.of(episodes, CPU)
+    at = EpisodeTensors.of(episodes, CPU)
     np.testing.assert_array_equal(at.videos[at.support.numpy()], episodes.support)
     np.testing.assert_array_equal(at.videos[at.query.numpy()], episodes.query)
     np.testing.assert_array_equal(at.query_labels.numpy(), episodes.query_labels)
@@ -168,7 +164,7 @@ def test_embeddings_in_parts_are_those_at_once(monkeypatch):
 def test_cached_classification_is_the_models_own():
     student = student_of(dropout=0.5).eval()
     episodes = sampler_of(VAL)[range(4)]
-    at = Placed.of(episodes, CPU)
+    at = EpisodeTensors.of(episodes, CPU)
     with torch.no_grad():
         features = student.branch_features(student.frame_features(VAL_CLIPS.centred(at.videos)))
         expected = student.predict(student(features, at.support, at.support_labels, at.query, 3))
@@ -187,7 +183,7 @@ def test_a_labels_only_step_is_the_cross_entropy_of_its_branches():
     assert set(step.metrics) == {"train/loss", "train/loss_ce", "train/accuracy"}
 
     episodes = sampler_of()[range(2)]
-    at = Placed.of(episodes, CPU)
+    at = EpisodeTensors.of(episodes, CPU)
     frames = TRAIN_CLIPS.augmented(at.videos, Augmentation(), 0, 0)
     features = objective.model.branch_features(objective.model.frame_features(frames))
     logits = objective.model(features, at.support, at.support_labels, at.query, 3)
@@ -205,7 +201,7 @@ def test_a_distilled_step_is_d2m_of_label_branch_distill_branch_and_teacher():
     assert set(step.metrics) >= {"train/loss", "train/loss_ce", "train/loss_kd", "train/loss_support"}
 
     episodes = sampler_of()[range(2)]
-    at = Placed.of(episodes, CPU)
+    at = EpisodeTensors.of(episodes, CPU)
     features = objective.model.branch_features(
         objective.model.frame_features(TRAIN_CLIPS.augmented(at.videos, Augmentation(), 0, 0))
     )
@@ -285,7 +281,7 @@ def test_the_teacher_is_frozen_and_its_dropout_is_off():
     assert not any(weight.requires_grad for weight in teacher.parameters())
 
     episodes = sampler_of()[range(3)]
-    at = Placed.of(episodes, CPU)
+    at = EpisodeTensors.of(episodes, CPU)
     with torch.no_grad():
         expected = teacher(fused[at.videos], at.support, at.support_labels, at.query, 3)[FRAME]
     for _ in range(2):
@@ -422,7 +418,7 @@ def test_the_teachers_step_is_the_cross_entropy_on_fused_features():
     teacher = teacher_of().eval()
     objective = teacher_objective(teacher)
     step = objective.step(range(3))
-    at = Placed.of(sampler_of()[range(3)], CPU)
+    at = EpisodeTensors.of(sampler_of()[range(3)], CPU)
     fused = teacher.fuse(features_of(TRAIN))
     videos = torch.from_numpy(at.videos)
     logits = teacher(fused, videos[at.support], at.support_labels, videos[at.query], 3)
@@ -441,7 +437,6 @@ def test_a_teacher_learns_what_can_be_learned(tmp_path):
         objective,
         train,
         seed=0,
-        device=CPU,
         tracker=Silent(),
         checkpoints=CheckpointFolder(tmp_path, {"a": "b"}),
     )
@@ -460,7 +455,6 @@ def test_a_distillation_from_end_to_end(tmp_path):
         objective,
         train,
         seed=0,
-        device=CPU,
         tracker=tracker,
         checkpoints=CheckpointFolder(tmp_path, {"a": "b"}),
     )

@@ -11,7 +11,7 @@ from litemkd.errors import Terminated
 from litemkd.states import CheckpointFolder
 from litemkd.stopping import held_back
 from litemkd.training import fit
-from tests.test_training import CPU, IDENTITY, Recorder, Regression, newest, same_weights, train_of
+from tests.test_training import IDENTITY, Recorder, Regression, newest, same_weights, train_of
 
 TRAIN = {"episodes": 24, "accumulate": 4, "batch": 1, "validations": 3, "momentum": 0.9}  # val after 8, 16, 24
 
@@ -60,7 +60,6 @@ def train(objective, folder, *, tracker=None, resume=False, seconds=3600.0, **ch
         objective,
         train_of(**(TRAIN | changes)),
         seed=0,
-        device=CPU,
         tracker=tracker,
         checkpoints=CheckpointFolder(folder, IDENTITY, seconds=seconds),
         resume=resume,

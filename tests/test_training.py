@@ -102,7 +102,6 @@ def run(objective, train, folder, *, tracker=None, identity=IDENTITY, seed=0, re
         objective,
         train,
         seed=seed,
-        device=CPU,
         tracker=tracker,
         checkpoints=CheckpointFolder(folder, identity),
         resume=resume,

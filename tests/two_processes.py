@@ -13,12 +13,12 @@ from litemkd import distributed
 from litemkd.config import TrainConfig
 from litemkd.data.clips import Augmentation
 from litemkd.embedding import branch_embeddings
+from litemkd.evaluation import ValEpisodes, evaluate
 from litemkd.losses import D2M
 from litemkd.models.backbones import Backbone
 from litemkd.models.heads import TRX
 from litemkd.models.student import DISTILL, LABEL, Student
 from litemkd.objectives import StudentObjective
-from litemkd.sharing import evaluate_shared
 from litemkd.states import CheckpointFolder
 from litemkd.training import fit
 from tests.test_objectives import FRAMES, TRAIN, TRAIN_CLIPS, VAL, VAL_CLIPS, advisor_of, sampler_of
@@ -59,17 +59,14 @@ def trained(folder: Path, name: str, *, frozen: bool = True) -> dict[str, Any]:
         sampler=sampler_of(TRAIN),
         loss=D2M.of(support=0.0),
         augmentation=Augmentation(jitter=0.2),
-        seed=0,
-        val_clips=VAL_CLIPS,
-        val_sampler=sampler_of(VAL),
-        val_episodes=21,
+        val=ValEpisodes(VAL_CLIPS, sampler_of(VAL), 21),
         advisor=advisor_of(),
         passes=lambda frames: student.frame_features(frames.double() if frozen else frames),
     )
     plain = {"episodes": 11, "accumulate": 4, "validations": 1, "schedule": "constant", "milestones": ()}
     train = TrainConfig(**(plain | SETTINGS[name]))
     recorder, checkpoints = Recorder(), CheckpointFolder(folder / name, {"stage": "test"})
-    fit(objective, train, seed=0, device=CPU, tracker=recorder, checkpoints=checkpoints)
+    fit(objective, train, seed=0, tracker=recorder, checkpoints=checkpoints)
     return {"weights": student.state_dict(), "told": recorder.told}
 
 
@@ -77,8 +74,8 @@ def looked_at() -> dict[str, Any]:
     """Features and episodes of a split that are shared out."""
     student = student_of(frozen=False).eval()
     features = branch_embeddings(student, TRAIN_CLIPS)
-    found = evaluate_shared(lambda episodes: guess(episodes), sampler_of(VAL), range(101))
-    few = evaluate_shared(lambda episodes: guess(episodes), sampler_of(VAL), range(1))
+    found = evaluate(lambda episodes: guess(episodes), sampler_of(VAL), range(101))
+    few = evaluate(lambda episodes: guess(episodes), sampler_of(VAL), range(1))
     return {
         "features": dict(features),
         "accuracies": torch.from_numpy(found.accuracies),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -85,17 +86,11 @@ def _numbers(context: click.Context, option: click.Parameter, values: tuple[str,
 def compare(
     source: Source,
     datasets: tuple[str, ...],
-    condition: str,
     by: tuple[str, ...],
-    pool: bool,
-    stage: str,
-    shots: tuple[int, ...],
-    shape: str,
-    published: bool,
-    runs: tuple[str, ...],
     form: str,
     out: Path | None,
     no_log: bool,
+    **asked: Any,
 ) -> None:
     """Lay the runs of the store side by side: accuracy, gain and cost, as tables and pictures.
 
@@ -104,10 +99,8 @@ def compare(
     from litemkd.comparison.grouping import DEFAULT_KEYS
     from litemkd.stages.compare import Question, compare_runs, log_answer, pictures_of, write_answer
 
-    named = datasets or _dataset_of(source)
-    question = Question(
-        named, condition, tuple(dict.fromkeys(by)) or DEFAULT_KEYS, stage, shots, pool, shape, published, runs
-    )
+    named, keys = datasets or _dataset_of(source), tuple(dict.fromkeys(by)) or DEFAULT_KEYS
+    question = Question(named, by=keys, **asked)
     answer = compare_runs(question)
     click.echo(answer.render(form), nl=False)
     pictures = pictures_of(answer) if out or not no_log else {}

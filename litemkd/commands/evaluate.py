@@ -17,16 +17,13 @@ from litemkd.options import configured, entry_point, in_processes, resumable, tr
 @click.option(
     "--model", metavar="URI", help="models:/NAME@ALIAS, models:/NAME/VERSION or a folder; the champion."
 )
-def evaluate(config: Config, resume: bool, allow_changes: bool, model: str | None) -> None:
+def evaluate(config: Config, model: str | None, **resuming: bool) -> None:
     """Test a student on the test classes: accuracy and interval, per class, confusion."""
-    from litemkd.stages.build import build_device
-    from litemkd.stages.common import Going
     from litemkd.stages.evaluate import evaluate_stage
-    from litemkd.stages.prepare import prepare as prepare_data
+    from litemkd.stages.setup import Setup
     from litemkd.tracking import ui_command
 
-    going = Going(resume, allow_changes)
-    source, tests = evaluate_stage(config, prepare_data(config), build_device(config), model=model, going=going)
+    source, tests = evaluate_stage(Setup.of(config, **resuming), model=model)
     for shot, test in tests.items():
         click.echo(f"{source}, {shot}-shot: {test.accuracy} % over {len(test.accuracies)} test episodes")
     click.echo(f"browse the runs:  {ui_command()}")

@@ -45,10 +45,9 @@ def predict(config: Config, support: Path, query: Path, model: str | None, out: 
     written to MLflow.
     """
     from litemkd.report.tables import text_table
-    from litemkd.stages.build import build_device
     from litemkd.stages.predict import predict_stage, write_csv
 
-    found = predict_stage(config, support, query, build_device(config), model=model)
+    found = predict_stage(config, support, query, model=model)
     rows = [
         [_printable(clip.name), _printable(name), *(f"{value:.3f}" for value in row)]
         for clip, name, row in zip(found.queries, found.predicted, found.probabilities, strict=True)

@@ -36,30 +36,23 @@ from litemkd.options import configured, entry_point, flag, resumable, tracked
     help="Write a picture of some clips in all modalities here (.png), too.",
 )
 @flag("--verify", "Read packs that are there through; one whose pixels have changed is built anew.")
-def prepare(
-    config: Config,
-    resume: bool,
-    allow_changes: bool,
-    derive: str,
-    contact_sheet: Path | None,
-    verify: bool,
-) -> None:
+def prepare(config: Config, derive: str, contact_sheet: Path | None, verify: bool, **resuming: bool) -> None:
     """Read raw videos and make what training reads: frames of every modality, and packs of them."""
     from litemkd.report.card import card_markdown
     from litemkd.stages.build import build_device
-    from litemkd.stages.common import Going, run_of
     from litemkd.stages.prepare import prepare as prepare_data
     from litemkd.stages.prepare import with_derived
+    from litemkd.stages.setup import Setup
 
     config, also = with_derived(config, derive)
     data = prepare_data(config, also, verify=verify)
-    for line in data.told:
+    for line in data.remarks:
         click.echo(line)
     sheet = data.contact_sheet()
     counts = ", ".join(f"{name} {len(split.videos)}" for name, split in data.splits.items())
     found = f"videos {counts}; modalities {', '.join(data.packs)}"
-    going = Going(resume, allow_changes, {"--derive": derive})
-    with run_of(config, data, "prepare", "prepare", build_device(config), going=going) as run:
+    setup = Setup(config, build_device(config), data, options={"--derive": derive}, **resuming)
+    with setup.run("prepare", "prepare", resumable=True) as run:
         card = data.card()
         run.log_dict(card, "data_card.json")
         run.log_text(card_markdown(card), "data_card.md")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -14,6 +15,48 @@ from litemkd.errors import ConfigError, TrackingError
 from litemkd.options import configured, entry_point, flag
 
 CHOSEN_BY = "val/accuracy"
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The options of the command, as they are described there."""
+
+    model: str | None
+    alias: str | None
+    reason: str | None
+    run_id: str | None
+    unpin: bool
+    dry_run: bool
+    yes: bool
+    history: bool
+    by: str
+
+    def check(self) -> None:
+        """ConfigError: options that do not go together, or a choice on test."""
+        model, alias, reason, by = self.model, self.alias, self.reason, self.by
+        problems = []
+        if "test" in by:
+            problems.append(
+                f"--by: {by!r} given; nothing is chosen on the test classes: a model that was would look "
+                f"better there than it is. {CHOSEN_BY} is what versions are chosen by"
+            )
+        elif by != CHOSEN_BY:
+            problems.append(
+                f"--by: {by!r} given; versions are chosen by {CHOSEN_BY}, and among near ones by cost"
+            )
+        if (alias or reason) and not model:
+            problems.append("--alias, --reason: given without --model; --model NAME/VERSION would do")
+        problems += [
+            f"--model: given without {name}; by hand it needs both --alias and --reason"
+            for name, value in (("--alias", alias), ("--reason", (reason or "").strip()))
+            if model and not value and (alias or reason)
+        ]
+        if model and not (alias or reason):
+            problems.append("--model: given without --alias and --reason")
+        if sum(map(bool, (model, self.run_id, self.unpin))) > 1:
+            problems.append("--model, --run, --unpin: more than one given; one at a time would do")
+        if problems:
+            raise ConfigError(problems)
 
 
 @click.command()
@@ -39,59 +82,22 @@ CHOSEN_BY = "val/accuracy"
     metavar="METRIC",
     help="What versions are chosen by: val alone.",
 )
-def register(
-    config: Config,
-    model: str | None,
-    alias: str | None,
-    reason: str | None,
-    run_id: str | None,
-    unpin: bool,
-    dry_run: bool,
-    yes: bool,
-    history: bool,
-    by: str,
-) -> None:
+def register(config: Config, **options: Any) -> None:
     """Promote registered models: champion is the best on val, lite the cheapest within one point of it.
 
     Without options, by that rule. A version that is promoted by hand is pinned: the rule leaves it alone until
     --unpin. What changes is shown before it does. Nothing is chosen by test accuracy.
     """
-    _refuse(model, alias, reason, run_id, unpin, by)
-    if history:
-        _show_history(_names(config, model))
-    elif model is not None:
-        _by_hand(model, alias or "", reason or "", dry_run, yes)
-    elif run_id is not None:
-        _of_run(run_id, dry_run)
+    asked = _Asked(**options)
+    asked.check()
+    if asked.history:
+        _show_history(_names(config, asked.model))
+    elif asked.model is not None:
+        _by_hand(asked.model, asked)
+    elif asked.run_id is not None:
+        _of_run(asked.run_id, asked.dry_run)
     else:
-        _by_rule(_names(config, None), unpin, dry_run)
-
-
-def _refuse(
-    model: str | None, alias: str | None, reason: str | None, run_id: str | None, unpin: bool, by: str
-) -> None:
-    """ConfigError: options that do not go together, or a choice on test."""
-    problems = []
-    if "test" in by:
-        problems.append(
-            f"--by: {by!r} given; nothing is chosen on the test classes: a model that was would look better "
-            f"there than it is. {CHOSEN_BY} is what versions are chosen by"
-        )
-    elif by != CHOSEN_BY:
-        problems.append(f"--by: {by!r} given; versions are chosen by {CHOSEN_BY}, and among near ones by cost")
-    if (alias or reason) and not model:
-        problems.append("--alias, --reason: given without --model; --model NAME/VERSION would do")
-    problems += [
-        f"--model: given without {name}; by hand it needs both --alias and --reason"
-        for name, value in (("--alias", alias), ("--reason", (reason or "").strip()))
-        if model and not value and (alias or reason)
-    ]
-    if model and not (alias or reason):
-        problems.append("--model: given without --alias and --reason")
-    if sum(map(bool, (model, run_id, unpin))) > 1:
-        problems.append("--model, --run, --unpin: more than one given; one at a time would do")
-    if problems:
-        raise ConfigError(problems)
+        _by_rule(_names(config, None), asked.unpin, asked.dry_run)
 
 
 def _names(config: Config, model: str | None) -> list[str]:
@@ -127,28 +133,24 @@ def _by_rule(names: Sequence[str], unpin: bool, dry_run: bool) -> None:
         _show_standing(name, dry_run)
 
 
-def _by_hand(model: str, alias: str, reason: str, dry_run: bool, yes: bool) -> None:
+def _by_hand(model: str, asked: _Asked) -> None:
     from litemkd.stages.register import renew_cards
-    from litemkd.tracking import Alias, check_choice, find_address, promote_by_hand
+    from litemkd.tracking import check_choice, find_address, promote_by_hand
 
-    found, wanted = find_address(_address(model)), _alias(alias)
-    pin = check_choice(found.name, found.version, wanted, reason)
+    found, reason = find_address(_address(model)), asked.reason or ""
+    alias: Any = asked.alias
+    pin = check_choice(found.name, found.version, alias, reason)
     _show_plan(found.name, pin=pin)
-    if not dry_run:
-        if not yes and not sys.stdin.isatty():
+    if not asked.dry_run:
+        if not asked.yes and not sys.stdin.isatty():
             raise ConfigError(["--yes: not given, and nobody is at a terminal to be asked; --yes would do"])
-        if not yes and not click.confirm("Promote by hand?", default=False):
+        if not asked.yes and not click.confirm("Promote by hand?", default=False):
             click.echo("nothing was changed")
             return
-        choice: Alias = wanted
-        tell_changes(promote_by_hand(found.name, found.version, choice, reason))
+        tell_changes(promote_by_hand(found.name, found.version, alias, reason))
         for line in renew_cards(found.name):
             click.echo(line)
-    _show_standing(found.name, dry_run)
-
-
-def _alias(word: str) -> Any:
-    return word
+    _show_standing(found.name, asked.dry_run)
 
 
 def _of_run(run_id: str, dry_run: bool) -> None:

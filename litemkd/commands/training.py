@@ -16,18 +16,12 @@ from litemkd.options import choosing_teacher, configured, entry_point, flag, in_
 @tracked
 @resumable
 @choosing_teacher
-def teacher(config: Config, resume: bool, allow_changes: bool, teacher: str) -> None:
+def teacher(config: Config, teacher: str, **resuming: bool) -> None:
     """Train the multi-modal teacher: one expert a modality, then the fusion; write its features."""
-    from litemkd.stages.build import build_device
-    from litemkd.stages.common import Going
-    from litemkd.stages.prepare import prepare as prepare_data
+    from litemkd.stages.setup import Setup
     from litemkd.stages.teacher import teacher_stage, with_teacher
 
-    device = build_device(config)
-    config = with_teacher(config, teacher)
-    ready = teacher_stage(
-        config, prepare_data(config), device, choice=teacher, going=Going(resume, allow_changes)
-    )
+    ready = teacher_stage(Setup.of(with_teacher(config, teacher), **resuming), choice=teacher)
     for shot, test in ready.tests.items():
         click.echo(f"teacher, {shot}-shot: {test.accuracy} % on the test classes")
     close(ready.name, ready.version)
@@ -40,19 +34,13 @@ def teacher(config: Config, resume: bool, allow_changes: bool, teacher: str) -> 
 @tracked
 @resumable
 @choosing_teacher
-def features(config: Config, resume: bool, allow_changes: bool, teacher: str) -> None:
+def features(config: Config, teacher: str, **resuming: bool) -> None:
     """Write the features of every modality and the teacher's fused ones, in the released layout."""
     from litemkd.data.features import FUSED, feature_folder
-    from litemkd.stages.build import build_device
-    from litemkd.stages.common import Going
-    from litemkd.stages.prepare import prepare as prepare_data
+    from litemkd.stages.setup import Setup
     from litemkd.stages.teacher import teacher_stage, with_teacher
 
-    config = with_teacher(config, teacher)
-    data = prepare_data(config)
-    ready = teacher_stage(
-        config, data, build_device(config), choice=teacher, going=Going(resume, allow_changes)
-    )
+    ready = teacher_stage(Setup.of(with_teacher(config, teacher), **resuming), choice=teacher)
     videos, (frames, width) = sum(map(len, ready.fused.values())), next(iter(ready.fused.values())).shape[1:]
     click.echo(f"features of {videos} videos, {frames} x {width}: {feature_folder(config.dataset_dir, FUSED)}")
 
@@ -63,17 +51,13 @@ def features(config: Config, resume: bool, allow_changes: bool, teacher: str) ->
 @in_processes
 @tracked
 @resumable
-def student(config: Config, resume: bool, allow_changes: bool) -> None:
+def student(config: Config, **resuming: bool) -> None:
     """Train the student on labels alone: what distillation is compared with."""
-    from litemkd.stages.build import build_device
-    from litemkd.stages.common import Going
-    from litemkd.stages.prepare import prepare as prepare_data
+    from litemkd.stages.setup import Setup
     from litemkd.stages.student import student_stage
     from litemkd.tracking import promote
 
-    trained = student_stage(
-        config, prepare_data(config), build_device(config), going=Going(resume, allow_changes)
-    )
+    trained = student_stage(Setup.of(config, **resuming))
     for shot, test in trained.tests.items():
         click.echo(f"student, labels only, {shot}-shot: {test.accuracy} % on the test classes")
     tell_changes(promote(trained.name))
@@ -88,24 +72,14 @@ def student(config: Config, resume: bool, allow_changes: bool) -> None:
 @resumable
 @choosing_teacher
 @flag("--no-baseline", "Leave out the labels-only student that the distilled one is laid beside.")
-def distill(config: Config, resume: bool, allow_changes: bool, teacher: str, no_baseline: bool) -> None:
+def distill(config: Config, teacher: str, no_baseline: bool, **resuming: bool) -> None:
     """The main job: teacher, labels-only student, distilled student, tested on the same episodes."""
-    from litemkd.stages.build import build_device
-    from litemkd.stages.common import Going
-    from litemkd.stages.distill import distill_stage, outcome_words
-    from litemkd.stages.prepare import prepare as prepare_data
+    from litemkd.stages.setup import Setup
+    from litemkd.stages.student import distill_stage, outcome_words
     from litemkd.stages.teacher import with_teacher
 
-    device = build_device(config)
-    config = with_teacher(config, teacher)
-    outcome = distill_stage(
-        config,
-        prepare_data(config),
-        device,
-        choice=teacher,
-        baseline=not no_baseline,
-        going=Going(resume, allow_changes),
-    )
+    setup = Setup.of(with_teacher(config, teacher), **resuming)
+    outcome = distill_stage(setup, choice=teacher, baseline=not no_baseline)
     click.echo(f"\n{outcome_words(outcome)}\n")
     tell_changes(*outcome.promotions)
     close(outcome.distilled.name, outcome.distilled.version)

@@ -48,14 +48,15 @@ def import_weights(
     from litemkd.stages.build import build_device
     from litemkd.stages.import_weights import fit_config, import_stage, import_words, read_file
     from litemkd.stages.prepare import prepare as prepare_data
+    from litemkd.stages.setup import Setup
     from litemkd.tracking import promote
 
     found = read_file(file, kind)
     config = fit_config(config, found, modalities=modalities, shift=shift)
     for line in import_words(config, found):
         click.echo(line)
-    data = prepare_data(config) if evaluate else None
-    done = import_stage(config, found, build_device(config), data=data)
+    setup = Setup(config, build_device(config), prepare_data(config) if evaluate else None)
+    done = import_stage(setup, found)
     if done.val is None:
         click.echo("not measured: it does not compete for champion; --evaluate measures it where its data is")
     else:

@@ -45,8 +45,9 @@ from litemkd.search.tables import DEFAULT
 from litemkd.search.trial import Inputs, shared_teacher
 from litemkd.shipped import SPACES
 from litemkd.stages.build import build_device
-from litemkd.stages.common import Going, accuracy_metrics, gain_metrics, run_of
 from litemkd.stages.prepare import prepare
+from litemkd.stages.results import accuracy_metrics, gain_metrics
+from litemkd.stages.setup import Setup
 from litemkd.stages.teacher import teacher_stage, with_teacher
 from litemkd.tracking import Run, is_promise, ui_command, without_password
 
@@ -220,23 +221,14 @@ def _search(
             job.storage, "inputs"
         ):  # another process that comes now waits, and finds all of this made
             agree(study, terms, job.space())
-            data = prepare(config)
+            setup = Setup(config, device, prepare(config), resume=True)
             tags["litemkd.study_key"], run_id = run_of_study(study, config.data.dataset)
             run = stack.enter_context(
-                run_of(
-                    config,
-                    data,
-                    "search",
-                    title,
-                    device,
-                    tags,
-                    run_id=run_id,
-                    leave_open=lambda: running(study) > 0,
-                )
+                setup.run("search", title, tags, run_id=run_id, leave_open=lambda: running(study) > 0)
             )
             study.set_user_attr("run", run.run_id)
             if "teacher" not in study.user_attrs:
-                ready = teacher_stage(config, data, device, choice=teacher, going=Going(on=True))
+                ready = teacher_stage(setup, choice=teacher)
                 if is_promise(ready.version):
                     raise TrackingError(
                         f"{made(ready.name, ready.version)}; workers need it there: start the search again "
@@ -264,7 +256,7 @@ def _search(
                 config,
                 run,
                 study,
-                Inputs(data, shared_teacher(config, data, device, job.teacher), device),
+                Inputs(setup.data, shared_teacher(config, setup.data, device, job.teacher), device),
                 finalists,
                 seeds,
             )

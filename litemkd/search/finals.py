@@ -20,8 +20,8 @@ from litemkd.search.job import Final, Finalists, Job, in_words
 from litemkd.search.study import FIRST, Parameters, best_trials
 from litemkd.search.trial import Inputs
 from litemkd.stages.build import load_model
-from litemkd.stages.common import Going
-from litemkd.stages.student import evaluate_on_test, student_checkpoints, student_stage
+from litemkd.stages.setup import Setup
+from litemkd.stages.student import student_checkpoints, student_stage
 from litemkd.tracking import Promotion, promote
 
 GIVEN = "untuned"
@@ -138,18 +138,17 @@ def conclude(job: Job, inputs: Inputs, trained: list[Trained]) -> Verdict:
         for seed in seeds:
             config = recipe.config(job.finalists.titles.index(one.title), seed)
             config = config.model_copy(update={"output": job.folder() / f"trial-{one.numbers[seed]}"})
+            setup = Setup(config, inputs.device, inputs.data, resume=True)
             if label == "winner" and seed == best_seed:
-                registered = student_stage(
-                    config, inputs.data, inputs.device, teacher=inputs.teacher, going=Going(on=True)
-                )
+                registered = student_stage(setup, teacher=inputs.teacher)
                 version, name = registered.version, registered.name
                 by_seed.append(registered.tests)
             else:
-                trained_in = student_checkpoints(config, inputs.data, inputs.teacher).best.parent
+                trained_in = student_checkpoints(setup, inputs.teacher).folder
                 student = load_model(trained_in).to(inputs.device)
                 assert isinstance(student, Student)
                 label_of = f"{one.title}, seed {seed}"
-                by_seed.append(evaluate_on_test(config, inputs.data, student, inputs.device, label_of))
+                by_seed.append(setup.test_student(student, label_of))
         tests[label] = {
             shot: np.mean([each[shot].accuracies for each in by_seed], axis=0) for shot in by_seed[0]
         }

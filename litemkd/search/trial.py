@@ -21,9 +21,9 @@ from litemkd.search.interrupts import Interrupts
 from litemkd.search.study import FIRST, INTERRUPTED, RETRY_OF, WORKED_BY, best_trials
 from litemkd.search.tables import REASON
 from litemkd.seeding import numpy_generator
-from litemkd.stages.common import run_of
 from litemkd.stages.cost import student_cost
 from litemkd.stages.prepare import Prepared
+from litemkd.stages.setup import Setup
 from litemkd.stages.student import student_tags, train_student
 from litemkd.stages.teacher import ReadyTeacher, registered_teacher
 from litemkd.tracking import Run, find_address
@@ -65,7 +65,7 @@ def shared_teacher(config: Config, data: Prepared, device: torch.device, address
     """The registered teacher at `address` as all trials and finals use it."""
     version = find_address(address)
     fingerprint = digest_of("teacher", f"{version.name} {version.version}")
-    return registered_teacher(config, data, device, version, fingerprint)
+    return registered_teacher(Setup(config, device, data), version, fingerprint)
 
 
 class Objective:
@@ -130,20 +130,18 @@ class Objective:
     def _run(self, trial: optuna.Trial, first: int) -> list[float]:
         recipe = self.recipe(trial)
         config = recipe.config.model_copy(update={"output": self.checkpoints(first)})
-        data, teacher, device = self.inputs.data, self.inputs.teacher, self.inputs.device
+        teacher = self.inputs.teacher
+        setup = Setup(config, self.inputs.device, self.inputs.data, resume=True)
         study = trial.study.study_name
-        tags = student_tags(config, data, teacher) | {"litemkd.study": study}
+        tags = student_tags(setup, teacher) | {"litemkd.study": study}
         tags |= {"litemkd.trial": str(trial.number)}
         tags |= {f"litemkd.setting.{key}": str(value) for key, value in recipe.settings.items()}
         if RETRY_OF in trial.user_attrs:
             tags["litemkd.retry_of"] = str(trial.user_attrs[RETRY_OF])
         name = f"trial {trial.number}: {recipe.title}"
-        with run_of(
-            config,
-            data,
+        with setup.run(
             "trial",
             name,
-            device,
             tags,
             parent_run_id=self.parent.run_id,
             system_metrics=False,
@@ -159,15 +157,8 @@ class Objective:
                         watch(evaluation, episodes)
 
                 with self.interrupts.taken(at_once=True):
-                    _, progress, _ = train_student(
-                        config,
-                        data,
-                        device,
-                        run,
-                        teacher=teacher,
-                        resume=True,
-                        watch=undisturbed,
-                        picture=False,
+                    _, progress = train_student(
+                        setup, run, teacher=teacher, on_validation=undisturbed, picture=False
                     )
                 cost = student_cost(config, latency=False)
                 run.log_metrics(cost, 0)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -82,8 +80,10 @@ class Answer:
     comparison: Comparison
     sheets: list[Sheet]
 
-    def render(self, form: str) -> str:
-        """The tables as `table`, `markdown`, `csv`, `latex`, `html` or `json`."""
+    def render(self, form: str, pictures: Collection[str] = ()) -> str:
+        """The tables as `table`, `markdown`, `csv`, `latex`, `html` (pictures beside it) or `json`."""
+        if form == "html" and pictures:
+            return as_html(self.sheets, {f"{name}.svg": PICTURES[name] for name in pictures})
         if form == "json":
             return as_json(self.comparison, self.question.published)
         if form == "csv":
@@ -185,8 +185,7 @@ def write_answer(answer: Answer, pictures: Mapping[str, Figure], folder: Path) -
     files = []
     for form, suffix in SUFFIXES.items():
         path = folder / f"comparison.{suffix}"
-        text = as_html(answer.sheets, _shown(pictures)) if form == "html" else answer.render(form)
-        write_text(path, text)
+        write_text(path, answer.render(form, pictures))
         files.append(path)
     for name, figure in pictures.items():
         for suffix in ("png", "svg"):
@@ -202,16 +201,33 @@ def _draw(figure: Figure, suffix: str, path: Path) -> None:
 
 def log_answer(answer: Answer, pictures: Mapping[str, Figure]) -> Run:
     """Log everything to a run of the stage `compare`."""
-    with _compare_run(answer) as run:
-        flat = flat_rows(answer.comparison, answer.question.published)
+    question = answer.question
+    datasets = sorted({column.dataset for column in answer.comparison.columns})
+    with stage_run(
+        "compare",
+        dataset=datasets[0] if len(datasets) == 1 else SEVERAL,
+        name=f"compare {', '.join(datasets)}",
+        tags={"dataset": ",".join(datasets)},
+        params={
+            "compare.datasets": ",".join(datasets),
+            "compare.filter": question.condition,
+            "compare.by": ",".join(question.by),
+            "compare.stage": question.stage,
+            "compare.shots": ",".join(map(str, question.shots)),
+            "compare.pool": question.pool,
+            "compare.shape": question.shape,
+            "compare.published": question.published,
+        },
+        system_metrics=False,
+    ) as run:
+        flat = flat_rows(answer.comparison, question.published)
         run.log_table(flat, "comparison_flat.json")
         for number, sheet in enumerate(answer.sheets):
             run.log_table(
                 [dict(zip(sheet.header, row, strict=True)) for row in sheet.rows], f"table_{number + 1}.json"
             )
         for form, suffix in SUFFIXES.items():
-            text = as_html(answer.sheets, _shown(pictures)) if form == "html" else answer.render(form)
-            run.log_text(text, f"comparison.{suffix}")
+            run.log_text(answer.render(form, pictures), f"comparison.{suffix}")
         for name, figure in pictures.items():
             for suffix in ("png", "svg"):
                 run.log_figure(figure, f"{name}.{suffix}")
@@ -226,32 +242,3 @@ def log_answer(answer: Answer, pictures: Mapping[str, Figure]) -> Run:
         )
         run.set_tags({"mlflow.note.content": FORMATS["markdown"](answer.sheets[:1])})
     return run
-
-
-@contextmanager
-def _compare_run(answer: Answer) -> Iterator[Run]:
-    question = answer.question
-    datasets = sorted({column.dataset for column in answer.comparison.columns})
-    params: dict[str, Any] = {
-        "compare.datasets": ",".join(datasets),
-        "compare.filter": question.condition,
-        "compare.by": ",".join(question.by),
-        "compare.stage": question.stage,
-        "compare.shots": ",".join(map(str, question.shots)),
-        "compare.pool": question.pool,
-        "compare.shape": question.shape,
-        "compare.published": question.published,
-    }
-    with stage_run(
-        "compare",
-        dataset=datasets[0] if len(datasets) == 1 else SEVERAL,
-        name=f"compare {', '.join(datasets)}",
-        tags={"dataset": ",".join(datasets)},
-        params=params,
-        system_metrics=False,
-    ) as run:
-        yield run
-
-
-def _shown(pictures: Mapping[str, Figure]) -> dict[str, str]:
-    return {f"{name}.svg": PICTURES[name] for name in pictures}

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from litemkd.checkpoints import weights_digest
-from litemkd.config import Config
 from litemkd.data.features import (
     FUSED,
     feature_folder,
@@ -28,19 +27,20 @@ from litemkd.embedding import branch_embeddings, fuse_all
 from litemkd.errors import DataError
 from litemkd.models.student import LABEL, Student
 from litemkd.models.teacher import Teacher
-from litemkd.stages.common import clip_source
 from litemkd.stages.prepare import Prepared
+from litemkd.stages.setup import Setup
 
 # Of each split: (V, T, D) in the order of its videos.
 SplitFeatures = dict[str, Tensor]
 
 
-def refuse_foreign(config: Config) -> None:
+def refuse_foreign(setup: Setup) -> None:
     """Check, before anything is trained, that features can be written without writing over the user's own.
 
     Raises:
         DataError: a folder holds features without a record of their origin (released ones, say).
     """
+    config = setup.config
     own = config.teacher.modalities if config.teacher.experts == "train" else ()
     folders = {str(modality): feature_folder(config.dataset_dir, modality) for modality in own}
     folders[FUSED] = config.dataset_dir / "feature" / FUSED
@@ -53,75 +53,65 @@ def refuse_foreign(config: Config) -> None:
             )
 
 
-def expert_features(
-    config: Config, data: Prepared, modality: str, expert: Student, device: torch.device
-) -> SplitFeatures:
+def expert_features(setup: Setup, modality: str, expert: Student) -> SplitFeatures:
     """Features of one modality by its expert, read from disk if these very weights made them."""
     fingerprint = weights_digest(expert)
-    folder = feature_folder(config.dataset_dir, modality)
-    if (kept := _kept(config, data, folder, fingerprint, device)) is not None:
+    folder = feature_folder(setup.config.dataset_dir, modality)
+    if (kept := _kept(setup, folder, fingerprint)) is not None:
         return kept
-    expert.to(device).eval()
+    expert.to(setup.device).eval()
     made = {
-        split: branch_embeddings(expert, clip_source(config, data, modality, split, device))[LABEL].clone()
-        for split in data.splits
+        split: branch_embeddings(expert, setup.clips(modality, split))[LABEL].clone()
+        for split in setup.data.splits
     }
-    _write(folder, data, made, {"modality": modality, "expert": fingerprint})
+    _write(folder, setup.data, made, {"modality": modality, "expert": fingerprint})
     return made
 
 
-def features_on_disk(config: Config, data: Prepared, modality: str, device: torch.device) -> SplitFeatures:
+def features_on_disk(setup: Setup, modality: str) -> SplitFeatures:
     """Features that the user put there."""
-    folder = feature_folder(config.dataset_dir, modality)
-    return _read(config, data, folder, device)
+    return _read(setup, feature_folder(setup.config.dataset_dir, modality))
 
 
-def features_on_disk_digest(config: Config, data: Prepared, modality: str) -> str:
+def features_on_disk_digest(setup: Setup, modality: str) -> str:
     """A digest of the content of those features. Missing ones are no error here: reading tells of them."""
-    videos = [video for split in data.splits.values() for video in split.videos]
-    return features_digest(feature_folder(config.dataset_dir, modality), videos)
+    videos = [video for split in setup.data.splits.values() for video in split.videos]
+    return features_digest(feature_folder(setup.config.dataset_dir, modality), videos)
 
 
 def fused_features(
-    config: Config,
-    data: Prepared,
-    teacher: Teacher,
-    features: Mapping[str, SplitFeatures],
-    fingerprint: str,
-    device: torch.device,
+    setup: Setup, teacher: Teacher, features: Mapping[str, SplitFeatures], fingerprint: str
 ) -> SplitFeatures:
     """Fused features of all videos by `teacher.fuse`, written in the released layout.
 
     `fingerprint` is of the weights of teacher and experts; features on disk of the same are read.
     """
-    folder = config.dataset_dir / "feature" / FUSED
-    if (kept := _kept(config, data, folder, fingerprint, device)) is not None:
+    folder = setup.config.dataset_dir / "feature" / FUSED
+    if (kept := _kept(setup, folder, fingerprint)) is not None:
         return kept
-    teacher.to(device).eval()
+    teacher.to(setup.device).eval()
+    modalities = setup.config.teacher.modalities
     made = {
-        split: fuse_all(
-            teacher, {modality: features[modality][split] for modality in config.teacher.modalities}
-        )
-        for split in data.splits
+        split: fuse_all(teacher, {modality: features[modality][split] for modality in modalities}).clone()
+        for split in setup.data.splits
     }
-    made = {split: fused.clone() for split, fused in made.items()}
-    _write(folder, data, made, {"teacher": fingerprint})
+    _write(folder, setup.data, made, {"teacher": fingerprint})
     return made
 
 
-def _kept(
-    config: Config, data: Prepared, folder: Path, fingerprint: str, device: torch.device
-) -> SplitFeatures | None:
+def _kept(setup: Setup, folder: Path, fingerprint: str) -> SplitFeatures | None:
     record = made_from(folder)
-    if record is None or fingerprint not in record.values() or record.get("data") != data.digest:
+    if record is None or fingerprint not in record.values() or record.get("data") != setup.data.digest:
         return None
-    return _read(config, data, folder, device)
+    return _read(setup, folder)
 
 
-def _read(config: Config, data: Prepared, folder: Path, device: torch.device) -> SplitFeatures:
+def _read(setup: Setup, folder: Path) -> SplitFeatures:
     return {
-        split.name: torch.from_numpy(read_features(folder, split.videos, config.data.frames)).to(device)
-        for split in data.splits.values()
+        split.name: torch.from_numpy(read_features(folder, split.videos, setup.config.data.frames)).to(
+            setup.device
+        )
+        for split in setup.data.splits.values()
     }
 
 

@@ -9,7 +9,6 @@ import hashlib
 import re
 import tempfile
 import warnings
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -27,7 +26,6 @@ from litemkd.files import not_a_file
 from litemkd.models.released import Released, read_released
 from litemkd.models.released_names import Kind
 from litemkd.models.student import Student
-from litemkd.report.model_card import model_card
 from litemkd.stages.build import (
     TeacherBundle,
     build_student,
@@ -35,21 +33,12 @@ from litemkd.stages.build import (
     describe_student,
     describe_teacher,
 )
-from litemkd.stages.common import (
-    accuracy_tags,
-    clip_source,
-    cost_tags,
-    data_tags,
-    evaluate_split,
-    log_test,
-    protocol,
-    run_of,
-)
 from litemkd.stages.cost import student_cost, teacher_cost
 from litemkd.stages.export_weights import KEPT, STATE
 from litemkd.stages.features import features_on_disk
-from litemkd.stages.prepare import Prepared
-from litemkd.tracking import NUMBER, Run, model_name, register_model
+from litemkd.stages.register import cost_tags, data_tags, measured, measured_tags, register_model_of
+from litemkd.stages.results import log_test
+from litemkd.stages.setup import Setup
 
 CROP, SHORT_SIDE = 224, 256  # pixels, of what released weights were trained on
 LONGEST = 120  # characters of a reader's own words in a message
@@ -75,7 +64,7 @@ class ReleasedFile:
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportedModel:
     """A registered import.
 
     Attributes:
@@ -234,22 +223,19 @@ def _modalities(words: str, fuses: bool) -> list[str]:
     return names
 
 
-def import_stage(
-    config: Config, file: ReleasedFile, device: torch.device, *, data: Prepared | None = None
-) -> Imported:
+def import_stage(setup: Setup, file: ReleasedFile) -> ImportedModel:
     """Rebuild the model, measure it where there is data, and register it.
 
     Args:
-        config: from `fit_config`.
+        setup: its configuration is from `fit_config`; without a data set the model is registered unmeasured
+            and does not compete for `champion`.
         file: from `read_file`.
-        device: where to measure.
-        data: the data set; without it the model is registered unmeasured and does not compete for `champion`.
 
     Raises:
         DataError: features of a teacher's modalities that are missing or broken.
         TrackingError: the store refused.
     """
-    content = file.content
+    content, config = file.content, setup.config
     model, described = _build(config, file)
     tags = {
         "litemkd.imported": "true",
@@ -265,37 +251,28 @@ def import_stage(
         tags["litemkd.modalities"] = "+".join(config.teacher.modalities)
         if content.fuses:
             tags["litemkd.shift"] = config.teacher.fusion.shift
-    name, title = model_name(config.data.dataset, content.kind), f"Imported: {content.words}"
+    name, title = setup.registered_name(content.kind), f"Imported: {content.words}"
     with (
         tempfile.TemporaryDirectory() as scratch,
-        run_of(config, data, "import-weights", f"import {file.path.name}", device, tags) as run,
+        setup.run("import-weights", f"import {file.path.name}", tags) as run,
     ):
         folder = save_model(Path(scratch) / "model", model, described)
         save_tensors(folder / KEPT, content.kept)
         cost = _cost(config, content)
         run.log_metrics(cost, 0)
-        tags |= cost_tags(cost) | {"litemkd.run": run.run_id}
+        tags |= cost_tags(cost)
         metrics: dict[str, float] = {}
         val, tests = None, dict[int, Evaluation]()
-        if data is not None:
-            val, tests = _measure(config, data, model, device)
-            test = next(iter(tests.values())).accuracy
-            metrics = {"val/accuracy": val.accuracy.mean, "test/accuracy": test.mean}
-            _log_measured(run, tests, val, tags, title)
-            tags["litemkd.protocol"] = protocol(config, data, content.kind)
+        if setup.prepared is not None:
+            val, tests = _measure(setup, model)
+            log_test(run, tests, title)
+            run.log_metrics({"val/accuracy": val.accuracy.mean, "val/accuracy_ci95": val.accuracy.half}, 0)
+            metrics = measured(val.accuracy, tests)
+            tags |= measured_tags(val.accuracy, tests) | {"litemkd.protocol": setup.protocol(content.kind)}
         else:
             run.describe(f"{title}, from {file.path.name}; not measured yet.")
-        version = register_model(
-            run,
-            folder,
-            name,
-            name=content.kind,
-            step=0,
-            metrics=metrics,
-            tags=tags,
-            description=model_card(name, NUMBER, tags),
-        )
-        return Imported(name, version, run.run_id, val, tests)
+        version = register_model_of(run, name, content.kind, folder, 0, metrics, tags)
+        return ImportedModel(name, version, run.run_id, val, tests)
 
 
 def _build(config: Config, file: ReleasedFile) -> tuple[Student | TeacherBundle, dict[str, Any]]:
@@ -316,36 +293,21 @@ def _cost(config: Config, content: Released) -> dict[str, float]:
     return teacher_cost(config, width=content.width)
 
 
-def _measure(
-    config: Config, data: Prepared, model: Student | TeacherBundle, device: torch.device
-) -> tuple[Evaluation, dict[int, Evaluation]]:
+def _measure(setup: Setup, model: Student | TeacherBundle) -> tuple[Evaluation, dict[int, Evaluation]]:
     """On the val episodes, and on the test episodes by number of shots."""
     classify: dict[str, Classifier] = {}
     if isinstance(model, Student):
-        student = model.to(device)
+        student = model.to(setup.device)
         for split in ("val", "test"):
-            classify[split] = student_classifier(student, clip_source(config, data, "rgb", split, device))
+            classify[split] = student_classifier(student, setup.clips("rgb", split))
     else:
-        teacher = model.teacher.to(device)
-        features = {one: features_on_disk(config, data, one, device) for one in config.teacher.modalities}
+        teacher = model.teacher.to(setup.device)
+        features = {one: features_on_disk(setup, one) for one in setup.config.teacher.modalities}
         for split in ("val", "test"):
             fused = fuse_all(teacher, {one: by_split[split] for one, by_split in features.items()})
             classify[split] = teacher_classifier(teacher, fused)
-    e, label = config.evaluation, "imported"
-    val = evaluate_split(config, data, classify["val"], "val", e.shots[:1], e.val_episodes, label)
-    tests = evaluate_split(config, data, classify["test"], "test", e.shots, e.test_episodes, label)
-    return val[e.shots[0]], tests
-
-
-def _log_measured(
-    run: Run, tests: Mapping[int, Evaluation], val: Evaluation, tags: dict[str, str], title: str
-) -> None:
-    """Log what was measured, and add it to the tags."""
-    log_test(run, tests, title)
-    run.log_metrics({"val/accuracy": val.accuracy.mean, "val/accuracy_ci95": val.accuracy.half}, 0)
-    tags["litemkd.val_accuracy"] = f"{val.accuracy.mean:.4f}"
-    tags["litemkd.val_accuracy_ci95"] = f"{val.accuracy.half:.4f}"
-    tags |= accuracy_tags({shot: test.accuracy for shot, test in tests.items()})
+    (val,) = setup.evaluate(classify["val"], "val", "imported").values()
+    return val, setup.evaluate(classify["test"], "test", "imported")
 
 
 def import_words(config: Config, file: ReleasedFile) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ from litemkd.embedding import CLIPS_AT_ONCE
 from litemkd.errors import CheckpointError, DataError, some
 from litemkd.files import write_text
 from litemkd.recognition import Recogniser
-from litemkd.stages.build import build_workers
+from litemkd.stages.build import build_device, build_workers
 from litemkd.stages.loading import champion_of, load_student
 
 
@@ -71,16 +71,13 @@ class Predictions:
         return (sum(one == name for one, name in claimed), len(claimed)) if claimed else None
 
 
-def predict_stage(
-    config: Config, support: Path, query: Path, device: torch.device, *, model: str | None = None
-) -> Predictions:
+def predict_stage(config: Config, support: Path, query: Path, *, model: str | None = None) -> Predictions:
     """Name the clips in `query`. Nothing is logged.
 
     Args:
-        config: workers that read clips, and the data set whose champion is taken without `model`.
+        config: the device, workers that read clips, and the data set whose champion is taken without `model`.
         support: folder of class folders.
         query: folder of clips or of class folders, or one clip; see `litemkd.data.loose`.
-        device: where to compute.
         model: see `litemkd.stages.loading.load_student`.
 
     Raises:
@@ -88,6 +85,7 @@ def predict_stage(
         DataError: folders that do not hold what they should, or clips that cannot be read, all of them named.
         TrackingError: no such registered model.
     """
+    device = build_device(config)
     examples, asked = find_classes(support), find_queries(query)
     supports, queries = examples.clips, asked.clips
     classes = tuple(dict.fromkeys(str(clip.claimed) for clip in supports))

@@ -7,26 +7,33 @@ import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from PIL.Image import Image
 
 from litemkd.config import Config, digest_of
-from litemkd.data.episodes import EpisodeSampler
 from litemkd.data.estimating import Estimator
+from litemkd.data.finding import Catalogue
+from litemkd.data.lists import (
+    Lists,
+    ListSettings,
+    check_episodes,
+    published_counts,
+    ready_lists,
+    split_folder,
+)
 from litemkd.data.packs import FramePack, build_pack
-from litemkd.data.preparing import PrepareReport, choose_method, prepare_modality
+from litemkd.data.preparing import PrepareReport, choose_method, clips_there, prepare_modality
 from litemkd.data.splits import Split, class_of
 from litemkd.data.toy import make_toy
 from litemkd.data.zips import find_zip, unpack_frames
 from litemkd.distributed import main_first
 from litemkd.errors import ConfigError, DataError, some
 from litemkd.files import write_text
-from litemkd.modalities.methods import NETWORKS, NetworkName, parse_derive
+from litemkd.modalities.methods import METHODS, NETWORKS, NetworkName, parse_derive
 from litemkd.report.card import card_markdown
 from litemkd.report.contact import contact_sheet
 from litemkd.stages.build import build_estimator, build_workers
-from litemkd.stages.lists import Lists, check_episodes, published_counts, ready_lists, split_folder
 
 _NAMED = 20  # files that are passed over, before "and n more"
 
@@ -53,14 +60,14 @@ class Prepared:
     lists: Lists | None = None
     source: str = ""
 
-    def sampler(self, config: Config, split: str, shot: int, queries: int, seed: int) -> EpisodeSampler:
-        """Episodes of a split."""
-        return EpisodeSampler(self.splits[split], way=config.episode.way, shot=shot, queries=queries, seed=seed)
+    def digest_for(self, kind: Literal["teacher", "student"]) -> str:
+        """The digest of what models of a kind see."""
+        return self.digest if kind == "teacher" else self.student_digest
 
     @property
-    def told(self) -> list[str]:
+    def remarks(self) -> list[str]:
         """Lines for the user: where the splits come from, and what was left out."""
-        lines = list(self.lists.told) if self.lists is not None else []
+        lines = list(self.lists.remarks) if self.lists is not None else []
         for name, report in self.reports.items():
             if report.skipped:
                 clips = some([clip for clip, _ in report.skipped])
@@ -153,6 +160,31 @@ class Prepared:
         )
 
 
+def list_settings(config: Config) -> ListSettings:
+    """Which lists a configuration asks for."""
+    data, e, way = config.data, config.evaluation, config.episode.way
+    held_out = [(way, shot, e.queries) for shot in e.shots]
+    return ListSettings(
+        dataset=data.dataset,
+        folder=config.dataset_dir,
+        source=config.source_dir,
+        videos=data.videos,
+        lists=data.lists,
+        splits=data.splits,
+        split_seed=data.split_seed,
+        shares={str(name): share for name, share in data.make_splits.items()},
+        on_missing=data.on_missing,
+        on_unlisted_class=data.on_unlisted_class,
+        episodes={
+            "train": [(way, config.episode.shot, config.episode.queries)],
+            "val": held_out,
+            "test": held_out,
+        },
+        clips=lambda: Catalogue(*clips_there(config.dataset_dir, config.source_dir, "rgb", data.frames)),
+        recordings={method.source for method in METHODS.values()} - {"videos"},
+    )
+
+
 def with_derived(config: Config, words: str) -> tuple[Config, tuple[str, ...]]:
     """The configuration with `data.derive` changed by words such as `flow=raft,depth`, and the modalities they
     name.
@@ -202,7 +234,8 @@ def prepare(config: Config, also: Sequence[str] = (), *, verify: bool = False) -
         )
     for modality in config.modalities:
         _unpack(config, modality)
-    lists = ready_lists(config)
+    wanted = list_settings(config)
+    lists = ready_lists(wanted)
     splits = lists.splits
     videos = [video for split in splits.values() for video in split.videos]
     methods = {
@@ -231,7 +264,7 @@ def prepare(config: Config, also: Sequence[str] = (), *, verify: bool = False) -
         if data.on_unlisted_class == "error":
             _refuse_unlisted(config, modality, reports[modality], splits)
     # A clip that is bad in one modality is left out of all, so that every model sees the same data.
-    splits = _left(config, lists, dropped, reports)
+    splits = _left(wanted, lists, dropped, reports)
     videos = [video for split in splits.values() for video in split.videos]
     packs = {
         modality: build_pack(
@@ -251,7 +284,7 @@ def prepare(config: Config, also: Sequence[str] = (), *, verify: bool = False) -
         reports[modality] = reports[modality].without(pack.bad)
         if modality in config.modalities:
             dropped |= {name for name, _ in pack.bad}
-    splits = _left(config, lists, dropped, reports)
+    splits = _left(wanted, lists, dropped, reports)
     names = hashlib.sha256("\n".join(f"{s.name} {v}" for s in splits.values() for v in s.videos).encode())
     digest = digest_of(names.hexdigest(), {name: packs[name].digest for name in config.modalities})
     seen = digest_of(names.hexdigest(), {"rgb": packs["rgb"].digest})
@@ -273,7 +306,7 @@ def _estimators(config: Config, methods: Mapping[str, str]) -> dict[str, Estimat
 
 
 def _left(
-    config: Config, lists: Lists, dropped: Collection[str], reports: Mapping[str, PrepareReport]
+    wanted: ListSettings, lists: Lists, dropped: Collection[str], reports: Mapping[str, PrepareReport]
 ) -> dict[str, Split]:
     """The splits without clips that are bad in some modality.
 
@@ -287,7 +320,7 @@ def _left(
         for name, split in splits.items():
             if gone := sorted(set(lists.splits[name].classes) - set(split.classes)):
                 raise DataError(f"split {name} has no clip left of {len(gone)} classes: {some(gone)}")
-            check_episodes(config, split, lists)
+            check_episodes(wanted, split, lists)
     except DataError as error:
         reasons = {clip: why for report in reports.values() for clip, why in report.skipped if clip in dropped}
         lines = "".join(f"\n  {clip}: {why}" for clip, why in list(reasons.items())[:20])
@@ -346,6 +379,6 @@ def _refuse_unlisted(config: Config, modality: str, report: PrepareReport, split
     if strange:
         raise DataError(
             f"{config.source_dir}: {modality} has class folders that stand in no list of "
-            f"{split_folder(config)}: {some(strange)}; add their clips to a list, correct the "
+            f"{split_folder(list_settings(config))}: {some(strange)}; add their clips to a list, correct the "
             "folders' names, or leave them out with --set data.on_unlisted_class=skip"
         )

@@ -1,16 +1,24 @@
-"""register: a run's model into the registry, and the cards of what is registered."""
+"""register: models into the registry, with the tags that say what they are, and the cards made of these."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
+from litemkd import __version__
 from litemkd.checkpoints import DESCRIPTION, read_description, save_model
-from litemkd.errors import TrackingError
+from litemkd.config import Config
+from litemkd.errors import TrackingError, some
+from litemkd.evaluation import Evaluation, Interval
 from litemkd.report.model_card import model_card, with_card
 from litemkd.stages.build import load_model
-from litemkd.stages.common import cost_tags, register_with_card
+from litemkd.stages.prepare import Prepared
+from litemkd.stages.results import accuracy_metrics
+from litemkd.stages.setup import Kind, Setup
 from litemkd.tracking import (
+    NUMBER,
+    Run,
     RunRecord,
     attach,
     describe_version,
@@ -19,11 +27,86 @@ from litemkd.tracking import (
     logged_model_of,
     model_name,
     read_run,
+    register,
+    register_model,
     standing,
 )
+from litemkd.training import Progress
 
 _KINDS = {"trial": "student", "student": "student", "teacher": "teacher"}  # by the stage of a run
 _OF_RUNS = {"stage", "device", "state", "best_episode", "processes", "error", "stopped"}  # tags that stay there
+
+
+def register_trained(
+    run: Run,
+    setup: Setup,
+    kind: Kind,
+    folder: Path,
+    progress: Progress,
+    tests: Mapping[int, Evaluation],
+    tags: Mapping[str, str],
+) -> int | str:
+    """Log a saved model with what it reached, and make it the next registered version; returns its number.
+
+    That of a run that has registered its model before it was interrupted is the one of then.
+    """
+    name = setup.registered_name(kind)
+    if run.former is not None and (made := find_version(name, {"litemkd.run": run.run_id})) is not None:
+        return made.version
+    val = Interval(progress.best_accuracy, progress.best_ci95)
+    tags = {**tags, **measured_tags(val, tests), "litemkd.seed": str(setup.config.seed)}
+    return register_model_of(run, name, kind, folder, progress.best_episode, measured(val, tests), tags)
+
+
+def register_model_of(
+    run: Run,
+    name: str,
+    kind: Kind,
+    folder: Path,
+    step: int,
+    metrics: Mapping[str, float],
+    tags: Mapping[str, str],
+) -> int | str:
+    """Log a saved model to its run and make it the next version of `name`, described by its card."""
+    tags = {**tags, "litemkd.run": run.run_id}
+    card = model_card(name, NUMBER, tags)
+    return register_model(run, folder, name, name=kind, step=step, metrics=metrics, tags=tags, description=card)
+
+
+def measured(val: Interval, tests: Mapping[int, Evaluation]) -> dict[str, float]:
+    """The metrics of a logged model."""
+    return {"val/accuracy": val.mean, "test/accuracy": next(iter(tests.values())).accuracy.mean}
+
+
+def measured_tags(val: Interval, tests: Mapping[int, Evaluation]) -> dict[str, str]:
+    """Tags of accuracies on val, and on test by number of shots; the first one has the plain names too."""
+    metrics = accuracy_metrics({shot: test.accuracy for shot, test in tests.items()})
+    return {
+        "litemkd.val_accuracy": f"{val.mean:.4f}",
+        "litemkd.val_accuracy_ci95": f"{val.half:.4f}",
+        **{f"litemkd.{name.replace('/', '_')}": f"{value:.4f}" for name, value in metrics.items()},
+    }
+
+
+def cost_tags(cost: Mapping[str, float]) -> dict[str, str]:
+    """Tags of a model's cost, from its metrics."""
+    return {f"litemkd.{name}": f"{cost[f'cost/{name}']:.6f}" for name in ("gmacs_per_episode", "params_m")}
+
+
+def data_tags(config: Config, data: Prepared | None, kind: Kind) -> dict[str, str]:
+    """Tags of what a model was trained on and sees, for its card."""
+    about = {
+        "litemkd.dataset": config.data.dataset,
+        "litemkd.frames": str(config.data.frames),
+        "litemkd.crop": str(config.data.crop),
+        "litemkd.short_side": str(config.data.short_side),
+        "litemkd.version": __version__,
+    }
+    if data is not None:
+        classes = data.splits["train"].classes
+        about["litemkd.train_classes"] = f"{len(classes)}: {some(classes, 60)}"
+        about["litemkd.data_digest"] = data.digest_for(kind)
+    return about
 
 
 def renew_cards(name: str) -> list[str]:
@@ -80,7 +163,9 @@ def register_run(record: RunRecord, name: str) -> int:
     """
     tags = _tags(record)
     model_id = logged_model_of(record.run_id) or _log_checkpoint(record, tags)
-    return register_with_card(model_id, name, tags)
+    number = register(model_id, name, tags)
+    describe_version(name, number, model_card(name, number, tags))
+    return number
 
 
 def _tags(record: RunRecord) -> dict[str, str]:

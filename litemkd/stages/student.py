@@ -1,43 +1,28 @@
-"""student: train the light student, on labels alone or with the teacher, test it and register it."""
+"""student: the light student, trained on labels alone or with the teacher, tested and registered; and distill,
+the main job, which has a teacher and both students, and lays them side by side.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import torch
+from dataclasses import dataclass, replace
 
 from litemkd.checkpoints import save_description, save_model
 from litemkd.config import Config
-from litemkd.embedding import student_classifier
 from litemkd.errors import ConfigError
-from litemkd.evaluation import Evaluation
+from litemkd.evaluation import Evaluation, Interval, paired_difference
 from litemkd.losses import LABELS, Around
 from litemkd.models.student import Student
 from litemkd.objectives import Advisor
+from litemkd.report.tables import markdown_table, text_table
 from litemkd.stages.build import build_student, describe_student
-from litemkd.stages.common import (
-    ANEW,
-    Going,
-    checkpoint_folder,
-    clip_source,
-    cost_tags,
-    data_tags,
-    evaluate_split,
-    features_shelf,
-    log_and_register,
-    log_test,
-    model_folder,
-    protocol,
-    run_of,
-    training_settings,
-)
 from litemkd.stages.cost import student_cost
-from litemkd.stages.fitting import fit_on_clips
-from litemkd.stages.prepare import Prepared
-from litemkd.stages.teacher import ReadyTeacher
+from litemkd.stages.register import cost_tags, data_tags, register_trained
+from litemkd.stages.results import Recorder, accuracy_metrics, gain_metrics, log_test
+from litemkd.stages.setup import Setup, resumed_checkpoints
+from litemkd.stages.teacher import ReadyTeacher, teacher_stage
 from litemkd.states import CheckpointFolder
-from litemkd.tracking import Run, model_name
-from litemkd.training import Progress, Watch
+from litemkd.tracking import Promotion, Run, promote
+from litemkd.training import OnValidation, Progress, fit
 
 
 @dataclass(frozen=True)
@@ -61,80 +46,87 @@ class TrainedStudent:
     version: int | str
 
 
-def student_stage(
-    config: Config,
-    data: Prepared,
-    device: torch.device,
-    *,
-    teacher: ReadyTeacher | None = None,
-    going: Going = ANEW,
-) -> TrainedStudent:
+@dataclass(frozen=True)
+class Outcome:
+    """What the main job made.
+
+    Attributes:
+        teacher, labels, distilled: the three models; `labels` is None when the baseline was left out.
+        gains: distilled minus labels only, points, by number of shots, paired on the same episodes.
+        promotions: what moved in the registry.
+    """
+
+    teacher: ReadyTeacher
+    labels: TrainedStudent | None
+    distilled: TrainedStudent
+    gains: dict[int, Interval]
+    promotions: list[Promotion]
+
+
+def distill_stage(setup: Setup, *, choice: str = "auto", baseline: bool = True) -> Outcome:
+    """Run the whole job; see `Outcome`. `choice` is of the teacher, see `teacher_stage`."""
+    backbone, head = setup.config.student.backbone.name, setup.config.student.head.name
+    tags = {"litemkd.backbone": backbone, "litemkd.head": head, "litemkd.distilled": "true"}
+    setup = replace(setup, options={"--teacher": choice, "--no-baseline": str(not baseline).lower()})
+    with setup.run("distill", f"distill into {backbone} + {head}", tags, resumable=True) as run:
+        teacher = teacher_stage(setup, choice=choice)
+        run.set_tags(_teacher_tags(teacher))
+        labels = student_stage(setup) if baseline else None
+        distilled = student_stage(setup, teacher=teacher)
+        gains = {
+            shot: paired_difference(test, labels.tests[shot])
+            for shot, test in distilled.tests.items()
+            if labels is not None
+        }
+        promotions = [promote(teacher.name), promote(distilled.name)]
+        outcome = Outcome(teacher, labels, distilled, gains, promotions)
+        _log(run, outcome)
+    return outcome
+
+
+def student_stage(setup: Setup, *, teacher: ReadyTeacher | None = None) -> TrainedStudent:
     """Train, test and register a student: distilled from `teacher`, or on labels alone without one."""
-    what = student_title(config, distilled=teacher is not None)
-    tags = student_tags(config, data, teacher)
-    with run_of(config, data, "student", what, device, tags, going=going) as run:
-        student, progress, checkpoints = train_student(
-            config, data, device, run, teacher=teacher, resume=going.on
-        )
-        folder = model_folder(checkpoints)
-        cost = student_cost(config)
+    title = student_title(setup.config, distilled=teacher is not None)
+    tags = student_tags(setup, teacher)
+    with setup.run("student", title, tags, resumable=True) as run:
+        student, progress = train_student(setup, run, teacher=teacher)
+        cost = student_cost(setup.config)
         run.log_metrics(cost, 0)
-        tests = _test(config, data, student, device, run, tags, what)
-        save_model(folder, student, describe_student(config))
-        version = log_and_register(run, config, "student", folder, progress, tests, {**tags, **cost_tags(cost)})
-        return TrainedStudent(
-            student, progress, tests, cost, run.run_id, model_name(config.data.dataset, "student"), version
-        )
-
-
-def student_title(config: Config, *, distilled: bool) -> str:
-    """What a student is, in words: how it learns, its backbone and its head."""
-    how = "distilled" if distilled else "labels only"
-    return f"{how}: {config.student.backbone.name} + {config.student.head.name}"
-
-
-def student_tags(config: Config, data: Prepared, teacher: ReadyTeacher | None) -> dict[str, str]:
-    """Tags of a student's run and of its model: what it is, who taught it, and what its val accuracy means."""
-    tags = {
-        "litemkd.backbone": config.student.backbone.name,
-        "litemkd.head": config.student.head.name,
-        "litemkd.distilled": str(teacher is not None).lower(),
-        "litemkd.protocol": protocol(config, data),
-        **data_tags(config, data, "student"),
-    }
-    if teacher is not None:
-        tags["litemkd.teacher"] = f"{teacher.name} version {teacher.version}"
-        tags["litemkd.teacher_reused"] = str(teacher.reused).lower()
-    return tags
+        # The test classes are read once, in a run of their own below this one; both get the figures.
+        with setup.run("evaluate", f"evaluate {title}", tags) as child:
+            tests = setup.test_student(student, title.split(":")[0])
+            log_test(child, tests, title)
+        log_test(run, tests, title)
+        folder = student_checkpoints(setup, teacher).model
+        save_model(folder, student, describe_student(setup.config))
+        version = register_trained(run, setup, "student", folder, progress, tests, tags | cost_tags(cost))
+        name = setup.registered_name("student")
+        return TrainedStudent(student, progress, tests, cost, run.run_id, name, version)
 
 
 def train_student(
-    config: Config,
-    data: Prepared,
-    device: torch.device,
+    setup: Setup,
     run: Run,
     *,
     teacher: ReadyTeacher | None = None,
-    resume: bool = False,
-    watch: Watch | None = None,
+    on_validation: OnValidation | None = None,
     picture: bool = True,
-) -> tuple[Student, Progress, CheckpointFolder]:
+) -> tuple[Student, Progress]:
     """Train a student and leave it with the weights that were best on val; test classes are not read.
 
     Args:
-        config: the student, its training and, with a teacher, the loss.
-        data: the data set, prepared.
-        device: where to compute.
+        setup: the student, its training and, with a teacher, the loss; whether it goes on from the checkpoints
+            of an interrupted run.
         run: takes metrics and pictures.
         teacher: None: the student learns from labels alone.
-        resume: go on from the checkpoints of an interrupted run.
-        watch: told of every validation, see `litemkd.training.fit`.
+        on_validation: called after every validation, see `litemkd.training.fit`.
         picture: draw the learning curves, which takes half a second.
 
     Raises:
         ConfigError: the loss does not fit the teacher's features.
         LitemkdError: the loss is not finite.
     """
+    config, train = setup.config, setup.config.student.train
     loss, guess, advisor = LABELS, None, None
     if teacher is not None:
         loss, fused = config.loss.d2m, teacher.fused["train"]
@@ -146,64 +138,116 @@ def train_student(
         run.use_model(teacher.name, teacher.version)
     student = build_student(
         config.student, config.data.frames, config.seed, guess=guess, side=config.data.crop
-    ).to(device)
-    checkpoints = student_checkpoints(config, data, teacher)
-    save_description(checkpoints.best.parent, describe_student(config))  # others may evaluate it meanwhile
-    progress = fit_on_clips(
-        student,
-        config.student.train,
-        config,
-        data,
-        "rgb",
-        device,
-        loss=loss,
-        run=run,
-        checkpoints=checkpoints,
-        resume=resume,
+    ).to(setup.device)
+    checkpoints = student_checkpoints(setup, teacher)
+    save_description(checkpoints.folder, describe_student(config))  # others may evaluate it meanwhile
+    recorder = Recorder(run, student_title(config, distilled=teacher is not None) if picture else None)
+    progress = fit(
+        setup.student_objective(student, "rgb", train, loss=loss, advisor=advisor),
+        train,
+        seed=config.seed,
+        tracker=recorder,
+        checkpoints=resumed_checkpoints(run, checkpoints),
+        resume=setup.resume,
         label=f"student, {'labels only' if teacher is None else 'distilled'}",
-        title=student_title(config, distilled=teacher is not None) if picture else None,
-        advisor=advisor,
-        watch=watch,
+        on_validation=on_validation,
     )
+    recorder.finish(progress)
     student.drop_training_parts()
-    return student, progress, checkpoints
+    return student, progress
 
 
-def student_checkpoints(config: Config, data: Prepared, teacher: ReadyTeacher | None) -> CheckpointFolder:
+def student_checkpoints(setup: Setup, teacher: ReadyTeacher | None) -> CheckpointFolder:
     """Where the training state of this student goes."""
-    return checkpoint_folder(
-        config,
+    return setup.checkpoints(
         "student",
-        config.student,
-        "labels only" if teacher is None else (config.loss, teacher.fingerprint),
-        training_settings(config),
-        data.student_digest,
-        config.seed,
+        setup.config.student,
+        "labels only" if teacher is None else (setup.config.loss, teacher.fingerprint),
+        setup.training_settings,
+        setup.data.student_digest,
+        setup.config.seed,
     )
 
 
-def evaluate_on_test(
-    config: Config, data: Prepared, student: Student, device: torch.device, label: str
-) -> dict[int, Evaluation]:
-    """Read the test classes: results by number of shots."""
-    clips = clip_source(config, data, "rgb", "test", device)
-    classify = student_classifier(student.eval(), clips, shelf=features_shelf(config))
-    e = config.evaluation
-    return evaluate_split(config, data, classify, "test", e.shots, e.test_episodes, label)
+def student_title(config: Config, *, distilled: bool) -> str:
+    """What a student is, in words: how it learns, its backbone and its head."""
+    how = "distilled" if distilled else "labels only"
+    return f"{how}: {config.student.backbone.name} + {config.student.head.name}"
 
 
-def _test(
-    config: Config,
-    data: Prepared,
-    student: Student,
-    device: torch.device,
-    run: Run,
-    tags: dict[str, str],
-    what: str,
-) -> dict[int, Evaluation]:
-    """Read the test classes once, in an evaluate run below the student's; both get the figures."""
-    with run_of(config, data, "evaluate", f"evaluate {what}", device, tags) as child:
-        tests = evaluate_on_test(config, data, student, device, what.split(":")[0])
-        log_test(child, tests, what)
-    log_test(run, tests, what)
-    return tests
+def student_tags(setup: Setup, teacher: ReadyTeacher | None) -> dict[str, str]:
+    """Tags of a student's run and of its model: what it is, who taught it, and what its val accuracy means."""
+    config = setup.config
+    tags = {
+        "litemkd.backbone": config.student.backbone.name,
+        "litemkd.head": config.student.head.name,
+        "litemkd.distilled": str(teacher is not None).lower(),
+        "litemkd.protocol": setup.protocol(),
+        **data_tags(config, setup.data, "student"),
+    }
+    if teacher is not None:
+        tags |= _teacher_tags(teacher)
+    return tags
+
+
+def _teacher_tags(teacher: ReadyTeacher) -> dict[str, str]:
+    return {
+        "litemkd.teacher": f"{teacher.name} version {teacher.version}",
+        "litemkd.teacher_reused": str(teacher.reused).lower(),
+    }
+
+
+def outcome_table(outcome: Outcome) -> tuple[list[str], list[list[str]]]:
+    """The closing table: header and rows."""
+    shots = list(outcome.distilled.tests)
+    header = ["model", *(f"{shot}-shot, %" for shot in shots), "GMACs/episode", "parameters, M"]
+    rows = [
+        [
+            f"teacher ({'+'.join(outcome.teacher.teacher.fusion.modalities)})",
+            *(str(outcome.teacher.tests[shot].accuracy) for shot in shots),
+            f"{outcome.teacher.cost['cost/gmacs_per_episode']:.2f}",
+            f"{outcome.teacher.cost['cost/params_m']:.2f}",
+        ]
+    ]
+    for name, student in (("student, labels only", outcome.labels), ("student, distilled", outcome.distilled)):
+        if student is not None:
+            rows.append(
+                [
+                    name,
+                    *(str(student.tests[shot].accuracy) for shot in shots),
+                    f"{student.cost['cost/gmacs_per_episode']:.2f}",
+                    f"{student.cost['cost/params_m']:.2f}",
+                ]
+            )
+    if outcome.gains:
+        rows.append(
+            [
+                "gain by distillation",
+                *(f"{gain.mean:+.2f} ± {gain.half:.2f}" for gain in outcome.gains.values()),
+                "",
+                "",
+            ]
+        )
+    return header, rows
+
+
+def outcome_words(outcome: Outcome) -> str:
+    """The closing table as text."""
+    return text_table(*outcome_table(outcome))
+
+
+def _log(run: Run, outcome: Outcome) -> None:
+    header, rows = outcome_table(outcome)
+    run.log_text(markdown_table(header, rows), "result.md")
+    run.log_table([dict(zip(header, row, strict=True)) for row in rows], "result.json")
+    metrics = {"val/accuracy": outcome.distilled.progress.best_accuracy}
+    metrics["val/accuracy_ci95"] = outcome.distilled.progress.best_ci95
+    metrics |= outcome.distilled.cost
+    metrics |= accuracy_metrics({shot: test.accuracy for shot, test in outcome.distilled.tests.items()})
+    metrics |= gain_metrics(outcome.gains)
+    run.log_metrics(metrics, 0)
+    gains = ", ".join(
+        f"**{gain.mean:+.2f} ± {gain.half:.2f}** {shot}-shot" for shot, gain in outcome.gains.items()
+    )
+    words = f"Gain by distillation, points: {gains}. " if gains else ""
+    run.describe(f"{words}On the test classes:\n\n{markdown_table(header, rows)}")

@@ -6,14 +6,11 @@ import logging
 from dataclasses import dataclass, field, replace
 from typing import cast
 
-import torch
-
 from litemkd.checkpoints import read_description, save_model, weights_digest
 from litemkd.config import Config, TeacherConfig, digest_of
 from litemkd.embedding import teacher_classifier
 from litemkd.errors import CheckpointError, DataError
 from litemkd.evaluation import Evaluation
-from litemkd.losses import LABELS
 from litemkd.models.student import Student
 from litemkd.models.teacher import Teacher
 from litemkd.objectives import TeacherObjective
@@ -24,23 +21,6 @@ from litemkd.stages.build import (
     describe_teacher,
     load_model,
 )
-from litemkd.stages.common import (
-    ANEW,
-    Going,
-    Recorder,
-    checkpoint_folder,
-    cost_tags,
-    data_tags,
-    evaluate_split,
-    former_of,
-    log_and_register,
-    log_test,
-    model_folder,
-    protocol,
-    run_of,
-    taken_over,
-    training_settings,
-)
 from litemkd.stages.cost import teacher_cost
 from litemkd.stages.features import (
     SplitFeatures,
@@ -50,9 +30,11 @@ from litemkd.stages.features import (
     fused_features,
     refuse_foreign,
 )
-from litemkd.stages.fitting import fit_on_clips
-from litemkd.stages.prepare import Prepared
-from litemkd.tracking import Run, Version, download, find_address, find_version, model_name
+from litemkd.stages.register import cost_tags, data_tags, register_trained
+from litemkd.stages.results import Recorder, log_test
+from litemkd.stages.setup import Setup, resumed_checkpoints
+from litemkd.states import CheckpointFolder
+from litemkd.tracking import Run, Version, download, find_address, find_version
 from litemkd.training import Progress, fit
 
 log = logging.getLogger(__name__)
@@ -84,12 +66,12 @@ class ReadyTeacher:
     cost: dict[str, float] = field(default_factory=dict)
 
 
-def teacher_fingerprint(config: Config, data: Prepared) -> str:
+def teacher_fingerprint(setup: Setup) -> str:
     """A digest of everything the teacher's weights depend on, the content of features on disk included."""
-    seen: list[str] = [data.digest]
+    config, seen = setup.config, [setup.data.digest]
     if config.teacher.experts == "features":
-        seen += [features_on_disk_digest(config, data, modality) for modality in config.teacher.modalities]
-    return digest_of("teacher", config.teacher, training_settings(config), *seen, config.seed)
+        seen += [features_on_disk_digest(setup, modality) for modality in config.teacher.modalities]
+    return digest_of("teacher", config.teacher, setup.training_settings, *seen, config.seed)
 
 
 def with_teacher(config: Config, choice: str) -> Config:
@@ -116,29 +98,25 @@ def with_teacher(config: Config, choice: str) -> Config:
     return config.model_copy(update={"teacher": TeacherConfig.model_validate(described["teacher"])})
 
 
-def teacher_stage(
-    config: Config, data: Prepared, device: torch.device, *, choice: str = "auto", going: Going = ANEW
-) -> ReadyTeacher:
+def teacher_stage(setup: Setup, *, choice: str = "auto") -> ReadyTeacher:
     """Find or train the teacher and have its features ready.
 
     Args:
-        config: the teacher and its training; from `with_teacher` where `choice` is an address.
-        data: the data set, prepared.
-        device: where to compute.
+        setup: the teacher and its training; its configuration is from `with_teacher` where `choice` is an
+            address.
         choice: `auto`: the registered teacher of this configuration and data, or a new one; `new`: a new one
             whatever is registered; or the address of a registered teacher.
-        going: whether to go on with an interrupted run.
 
     Raises:
         DataError: features on disk that are missing or broken, or the user's own where others would be written.
     """
-    refuse_foreign(config)
-    fingerprint = teacher_fingerprint(config, data)
-    name = model_name(config.data.dataset, "teacher")
+    refuse_foreign(setup)
+    config, name = setup.config, setup.registered_name("teacher")
+    fingerprint = teacher_fingerprint(setup)
     modalities = "+".join(config.teacher.modalities)
     title = f"teacher {modalities}"
-    going = replace(going, asked={"--teacher": choice})
-    former = former_of(config, data, "teacher", title, going)
+    setup = replace(setup, options={"--teacher": choice})
+    former = setup.interrupted_run("teacher", title)
     if choice not in CHOICES:
         found = find_address(choice)
         fingerprint = digest_of("teacher", f"{found.name} {found.version}")
@@ -151,40 +129,34 @@ def teacher_stage(
     if found is not None:
         log.info("teacher: using %s version %s, made before", found.name, found.version)
         own = former is not None and found.run_id == former[0]
-        ready = registered_teacher(config, data, device, found, fingerprint, reused=not own)
+        ready = registered_teacher(setup, found, fingerprint, reused=not own)
         cost = teacher_cost(config, width=ready.fused["train"].shape[-1])
-        return replace(ready, tests=_test(config, data, ready), cost=cost)
-    with run_of(config, data, "teacher", title, device, going=going) as run:
-        bundle, progress = _train(config, data, fingerprint, device, run, going.on)
-        ready = _ready(config, data, bundle, fingerprint, name, 0, device, reused=False)
+        return replace(ready, tests=_test(setup, ready), cost=cost)
+    with setup.run("teacher", title, resumable=True) as run:
+        checkpoints = setup.checkpoints("teacher", fingerprint)
+        bundle, progress = _train(setup, run, checkpoints)
+        ready = _ready(setup, bundle, fingerprint, name, 0, reused=False)
         width = ready.fused["train"].shape[-1]
         cost = teacher_cost(config, width=width)
         run.log_metrics(cost, 0)
-        folder = model_folder(checkpoint_folder(config, "teacher", fingerprint))
-        save_model(folder, bundle, describe_teacher(config, width))
-        tests = _test(config, data, ready)
+        save_model(checkpoints.model, bundle, describe_teacher(config, width))
+        tests = _test(setup, ready)
         log_test(run, tests, title)
         tags = {
-            **data_tags(config, data, "teacher"),
+            **data_tags(config, setup.data, "teacher"),
             **cost_tags(cost),
             "litemkd.fingerprint": fingerprint,
             "litemkd.modalities": modalities,
             "litemkd.backbone": config.teacher.expert.backbone.name,
             "litemkd.head": config.teacher.head.name,
-            "litemkd.protocol": protocol(config, data, "teacher"),
+            "litemkd.protocol": setup.protocol("teacher"),
         }
-        version = log_and_register(run, config, "teacher", folder, progress, tests, tags)
+        version = register_trained(run, setup, "teacher", checkpoints.model, progress, tests, tags)
     return replace(ready, version=version, tests=tests, cost=cost)
 
 
 def registered_teacher(
-    config: Config,
-    data: Prepared,
-    device: torch.device,
-    version: Version,
-    fingerprint: str,
-    *,
-    reused: bool = True,
+    setup: Setup, version: Version, fingerprint: str, *, reused: bool = True
 ) -> ReadyTeacher:
     """The teacher of a registered version and its features, which are read where they lie on disk; not tested.
 
@@ -194,120 +166,95 @@ def registered_teacher(
     bundle = load_model(download(version.name, version.version))
     if not isinstance(bundle, TeacherBundle):
         raise CheckpointError(f"{version.name} version {version.version} holds a student, not a teacher")
-    return _ready(config, data, bundle, fingerprint, version.name, version.version, device, reused=reused)
+    return _ready(setup, bundle, fingerprint, version.name, version.version, reused=reused)
 
 
-def _test(config: Config, data: Prepared, ready: ReadyTeacher) -> dict[int, Evaluation]:
-    classify = teacher_classifier(ready.teacher, ready.fused["test"])
-    e = config.evaluation
-    return evaluate_split(config, data, classify, "test", e.shots, e.test_episodes, "teacher")
+def _test(setup: Setup, ready: ReadyTeacher) -> dict[int, Evaluation]:
+    return setup.evaluate(teacher_classifier(ready.teacher, ready.fused["test"]), "test", "teacher")
 
 
-def _train(
-    config: Config, data: Prepared, fingerprint: str, device: torch.device, run: Run, resume: bool
-) -> tuple[TeacherBundle, Progress]:
+def _train(setup: Setup, run: Run, checkpoints: CheckpointFolder) -> tuple[TeacherBundle, Progress]:
+    config = setup.config
     experts: dict[str, Student] = {}
     features: dict[str, SplitFeatures] = {}
     for modality in config.teacher.modalities:
         if config.teacher.experts == "features":
-            features[modality] = features_on_disk(config, data, modality, device)
+            features[modality] = features_on_disk(setup, modality)
         else:
-            experts[modality] = train_expert(config, data, modality, device, resume=resume)
-            features[modality] = expert_features(config, data, modality, experts[modality], device)
+            experts[modality] = train_expert(setup, modality)
+            features[modality] = expert_features(setup, modality, experts[modality])
     widths = {modality: by_split["train"].shape[-1] for modality, by_split in features.items()}
     if len(set(widths.values())) > 1:
         raise DataError(
             f"features of different widths: {widths}; the fusion needs one width for all modalities"
         )
-    teacher = build_teacher(config.teacher, next(iter(widths.values())), config.data.frames, config.seed).to(
-        device
-    )
-    e = config.evaluation
+    width = next(iter(widths.values()))
+    teacher = build_teacher(config.teacher, width, config.data.frames, config.seed).to(setup.device)
     objective = TeacherObjective(
         teacher,
         features={name: by_split["train"] for name, by_split in features.items()},
-        sampler=data.sampler(config, "train", config.episode.shot, config.episode.queries, config.seed),
-        val_features={name: by_split["val"] for name, by_split in features.items()},
-        val_sampler=data.sampler(config, "val", e.shots[0], e.queries, e.seed),
-        val_episodes=e.val_episodes,
+        sampler=setup.train_episodes(),
+        val=setup.val_episodes({name: by_split["val"] for name, by_split in features.items()}),
     )
-    recorder = Recorder(run)
+    recorder = Recorder(run, "teacher: fusion and head")
     progress = fit(
         objective,
         config.teacher.train,
         seed=config.seed,
-        device=device,
         tracker=recorder,
-        checkpoints=taken_over(run, checkpoint_folder(config, "teacher", fingerprint)),
-        resume=resume,
+        checkpoints=resumed_checkpoints(run, checkpoints),
+        resume=setup.resume,
         label="teacher",
     )
-    recorder.finish(progress, "teacher: fusion and head")
+    recorder.finish(progress)
     return TeacherBundle(teacher, experts), progress
 
 
-def expert_fingerprint(config: Config, data: Prepared, modality: str) -> str:
+def expert_fingerprint(setup: Setup, modality: str) -> str:
     """A digest of everything an expert's weights depend on."""
+    config, data = setup.config, setup.data
     return digest_of(
         "expert",
         modality,
         config.teacher.expert,
-        training_settings(config),
+        setup.training_settings,
         data.packs[modality].digest,
         {name: list(split.videos) for name, split in data.splits.items()},
         config.seed,
     )
 
 
-def train_expert(
-    config: Config, data: Prepared, modality: str, device: torch.device, *, resume: bool = False
-) -> Student:
+def train_expert(setup: Setup, modality: str) -> Student:
     """Train the model of one modality on the train classes."""
-    fingerprint = expert_fingerprint(config, data, modality)
-    expert = build_expert(
-        config.teacher.expert, modality, config.data.frames, config.seed, side=config.data.crop
-    ).to(device)
-    with run_of(config, data, "expert", f"expert {modality}", device) as run:
-        fit_on_clips(
-            expert,
-            config.teacher.expert.train,
-            config,
-            data,
-            modality,
-            device,
-            loss=LABELS,
-            run=run,
-            checkpoints=checkpoint_folder(config, f"expert-{modality}", fingerprint),
-            resume=resume,
-            label=f"expert {modality}",
-            title=f"expert {modality}",
+    config, train, title = setup.config.teacher.expert, setup.config.teacher.expert.train, f"expert {modality}"
+    data, seed = setup.config.data, setup.config.seed
+    expert = build_expert(config, modality, data.frames, seed, side=data.crop).to(setup.device)
+    with setup.run("expert", title) as run:
+        recorder = Recorder(run, title)
+        checkpoints = setup.checkpoints(f"expert-{modality}", expert_fingerprint(setup, modality))
+        progress = fit(
+            setup.student_objective(expert, modality, train),
+            train,
+            seed=seed,
+            tracker=recorder,
+            checkpoints=resumed_checkpoints(run, checkpoints),
+            resume=setup.resume,
+            label=title,
         )
+        recorder.finish(progress)
     return expert
 
 
 def _ready(
-    config: Config,
-    data: Prepared,
-    bundle: TeacherBundle,
-    fingerprint: str,
-    name: str,
-    version: int | str,
-    device: torch.device,
-    *,
-    reused: bool,
+    setup: Setup, bundle: TeacherBundle, fingerprint: str, name: str, version: int | str, *, reused: bool
 ) -> ReadyTeacher:
+    trained = setup.config.teacher.experts == "train"
     features: dict[str, SplitFeatures] = {
-        modality: expert_features(
-            config,
-            data,
-            modality,
-            cast(Student, bundle.experts[modality]),
-            device,
-        )
-        if config.teacher.experts == "train"
-        else features_on_disk(config, data, modality, device)
-        for modality in config.teacher.modalities
+        modality: expert_features(setup, modality, cast(Student, bundle.experts[modality]))
+        if trained
+        else features_on_disk(setup, modality)
+        for modality in setup.config.teacher.modalities
     }
-    teacher = bundle.teacher.to(device).eval()
-    fused = fused_features(config, data, teacher, features, weights_digest(bundle), device)
+    teacher = bundle.teacher.to(setup.device).eval()
+    fused = fused_features(setup, teacher, features, weights_digest(bundle))
     return ReadyTeacher(teacher, fused, name, version, fingerprint, reused)

@@ -78,7 +78,7 @@ def check_both_ways(root: Path, said: str, file: Path) -> None:
         ((skipped, why),) = data.reports["rgb"].skipped
         assert skipped == VICTIM
         assert said in why
-        assert data.told[1:] == [f"left out, no rgb (data.on_bad_clip=skip): 1: {VICTIM}"]
+        assert data.remarks[1:] == [f"left out, no rgb (data.on_bad_clip=skip): 1: {VICTIM}"]
         card = json.loads((root / "mine" / "data_card.json").read_text())
         assert card["skipped"]["rgb"] == [{"clip": VICTIM, "reason": why}]
         assert f"* {VICTIM}: " in card_markdown(card)
@@ -323,7 +323,7 @@ def test_clips_in_which_nobody_is_found_are_told(tmp_path: Path) -> None:
     for _ in range(2):
         data = prepare(config_of(tmp_path, *more))
         assert data.reports["skeleton"].blank == (VICTIM,)
-        assert data.told[-1] == f"black in every frame of skeleton: 1: {VICTIM}"
+        assert data.remarks[-1] == f"black in every frame of skeleton: 1: {VICTIM}"
         assert f"Kept, but black in every frame of skeleton, 1: {VICTIM}" in card_markdown(data.card())
         check_labels(data, set())
 

@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 
 from litemkd.data.packs import FramePack
 from litemkd.errors import CheckpointError, EpisodeError
-from litemkd.stages.common import Recorder
+from litemkd.stages.results import Recorder
 from litemkd.states import CheckpointFolder
 from litemkd.tracking import download, get_version
 from litemkd.tracking.journal import Journal

@@ -6,18 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from litemkd.config import Config, load_config
 from litemkd.data.features import read_features, write_features
 from litemkd.data.frames import encode_frame, write_frames
 from litemkd.errors import DataError
 from litemkd.report.card import card_markdown
-from litemkd.stages.common import protocol
 from litemkd.stages.prepare import prepare
+from litemkd.stages.setup import Setup
 from litemkd.stages.teacher import teacher_fingerprint
 from tests.data.recordings import frame_numbers, numbered_frames, write_video
 from tests.faults.trees import SETTINGS
 
+CPU = torch.device("cpu")
 SHARES = tuple(f"data.make_splits.{name}={1 / 3}" for name in ("train", "val", "test"))
 
 
@@ -86,9 +88,10 @@ def test_what_students_see_does_not_depend_on_the_teacher(mine: Config):
     alone, taught = prepare(mine), prepare(with_teacher(mine, modalities=("rgb", "flow")))
     assert taught.digest != alone.digest
     assert taught.student_digest == alone.student_digest
-    assert protocol(mine, alone) == protocol(mine, taught)
-    assert protocol(mine, alone, "teacher") != protocol(mine, taught, "teacher")
-    assert protocol(mine, alone).endswith(f"data {alone.student_digest}")
+    one, other = (Setup(mine, CPU, data) for data in (alone, taught))
+    assert one.protocol() == other.protocol()
+    assert one.protocol("teacher") != other.protocol("teacher")
+    assert one.protocol().endswith(f"data {alone.student_digest}")
     # Other RGB frames are other data, for students as well.
     write_frames(mine.dataset_dir / "rgb_l8" / "class0" / "clip0", np.zeros((8, 32, 43, 3), np.uint8))
     assert prepare(mine).student_digest != alone.student_digest
@@ -112,13 +115,14 @@ def test_a_teacher_on_features_is_known_by_their_content(mine: Config):
         modality: {video: np.full((8, 4), 0.5, np.float32) for s in data.splits.values() for video in s.videos}
         for modality in ("rgb", "flow")
     }
-    prints = [teacher_fingerprint(config, data)]  # with none there, which is told later
+    setup = Setup(config, CPU, data)
+    prints = [teacher_fingerprint(setup)]  # with none there, which is told later
     for modality, values in made.items():
         write_features(mine.dataset_dir / "feature" / modality, values, {})
-    prints += [teacher_fingerprint(config, data), teacher_fingerprint(config, data)]
+    prints += [teacher_fingerprint(setup), teacher_fingerprint(setup)]
     made["flow"]["class3/clip1"][7, 3] = 0.25  # one number of one frame
     write_features(mine.dataset_dir / "feature" / "flow", made["flow"], {})
-    prints.append(teacher_fingerprint(config, data))
+    prints.append(teacher_fingerprint(setup))
     assert prints[1] == prints[2]
     assert len(set(prints)) == 3
 
@@ -146,7 +150,7 @@ def test_recordings_of_other_endings_are_read_and_all_else_is_named(tmp_path: Pa
         data = prepare(one)
         assert sum(len(split.videos) for split in data.splits.values()) == 18
         assert "class5/clip0" in data.packs["rgb"].names
-        assert data.told[-1] == told
+        assert data.remarks[-1] == told
         assert data.card()["passed_over"] == ["class0/labels.csv", "class5/clip0.srt", "readme.txt"]
         assert "* Passed over, no clips by their endings, 3: class0/labels.csv, " in card_markdown(data.card())
 
@@ -156,7 +160,7 @@ def test_what_lies_beside_recordings_in_their_own_folder_is_named(mine: Config):
     write_video(mine.source_dir / "videos" / "class1" / "more" / "x.mp4", numbered_frames(10))
     write_video(mine.source_dir / "videos" / "loose.mp4", numbered_frames(10))
     data = prepare(changed(mine, derive={"flow": "dis"}), ["flow"])
-    assert data.told[1:] == [
+    assert data.remarks[1:] == [
         "passed over, no clips by their endings: 3: "
         "videos/loose.mp4, videos/class0/notes.txt, videos/class1/more/"
     ]
@@ -242,6 +246,6 @@ def test_frames_at_full_rate_are_sampled_and_told(mine: Config):
     assert frame_numbers(rgb.clip(int(rgb.rows(["class3/clip1"])[0]))) == [0, 3, 5, 8, 11, 14, 16, 19]
     assert frame_numbers(flow.clip(int(flow.rows(["class3/clip1"])[0]))) == [0, 3, 5, 8, 11, 14, 16, 18]
     assert frame_numbers(rgb.clip(int(rgb.rows(["class0/clip0"])[0]))) == list(range(8))
-    assert data.told[1].startswith("8 frames taken of more (rgb): 17: class0/clip1, class0/clip2, ")
-    assert data.told[2].startswith("8 frames taken of more (flow): 17: ")
+    assert data.remarks[1].startswith("8 frames taken of more (rgb): 17: class0/clip1, class0/clip2, ")
+    assert data.remarks[2].startswith("8 frames taken of more (flow): 17: ")
     assert "* Kept, of more frames of rgb than are taken, 17: class0/clip1" in card_markdown(data.card())

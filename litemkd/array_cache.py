@@ -1,4 +1,4 @@
-"""A shelf of arrays: what is slow to compute and quick to read, kept in a folder, the newest few."""
+"""A cache of arrays on disk: what is slow to compute and quick to read, the newest few."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Shelf:
+class ArrayCache:
     """Arrays in files `<folder>/<name>.npy`, memory-mapped, never seen half-written.
 
     Attributes:

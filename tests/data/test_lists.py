@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from litemkd.config import Config, load_config
+from litemkd.config import load_config
+from litemkd.data.lists import NOTE, ListSettings, ready_lists, split_folder
 from litemkd.data.splits import SPLITS, read_splits
 from litemkd.errors import DataError
-from litemkd.stages.lists import NOTE, ready_lists, split_folder
+from litemkd.stages.prepare import list_settings
 from tests.data.trees import facts
 
 
@@ -29,11 +30,12 @@ def whole(folder: Path, dataset: str) -> Path:
     return folder
 
 
-def config_of(root: Path, dataset: str, *more: str) -> Config:
-    return load_config(None, [f"data.dataset={dataset}", f"data.root={root / 'data'}", *more])
+def config_of(root: Path, dataset: str, *more: str) -> ListSettings:
+    config = load_config(None, [f"data.dataset={dataset}", f"data.root={root / 'data'}", *more])
+    return list_settings(config)
 
 
-def refused(config: Config) -> str:
+def refused(config: ListSettings) -> str:
     with pytest.raises(DataError) as caught:
         ready_lists(config)
     return str(caught.value)
@@ -44,7 +46,7 @@ def test_the_whole_data_set_needs_no_option(tmp_path: Path, dataset: str) -> Non
     videos = whole(tmp_path / "disk", dataset)
     lists = ready_lists(config_of(tmp_path, dataset, f"data.videos={videos}"))
     assert (lists.differences, lists.missing, lists.unlisted) == ((), (), ())
-    assert len(lists.told) == 1
+    assert len(lists.remarks) == 1
     for name, about in facts(dataset).splits.items():
         assert len(lists.splits[name].videos) == about.videos
     assert read_splits(lists.folder) == lists.splits
@@ -156,7 +158,7 @@ def test_what_was_left_out_is_remembered(tmp_path: Path) -> None:
     later = ready_lists(config_of(tmp_path, "mine", *FEW))
     assert later == lists
     assert later.missing == ("c0/gone", "c2/gone", "c4/gone")
-    assert later.told[1] == "left out, listed and not there: 3 clips: c0/gone, c2/gone, c4/gone"
+    assert later.remarks[1] == "left out, listed and not there: 3 clips: c0/gone, c2/gone, c4/gone"
     # One has come since: it is taken in again, without naming the lists again.
     (disk / "c2" / "gone.avi").touch()
     again = config_of(tmp_path, "mine", f"data.videos={disk}", *FEW, "data.on_missing=skip")

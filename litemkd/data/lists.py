@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from litemkd.config import Config
 from litemkd.data.episodes import EpisodeSampler
 from litemkd.data.finding import Catalogue, find_videos, link_videos
 from litemkd.data.names import name_of
-from litemkd.data.preparing import clips_there
 from litemkd.data.published import Published, class_key, published
 from litemkd.data.splits import Split, make_split, make_splits, read_splits, write_splits
 from litemkd.errors import DataError, some
 from litemkd.files import whole_folder, write_text
-from litemkd.modalities.methods import METHODS
 
 NOTE = "made_by_litemkd.json"
 # What a data set's own folder holds beside the archive that may have been unpacked there.
@@ -37,7 +34,39 @@ _OWN: tuple[str, ...] = (
     "embeddings",
     "data_card.*",
 )
-_OWN += tuple({method.source for method in METHODS.values()} - {"videos"})
+
+
+@dataclass(frozen=True)
+class ListSettings:
+    """Which lists are asked for, and of which data set.
+
+    Attributes:
+        dataset: its name.
+        folder: of everything that is made of it.
+        source: the folder that it is made from.
+        videos: a folder of recordings as they came, to be found there; or None.
+        lists: a folder of published lists, to be checked and copied; or None.
+        splits: name of the folder of lists, where it is not the data set's.
+        split_seed, shares: of lists that are made: by class, dealt out to the splits.
+        on_missing, on_unlisted_class: `error` or `skip`.
+        episodes: that are to be drawn of each split: (W, K, queries of each class).
+        clips: finds what lies in the data set's own folders.
+        recordings: folders beside `videos` that hold recordings of modalities.
+    """
+
+    dataset: str
+    folder: Path
+    source: Path
+    videos: Path | None
+    lists: Path | None
+    splits: str | None
+    split_seed: int
+    shares: Mapping[str, float]
+    on_missing: str
+    on_unlisted_class: str
+    episodes: Mapping[str, Sequence[tuple[int, int, int]]]
+    clips: Callable[[], Catalogue]
+    recordings: Collection[str]
 
 
 @dataclass(frozen=True)
@@ -80,7 +109,7 @@ class Lists:
         }[self.origin["from"]]
 
     @property
-    def told(self) -> list[str]:
+    def remarks(self) -> list[str]:
         """Lines for the user."""
         lines = [f"splits: {self.words}" + (f"; in {self.folder}" if self.origin["from"] != "yours" else "")]
         if self.published is not None and self.differences:
@@ -94,7 +123,7 @@ class Lists:
         return lines
 
 
-def ready_lists(config: Config) -> Lists:
+def ready_lists(wanted: ListSettings) -> Lists:
     """Read or make the lists of the data set; with `data.videos`, lay out its videos as links.
 
     Raises:
@@ -102,34 +131,33 @@ def ready_lists(config: Config) -> Lists:
             are not there (unless `data.on_missing` is skip); class folders in no list
             (`data.on_unlisted_class`); too few classes or clips for the episodes. Nothing is written then.
     """
-    data, known = config.data, published(config.data.dataset)
-    links = config.dataset_dir / "videos"
-    linked = data.videos is not None and data.videos.resolve() != links.resolve()
+    known, links = published(wanted.dataset), wanted.folder / "videos"
+    linked = wanted.videos is not None and wanted.videos.resolve() != links.resolve()
     found = None
-    if data.videos is not None and linked:
-        own = [path for pattern in _OWN for path in config.dataset_dir.glob(pattern)]
-        found = find_videos(data.videos, flat=known is not None and known.flat, leave_out=own)
-    folder = split_folder(config)
-    if data.lists is None and folder.is_dir() and _stands(folder, config, renewed=found is not None):
+    if wanted.videos is not None and linked:
+        own = [path for pattern in (*_OWN, *wanted.recordings) for path in wanted.folder.glob(pattern)]
+        found = find_videos(wanted.videos, flat=known is not None and known.flat, leave_out=own)
+    folder = split_folder(wanted)
+    if wanted.lists is None and folder.is_dir() and _stands(folder, wanted, renewed=found is not None):
         note = _note(folder) or {"from": "yours"}
         missing = {name: tuple(videos) for name, videos in note.pop("missing", {}).items()}
         unlisted, others = (tuple(note.pop(key, ())) for key in ("unlisted", "passed_over"))
         lists = Lists(read_splits(folder), folder, note, known, (), missing, unlisted, others)
         new = False
     else:
-        _need_lists(config, known, folder)
-        there = found or Catalogue(*clips_there(config.dataset_dir, config.source_dir, "rgb", data.frames))
-        splits, origin = _new(config, known, there)
-        lists = Lists(splits, _target(config, known), origin, known)
+        _need_lists(wanted, known, folder)
+        there = found or wanted.clips()
+        splits, origin = _new(wanted, known, there)
+        lists = Lists(splits, _target(wanted, known), origin, known)
         found, new = there, True
     paths: dict[str, Path] = {}
     if found is not None:
         lists, paths = _located(lists, found, rename=not linked)
     if known is not None:
         lists = replace(lists, differences=tuple(known.differences(lists.splits)))
-    _refuse(config, lists, found, new)
+    _refuse(wanted, lists, found, new)
     for split in lists.splits.values():
-        check_episodes(config, split, lists)
+        check_episodes(wanted, split, lists)
     if new:
         _refuse_other(lists)
     if linked:
@@ -139,17 +167,15 @@ def ready_lists(config: Config) -> Lists:
     return lists
 
 
-def check_episodes(config: Config, split: Split, lists: Lists) -> None:
-    """Check that the configured episodes can be drawn from a split.
+def check_episodes(wanted: ListSettings, split: Split, lists: Lists) -> None:
+    """Check that the wanted episodes can be drawn from a split.
 
     Raises:
         DataError: too few classes, or too few clips in some.
     """
-    e = config.episode if split.name == "train" else config.evaluation
-    shots = (config.episode.shot,) if split.name == "train" else config.evaluation.shots
-    for shot in shots:
+    for way, shot, queries in wanted.episodes[split.name]:
         try:
-            EpisodeSampler(split, way=config.episode.way, shot=shot, queries=e.queries, seed=0)
+            EpisodeSampler(split, way=way, shot=shot, queries=queries, seed=0)
         except DataError as error:
             if lists.origin["from"] != "seed":
                 raise
@@ -159,22 +185,20 @@ def check_episodes(config: Config, split: Split, lists: Lists) -> None:
             ) from None
 
 
-def split_folder(config: Config) -> Path:
+def split_folder(wanted: ListSettings) -> Path:
     """The folder of the lists: the first that is there, by the names it may have; else where it would be."""
-    known = published(config.data.dataset)
-    names = (
-        [config.data.splits] if config.data.splits else [config.data.dataset, *([known.lists] if known else [])]
-    )
-    for base in (config.dataset_dir, config.source_dir):
+    known = published(wanted.dataset)
+    names = [wanted.splits] if wanted.splits else [wanted.dataset, *([known.lists] if known else [])]
+    for base in (wanted.folder, wanted.source):
         for name in names:
             if (folder := base / "splits" / name).is_dir():
                 return folder
-    return config.source_dir / "splits" / names[0]
+    return wanted.source / "splits" / names[0]
 
 
-def _target(config: Config, known: Published | None) -> Path:
-    name = config.data.splits or (known.lists if known is not None else config.data.dataset)
-    return config.dataset_dir / "splits" / name
+def _target(wanted: ListSettings, known: Published | None) -> Path:
+    name = wanted.splits or (known.lists if known is not None else wanted.dataset)
+    return wanted.folder / "splits" / name
 
 
 def _note(folder: Path) -> dict[str, Any] | None:
@@ -194,36 +218,36 @@ def _digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _stands(folder: Path, config: Config, renewed: bool) -> bool:
+def _stands(folder: Path, wanted: ListSettings, renewed: bool) -> bool:
     """Whether lists are read as they are. What is not the user's own follows the videos and the settings."""
     note = _note(folder)
     if note is None or note["from"] == "lists":
         return True
-    return not renewed and (note["from"] != "seed" or note.items() >= _seed_note(config).items())
+    return not renewed and (note["from"] != "seed" or note.items() >= _seed_note(wanted).items())
 
 
-def _seed_note(config: Config) -> dict[str, Any]:
-    return {"from": "seed", "seed": config.data.split_seed, "fractions": dict(config.data.make_splits)}
+def _seed_note(wanted: ListSettings) -> dict[str, Any]:
+    return {"from": "seed", "seed": wanted.split_seed, "fractions": dict(wanted.shares)}
 
 
-def _need_lists(config: Config, known: Published | None, folder: Path) -> None:
+def _need_lists(wanted: ListSettings, known: Published | None, folder: Path) -> None:
     """Refuse to make lists where particular ones are asked for, by name or by the data set."""
-    data = config.data
-    if data.lists is not None:
+    if wanted.lists is not None:
         return
-    if data.splits is not None and not folder.is_dir():
+    if wanted.splits is not None and not folder.is_dir():
         read_splits(folder)  # says that there is no such folder
     if known is not None and not known.whole_classes:
         raise DataError(
-            f"{data.dataset} needs its published lists, {known.lists}: {{train,val,test}}{known.files}; "
-            f"name their folder with --lists DIR, or put them into {_target(config, known)}"
+            f"{wanted.dataset} needs its published lists, {known.lists}: {{train,val,test}}{known.files}; "
+            f"name their folder with --lists DIR, or put them into {_target(wanted, known)}"
         )
 
 
-def _new(config: Config, known: Published | None, there: Catalogue) -> tuple[dict[str, Split], dict[str, Any]]:
-    data = config.data
-    if data.lists is not None:
-        return read_splits(data.lists), {"from": "lists", "folder": str(data.lists)}
+def _new(
+    wanted: ListSettings, known: Published | None, there: Catalogue
+) -> tuple[dict[str, Split], dict[str, Any]]:
+    if wanted.lists is not None:
+        return read_splits(wanted.lists), {"from": "lists", "folder": str(wanted.lists)}
     if known is not None:
         spelling = known.spelling()
         clips = there.all({key: one for key, (_, one) in spelling.items()})
@@ -232,8 +256,7 @@ def _new(config: Config, known: Published | None, there: Catalogue) -> tuple[dic
             name: make_split(name, [clip for clip in clips if of[clip.partition("/")[0]] == name])
             for name in known.splits
         }, {"from": "classes", "published": known.lists}
-    shares = {str(name): share for name, share in data.make_splits.items()}
-    return make_splits(list(there.all()), shares, data.split_seed), _seed_note(config)
+    return make_splits(list(there.all()), wanted.shares, wanted.split_seed), _seed_note(wanted)
 
 
 def _located(lists: Lists, found: Catalogue, rename: bool) -> tuple[Lists, dict[str, Path]]:
@@ -275,11 +298,11 @@ def _refuse_spellings(lists: Lists) -> None:
             )
 
 
-def _refuse(config: Config, lists: Lists, found: Catalogue | None, new: bool) -> None:
+def _refuse(wanted: ListSettings, lists: Lists, found: Catalogue | None, new: bool) -> None:
     """Stop where what is there is not what was published or listed, unless that is to be passed over."""
     if found is None:
         return
-    if config.data.on_missing == "error":
+    if wanted.on_missing == "error":
         lines = list(lists.differences) if new else []
         if lists.missing:
             lines.append(f"listed and not there: {_clips(lists.missing)}: {some(lists.missing)}")
@@ -291,7 +314,7 @@ def _refuse(config: Config, lists: Lists, found: Catalogue | None, new: bool) ->
                 f"{found.root} does not hold what is {what}:{told}\ncomplete it and prepare again, or go on "
                 "with what is there: --set data.on_missing=skip"
             )
-    if lists.unlisted and config.data.on_unlisted_class == "error":
+    if lists.unlisted and wanted.on_unlisted_class == "error":
         raise DataError(
             f"{found.root} has class folders that stand in no list: {some(lists.unlisted)}; add their clips "
             "to a list, correct the folders' names, or leave them out with --set data.on_unlisted_class=skip"

@@ -1,4 +1,4 @@
-"""Arrays on a shelf: made once, whole, the newest few; in memory where they cannot be kept."""
+"""Arrays on a cache: made once, whole, the newest few; in memory where they cannot be kept."""
 
 import errno
 import logging
@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from litemkd.shelf import DAY, Shelf
+from litemkd.array_cache import DAY, ArrayCache
 
 
 def counting(value=1.0):
@@ -25,7 +25,7 @@ def counting(value=1.0):
 def test_an_array_is_made_once_and_read_again(tmp_path):
     fill, calls = counting()
     for _ in range(2):
-        found = Shelf(tmp_path / "there").array("a", (3, 2), fill)
+        found = ArrayCache(tmp_path / "there").array("a", (3, 2), fill)
         np.testing.assert_array_equal(found, np.ones((3, 2), np.float32))
         assert isinstance(found, np.memmap)
         assert not found.flags.writeable
@@ -34,14 +34,14 @@ def test_an_array_is_made_once_and_read_again(tmp_path):
 
 
 def test_names_are_apart_and_what_is_damaged_is_made_again(tmp_path):
-    shelf = Shelf(tmp_path)
-    shelf.array("a", (2,), counting(1.0)[0])
-    assert shelf.array("b", (2,), counting(2.0)[0]).tolist() == [2, 2]
+    cache = ArrayCache(tmp_path)
+    cache.array("a", (2,), counting(1.0)[0])
+    assert cache.array("b", (2,), counting(2.0)[0]).tolist() == [2, 2]
     path = tmp_path / "a.npy"
     for content in (b"", b"nonsense", path.read_bytes()[:-1]):
         path.write_bytes(content)
-        assert shelf.array("a", (2,), counting(3.0)[0]).tolist() == [3, 3]
-    assert shelf.array("a", (4,), counting(5.0)[0]).tolist() == [5] * 4
+        assert cache.array("a", (2,), counting(3.0)[0]).tolist() == [3, 3]
+    assert cache.array("a", (4,), counting(5.0)[0]).tolist() == [5] * 4
 
 
 def test_nothing_is_seen_of_one_that_was_not_finished(tmp_path):
@@ -50,19 +50,19 @@ def test_nothing_is_seen_of_one_that_was_not_finished(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Shelf(tmp_path).array("a", (2,), fail)
+        ArrayCache(tmp_path).array("a", (2,), fail)
     assert not list(tmp_path.glob("*.npy"))
     assert not list(tmp_path.glob(".*.part"))
 
 
 def test_those_not_used_for_longest_make_room(tmp_path):
-    shelf = Shelf(tmp_path, keep=3)
+    cache = ArrayCache(tmp_path, keep=3)
     for place, name in enumerate("abc"):
-        shelf.array(name, (2,), counting()[0])
+        cache.array(name, (2,), counting()[0])
         os.utime(tmp_path / f"{name}.npy", (1000 + place, 1000 + place))
     fill, calls = counting()
-    shelf.array("a", (2,), fill)  # used again
-    shelf.array("d", (2,), fill)
+    cache.array("a", (2,), fill)  # used again
+    cache.array("d", (2,), fill)
     assert {path.stem for path in tmp_path.glob("*.npy")} == {"a", "c", "d"}
     assert len(calls) == 1
 
@@ -72,7 +72,7 @@ def test_what_a_killed_process_left_is_taken_away(tmp_path):
     for path in (old, new):
         path.write_bytes(b"half")
     os.utime(old, (time.time() - 2 * DAY,) * 2)
-    Shelf(tmp_path).array("a", (2,), counting()[0])
+    ArrayCache(tmp_path).array("a", (2,), counting()[0])
     assert not old.exists()
     assert new.exists()  # another process may be writing it
 
@@ -90,7 +90,7 @@ def test_without_room_it_works_in_memory_and_says_so(tmp_path, monkeypatch, capl
         folder.write_text("a file is in the way")
     fill, calls = counting(4.0)
     with caplog.at_level(logging.WARNING):
-        found = Shelf(folder).array("a", (2,), fill)
+        found = ArrayCache(folder).array("a", (2,), fill)
     assert found.tolist() == [4, 4]
     assert calls == [(2,)]
     assert "cannot keep" in caplog.text
@@ -106,6 +106,6 @@ def test_two_at_once_do_not_make_the_same_twice(tmp_path):
         fill(array)
 
     with ThreadPoolExecutor(2) as pool:  # the lock is on the file: between threads as between processes
-        asked = [pool.submit(Shelf(tmp_path).array, "a", (2,), slowly) for _ in range(2)]
+        asked = [pool.submit(ArrayCache(tmp_path).array, "a", (2,), slowly) for _ in range(2)]
     assert [one.result().tolist() for one in asked] == [[2, 2], [2, 2]]
     assert len(calls) == 1

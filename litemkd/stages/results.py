@@ -1,0 +1,104 @@
+"""How results are logged to a run: what a training did, and tests, as metrics, tables and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from litemkd.evaluation import Evaluation, Interval
+from litemkd.report.plots import confusion_matrix, learning_curves
+from litemkd.tracking import Run
+from litemkd.training import Progress
+
+
+class Recorder:
+    """A tracker of a training: passes metrics on, keeps them for the learning curves, and tells how it ended.
+
+    Args:
+        run: takes metrics and pictures.
+        title: of the learning curves, which take half a second to draw; None draws none.
+    """
+
+    def __init__(self, run: Run, title: str | None) -> None:
+        self.run, self.title = run, title
+        self.points: dict[str, list[tuple[int, float]]] = {}
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Record values at a step."""
+        self.run.log_metrics(metrics, step)
+        for name, value in metrics.items():
+            self.points.setdefault(name, []).append((step, value))
+
+    def finish(self, progress: Progress) -> None:
+        """Log the learning curves, the validations, and the accuracy the run stands for.
+
+        MLflow shows the last value of a metric as the run's. The model that is kept is the best one on val, so
+        where that is an earlier one its accuracy becomes the last point, after the curves are drawn.
+        """
+        if self.title is not None:
+            curves = learning_curves(progress.history, self.points, self.title)
+            self.run.log_figure(curves, "learning_curves.png")
+        self.run.log_table([dict(record) for record in progress.history], "validations.json")
+        accuracy, half = progress.best_accuracy, progress.best_ci95
+        best = {"val/best_accuracy": accuracy, "val/best_accuracy_ci95": half}
+        self.run.log_metrics(best, progress.best_episode)
+        last = progress.history[-1]
+        pairs = (("val/accuracy", last["accuracy"], accuracy), ("val/accuracy_ci95", last["ci95"], half))
+        changed = {name: best for name, read, best in pairs if repr(read) != repr(best)}
+        if changed:
+            self.run.log_metrics(changed, progress.episodes)
+        self.run.set_tags({"best_episode": progress.best_episode})
+        self.run.describe(
+            f"Best on val: **{Interval(accuracy, half)} %** after {progress.best_episode} of "
+            f"{progress.episodes} training episodes."
+        )
+
+
+def accuracy_metrics(tests: Mapping[int, Interval]) -> dict[str, float]:
+    """Metrics `test/…` of accuracies by number of shots; the first one has the plain names too."""
+    metrics: dict[str, float] = {}
+    for place, (shot, accuracy) in enumerate(tests.items()):
+        for suffix in (f"_{shot}shot", *([""] if place == 0 else [])):
+            metrics |= {f"test/accuracy{suffix}": accuracy.mean, f"test/accuracy_ci95{suffix}": accuracy.half}
+    return metrics
+
+
+def gain_metrics(gains: Mapping[int, Interval]) -> dict[str, float]:
+    """Metrics `gain/…` of paired differences by number of shots."""
+    metrics: dict[str, float] = {}
+    for shot, gain in gains.items():
+        metrics |= {f"gain/accuracy_{shot}shot": gain.mean, f"gain/accuracy_ci95_{shot}shot": gain.half}
+    return metrics
+
+
+def accuracy_words(evaluations: Mapping[int, Evaluation]) -> str:
+    """Test results in a sentence, Markdown."""
+    results = ", ".join(f"**{one.accuracy} %** {shot}-shot" for shot, one in evaluations.items())
+    counts = sorted({len(one.accuracies) for one in evaluations.values()})
+    return f"On the test classes: {results}, over {' and '.join(f'{count:,}' for count in counts)} episodes."
+
+
+def log_test(run: Run, evaluations: Mapping[int, Evaluation], label: str) -> None:
+    """Log test results: metrics by number of shots (the first is the main one), tables, figures, raw values."""
+    metrics = accuracy_metrics({shot: evaluation.accuracy for shot, evaluation in evaluations.items()})
+    for shot, evaluation in evaluations.items():
+        run.log_table(
+            [
+                {"class": name, "accuracy": round(value, 3), "queries": int(asked)}
+                for (name, value), asked in zip(
+                    evaluation.per_class.items(), evaluation.confusion.sum(1), strict=True
+                )
+            ],
+            f"per_class_{shot}shot.json",
+        )
+        run.log_figure(
+            confusion_matrix(evaluation, f"{label}, {shot}-shot: {evaluation.accuracy} %"),
+            f"confusion_{shot}shot.png",
+        )
+        run.log_array(evaluation.accuracies.astype(np.float32), f"episode_accuracy_{shot}shot.npy")
+    run.describe(accuracy_words(evaluations))
+    metrics["speed/episodes_per_second"] = float(
+        np.mean([evaluation.episodes_per_second for evaluation in evaluations.values()])
+    )
+    run.log_metrics(metrics, 0)
