@@ -157,7 +157,7 @@ class Launch:
 
         from mlflow.tracking.client import MlflowClient
 
-        from litemkd.owners import this_process
+        from litemkd.processes import this_process
 
         made: list[str] = []
         create_run = MlflowClient.create_run
@@ -212,8 +212,8 @@ def settle(made: list[str]) -> int:
     if not made:
         return 0
     from litemkd.tracking import store
-    from litemkd.tracking.launcher import close_unstarted, is_begun
-    from litemkd.tracking.reasons import one_line
+    from litemkd.tracking.runs.launcher import close_unstarted, is_begun
+    from litemkd.tracking.store.failures import one_line
     from litemkd.tracking.tags import STOPPED
 
     try:

@@ -26,6 +26,7 @@ from litemkd.tracking import (
     NUMBER,
     Resume,
     Run,
+    RunOptions,
     describe_version,
     find_version,
     former_run,
@@ -186,7 +187,7 @@ def run_of(
     """A run of a stage, with its data set (if it has one), configuration and environment logged.
 
     `going`: whether to go on with an interrupted one; for outermost runs, inner ones follow these.
-    `opening`: further arguments of `litemkd.tracking.stage_run`.
+    `opening`: further attributes of `litemkd.tracking.RunOptions`.
     """
     about = f"{name} on {config.data.dataset}"
     kind: Literal["teacher", "student"] = "student" if stage in ("student", "evaluate") else "teacher"
@@ -195,11 +196,11 @@ def run_of(
         dataset=config.data.dataset,
         name=_named(config, name),
         description=f"{about}." if data is None else f"{about}, {protocol(config, data, kind)}.",
-        tags=tags or {},
+        tags={"device": device_name(device), **(tags or {})},
         params=flatten(config),
-        device=device_name(device),
-        resume=None if going is None else resume_of(config, data, stage, name, going),
-        **opening,
+        options=RunOptions(
+            resume=None if going is None else resume_of(config, data, stage, name, going), **opening
+        ),
     ) as run:
         log_data(run, config, data, stage)
         yield run

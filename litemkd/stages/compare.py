@@ -29,7 +29,7 @@ from litemkd.comparison.readings import readings_of
 from litemkd.comparison.sheets import Sheet, sheets_of
 from litemkd.errors import TrackingError, some
 from litemkd.files import write_text, write_whole
-from litemkd.tracking import Run, RunRecord, read_array, read_runs, read_table, stage_run
+from litemkd.tracking import Run, RunOptions, RunRecord, read_array, read_runs, read_table, stage_run
 
 SEVERAL = "comparisons"  # the experiment of what compares several data sets
 CURVES = 6  # runs whose learning curves are drawn when none are chosen
@@ -248,7 +248,7 @@ def _compare_run(answer: Answer) -> Iterator[Run]:
         name=f"compare {', '.join(datasets)}",
         tags={"dataset": ",".join(datasets)},
         params=params,
-        system_metrics=False,
+        options=RunOptions(system_metrics=False),
     ) as run:
         yield run
 

@@ -13,13 +13,13 @@ from litemkd.stages.common import cost_tags, register_with_card
 from litemkd.tracking import (
     RunRecord,
     attach,
+    current_aliases,
     describe_version,
     find_version,
     get_version,
     logged_model_of,
     model_name,
     read_run,
-    standing,
 )
 
 _KINDS = {"trial": "student", "student": "student", "teacher": "teacher"}  # by the stage of a run
@@ -29,7 +29,7 @@ _OF_RUNS = {"stage", "device", "state", "best_episode", "processes", "error", "s
 def renew_cards(name: str) -> list[str]:
     """Give the versions that have an alias the card that their tags ask for; says which got another one."""
     told = []
-    for number in sorted(set(standing(name).values())):
+    for number in sorted(set(current_aliases(name).values())):
         version = get_version(name, number)
         wanted = with_card(version.description, model_card(name, version.version, version.tags))
         if wanted != version.description:

@@ -23,7 +23,7 @@ from mlflow.tracking import MlflowClient
 
 from litemkd import mlflow_plugin, tracking
 from litemkd.mlflow_plugin import Launch, ProjectExperiment, parse, project_folder, run_arguments
-from litemkd.tracking import launcher
+from litemkd.tracking.runs import launcher
 
 ROOT = Path(__file__).parents[2]
 COMMON = {"config", "overrides", "data_root", "seed", "device"}
