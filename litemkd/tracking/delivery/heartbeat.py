@@ -24,11 +24,16 @@ def signs_of_life(shared: bool = False) -> dict[str, str]:
     return {HEARTBEAT: f"{time.time():.0f}"} | ({} if shared else {OWNER: this_process()})
 
 
-def close_as_lost(client: MlflowClient, run_id: str, reason: str) -> None:
-    """End a run as FAILED; should its process come back after all, it will take the reason back."""
-    tags = [RunTag(ERROR, reason), RunTag(CLOSED, reason)]
+def close_failed(client: MlflowClient, run_id: str, reason: str, **more: str) -> None:
+    """End a run as FAILED with the reason, and `more` tags."""
+    tags = [RunTag(key, value) for key, value in {ERROR: reason, **more}.items()]
     store.retry(lambda: client.log_batch(run_id, tags=tags))
     store.retry(lambda: client.set_terminated(run_id, "FAILED"))
+
+
+def close_as_lost(client: MlflowClient, run_id: str, reason: str) -> None:
+    """End a run as FAILED; should its process come back after all, it will take the reason back."""
+    close_failed(client, run_id, reason, **{CLOSED: reason})
 
 
 def reopen(client: MlflowClient, run_id: str) -> None:

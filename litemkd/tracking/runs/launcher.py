@@ -17,13 +17,12 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Run as StoredRun
-from mlflow.entities import RunTag
 
 from litemkd.project import is_ours, missing_conda, project_folder, read_project
-from litemkd.tracking.delivery.heartbeat import signs_of_life
+from litemkd.tracking.delivery.heartbeat import close_failed, signs_of_life
 from litemkd.tracking.delivery.outbox import outbox
 from litemkd.tracking.store import connect, exists, retry, sqlite_file, store_uri, wait_for
-from litemkd.tracking.tags import ERROR, HEARTBEAT, NOTE, OWNER
+from litemkd.tracking.tags import HEARTBEAT, NOTE, OWNER
 
 _log = logging.getLogger("litemkd.tracking")
 ENTRY_POINT = "mlflow.project.entryPoint"
@@ -119,9 +118,7 @@ def is_begun(tags: Mapping[str, str]) -> bool:
 def close_unstarted(client: MlflowClient, run_id: str, reason: str) -> None:
     """Close a launcher's run as FAILED and say why."""
     message = f"never started: {reason}"
-    tags = [RunTag(ERROR, message), RunTag(NOTE, f"This run {message}.")]
-    retry(lambda: client.log_batch(run_id, tags=tags))
-    retry(lambda: client.set_terminated(run_id, "FAILED"))
+    close_failed(client, run_id, message, **{NOTE: f"This run {message}."})
 
 
 def is_our_project(source: str) -> bool:

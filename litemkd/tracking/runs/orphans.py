@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 
-from mlflow.entities import RunTag
 from mlflow.exceptions import MlflowException
 
 from litemkd.errors import TrackingError
 from litemkd.processes import is_gone
 from litemkd.tracking import store
-from litemkd.tracking.delivery.heartbeat import close_as_lost
+from litemkd.tracking.delivery.heartbeat import close_as_lost, close_failed
 from litemkd.tracking.runs.launcher import close_unlaunched
 from litemkd.tracking.store.failures import one_line
-from litemkd.tracking.tags import ERROR, HEARTBEAT, OWNER
+from litemkd.tracking.tags import HEARTBEAT, OWNER
 
 STALE = 600.0  # seconds without one after which a process of another host is taken for dead; clocks may differ
 
@@ -28,17 +27,12 @@ def close_orphans() -> list[str]:
         TrackingError: the store is away.
     """
     try:
-        return [*close_unlaunched(), *close_lost()]
+        return [*close_unlaunched(), *_close_lost()]
     except MlflowException as error:
         raise TrackingError(f"runs of lost processes cannot be looked for: {one_line(error)}") from error
 
 
-def close_lost() -> list[str]:
-    """Close runs of litemkd that are RUNNING although their process is gone.
-
-    Returns:
-        A line a run that was closed.
-    """
+def _close_lost() -> list[str]:
     if not store.exists():
         return []
     client, lines = store.connect(), []
@@ -68,6 +62,4 @@ def why_lost(tags: dict[str, str]) -> str | None:
 
 def close_dead(run_id: str, reason: str) -> None:
     """End a run whose process is gone as FAILED, with the reason in the tag `litemkd.error`."""
-    client = store.connect()
-    store.retry(lambda: client.log_batch(run_id, tags=[RunTag(ERROR, reason)]))
-    store.retry(lambda: client.set_terminated(run_id, "FAILED"))
+    close_failed(store.connect(), run_id, reason)
