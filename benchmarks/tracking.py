@@ -105,12 +105,13 @@ def _share(log: Callable[[int], None], steps: int, step: float, settle: float) -
 
 def ours(setting: Setting, server: bool) -> Side:
     store = Store(setting, "ours", server)
-    from litemkd.tracking import stage_run
+    from litemkd.tracking import RunOptions, stage_run
 
     sizes = setting.sizes
 
     def answer() -> dict[str, Any]:
-        with stage_run("student", dataset="benchmark", name="answer", system_metrics=False) as run:
+        unwatched = RunOptions(system_metrics=False)
+        with stage_run("student", dataset="benchmark", name="answer", options=unwatched) as run:
             for number in range(3):
                 run.log_metrics(_metrics(number), number)
         return store.history(run.run_id)

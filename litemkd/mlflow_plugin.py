@@ -157,14 +157,14 @@ class Launch:
 
         from mlflow.tracking.client import MlflowClient
 
-        from litemkd.owners import this_process
+        from litemkd.processes import this_process
 
         made: list[str] = []
         create_run = MlflowClient.create_run
 
         # MLflow tells nobody which run it made, and on the way out of a failed set-up the number is gone. This
         # is the one place where it can be seen, in this process only.
-        def seen(client: MlflowClient, *args: Any, **kwargs: Any) -> Any:
+        def create_and_note(client: MlflowClient, *args: Any, **kwargs: Any) -> Any:
             run = create_run(client, *args, **kwargs)
             made.append(run.info.run_id)
             with contextlib.suppress(Exception):  # should all be killed, others see whose it was
@@ -173,13 +173,13 @@ class Launch:
                 client.set_tag(run.info.run_id, OWNER, this_process())
             return run
 
-        MlflowClient.create_run = seen  # type: ignore[method-assign, assignment]
-        atexit.register(leave, made)
+        MlflowClient.create_run = create_and_note  # type: ignore[method-assign, assignment]
+        atexit.register(exit_as_the_command, made)
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, hand_on)
+            signal.signal(signal.SIGTERM, forward_signal)
 
 
-def hand_on(signum: int, frame: object) -> None:
+def forward_signal(signum: int, frame: object) -> None:
     """Tell the command to stop and wait for it, then go the way of Ctrl-C."""
     import psutil
 
@@ -191,16 +191,16 @@ def hand_on(signum: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def leave(made: list[str]) -> None:
+def exit_as_the_command(made: list[str]) -> None:
     """Settle the launcher's run, and end with the exit code of a command that was told to stop."""
-    code = settle(made)
+    code = settle_status(made)
     if code:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)  # this is called at exit, where no other way is left
 
 
-def settle(made: list[str]) -> int:
+def settle_status(made: list[str]) -> int:
     """Give the launcher's run its right status when the launcher ends.
 
     A run that nothing started or ended is closed. One that the stage closed as KILLED after Ctrl-C is so again:
@@ -212,8 +212,8 @@ def settle(made: list[str]) -> int:
     if not made:
         return 0
     from litemkd.tracking import store
-    from litemkd.tracking.launcher import close_unstarted, is_begun
-    from litemkd.tracking.reasons import one_line
+    from litemkd.tracking.runs.launcher import close_unstarted, is_begun
+    from litemkd.tracking.store.failures import one_line
     from litemkd.tracking.tags import STOPPED
 
     try:

@@ -20,7 +20,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from litemkd.cli import main
-from litemkd.tracking import reaching
+from litemkd.tracking.store import reaching
 from tests.helpers import free_port
 from tests.job import Home, Job
 

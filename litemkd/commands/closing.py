@@ -30,5 +30,5 @@ def made(name: str, version: int | str) -> str:
 def tell_changes(*promotions: Promotion) -> None:
     """What moved in the registry, and what a choice by hand keeps where it is."""
     for promotion in promotions:
-        for line in promotion.told:
+        for line in promotion.messages:
             click.echo(line)

@@ -181,9 +181,9 @@ def _show_plan(name: str, **how: Any) -> None:
 
 
 def _show_standing(name: str, dry_run: bool) -> None:
-    from litemkd.tracking import ALIASES, standing
+    from litemkd.tracking import ALIASES, current_aliases
 
-    holders = standing(name)
+    holders = current_aliases(name)
     stand = ", ".join(f"{alias} version {holders[alias]}" for alias in ALIASES if alias in holders)
     click.echo(f"{name}: {stand or 'no champion'}{' (nothing was changed)' if dry_run else ''}")
 

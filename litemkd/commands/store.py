@@ -93,7 +93,7 @@ def export_runs(target: Path, dataset: str | None, experiment: str | None) -> No
     if dataset and experiment:
         raise click.UsageError("--dataset names an experiment too: one of --dataset and --experiment would do")
     done = write(target, dataset=dataset, experiment=experiment)
-    for line in done.told:
+    for line in done.messages:
         click.echo(line, err=True)
     click.echo(
         f"exported to {target}: {done.runs} runs, {done.models} models, {done.versions} registered versions, "
@@ -113,7 +113,7 @@ def import_runs(source: Path) -> None:
     from litemkd.tracking.moving import import_runs as bring
 
     done = bring(source)
-    for line in done.told:
+    for line in done.messages:
         click.echo(line, err=True)
     there = f"; {done.runs_there} runs and {done.versions_there} versions were there" if done.runs_there else ""
     read = f"; read back and equal: {done.files} artifacts, {done.points} metric points of digest "

@@ -306,7 +306,7 @@ def _conclude(
     run.describe(f"On the test classes:\n\n{markdown_table(header, rows)}")
     if not is_promise(verdict.version):
         run.set_tags({"litemkd.winner": f"{verdict.name} version {verdict.version}"})
-    moved = [line for promotion in verdict.promotions for line in promotion.told]
+    moved = [line for promotion in verdict.promotions for line in promotion.messages]
     return "\n".join([text_table(header, rows), "", made(verdict.name, verdict.version), *moved])
 
 

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from litemkd.config import TrainConfig
 from litemkd.errors import ConfigError
-from litemkd.owners import is_gone
+from litemkd.processes import is_gone
 from litemkd.search.storage import is_shared, open_storage
 from litemkd.search.tables import REASON
 

@@ -16,7 +16,7 @@ import torch
 from litemkd.config import Config, TrainConfig, digest_of
 from litemkd.errors import LitemkdError
 from litemkd.evaluation import Evaluation
-from litemkd.owners import this_process
+from litemkd.processes import this_process
 from litemkd.search.interrupts import Interrupts
 from litemkd.search.study import FIRST, INTERRUPTED, RETRY_OF, WORKED_BY, best_trials
 from litemkd.search.tables import REASON

@@ -27,7 +27,8 @@ from litemkd.comparison.readings import readings_of
 from litemkd.comparison.sheets import Sheet, sheets_of
 from litemkd.errors import TrackingError, some
 from litemkd.files import write_text, write_whole
-from litemkd.tracking import Run, RunRecord, read_array, read_runs, read_table, stage_run
+from litemkd.tracking import Run, RunOptions, RunRecord, read_array, read_runs, read_table, stage_run
+from litemkd.tracking.tags import NOTE
 
 SEVERAL = "comparisons"  # the experiment of what compares several data sets
 CURVES = 6  # runs whose learning curves are drawn when none are chosen
@@ -218,7 +219,7 @@ def log_answer(answer: Answer, pictures: Mapping[str, Figure]) -> Run:
             "compare.shape": question.shape,
             "compare.published": question.published,
         },
-        system_metrics=False,
+        options=RunOptions(system_metrics=False),
     ) as run:
         flat = flat_rows(answer.comparison, question.published)
         run.log_table(flat, "comparison_flat.json")
@@ -240,5 +241,5 @@ def log_answer(answer: Answer, pictures: Mapping[str, Figure]) -> Run:
             },
             0,
         )
-        run.set_tags({"mlflow.note.content": FORMATS["markdown"](answer.sheets[:1])})
+        run.set_tags({NOTE: FORMATS["markdown"](answer.sheets[:1])})
     return run

@@ -21,6 +21,7 @@ from litemkd.tracking import (
     Run,
     RunRecord,
     attach,
+    current_aliases,
     describe_version,
     find_version,
     get_version,
@@ -29,7 +30,6 @@ from litemkd.tracking import (
     read_run,
     register,
     register_model,
-    standing,
 )
 from litemkd.training import Progress
 
@@ -112,7 +112,7 @@ def data_tags(config: Config, data: Prepared | None, kind: Kind) -> dict[str, st
 def renew_cards(name: str) -> list[str]:
     """Give the versions that have an alias the card that their tags ask for; says which got another one."""
     told = []
-    for number in sorted(set(standing(name).values())):
+    for number in sorted(set(current_aliases(name).values())):
         version = get_version(name, number)
         wanted = with_card(version.description, model_card(name, version.version, version.tags))
         if wanted != version.description:

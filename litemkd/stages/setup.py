@@ -23,7 +23,7 @@ from litemkd.objectives import Advisor, StudentObjective
 from litemkd.stages.build import build_augmentation, build_device
 from litemkd.stages.prepare import Prepared, prepare
 from litemkd.states import CheckpointFolder
-from litemkd.tracking import Resume, Run, former_run, model_name, stage_run
+from litemkd.tracking import Resume, Run, RunOptions, former_run, model_name, stage_run
 
 # Settings that say where and how often, not what; and the seed, since runs of other seeds are other runs.
 INCIDENTAL = frozenset({"output", "save_minutes", "keep_states", "device", "threads", "seed"})
@@ -201,7 +201,7 @@ class Setup:
             title: what it does, in words.
             tags: further ones.
             resumable: an interrupted one may be gone on with; for outermost runs, inner ones follow these.
-            opening: further arguments of `litemkd.tracking.stage_run`.
+            opening: further attributes of `litemkd.tracking.RunOptions`.
         """
         config, data = self.config, self.prepared
         about = f"{title} on {config.data.dataset}"
@@ -211,11 +211,9 @@ class Setup:
             dataset=config.data.dataset,
             name=self._run_name(title),
             description=f"{about}." if data is None else f"{about}, {self.protocol(kind)}.",
-            tags=tags or {},
+            tags={"device": _in_words(self.device), **(tags or {})},
             params=flatten(config),
-            device=_in_words(self.device),
-            resume=self._resume(stage, title) if resumable else None,
-            **opening,
+            options=RunOptions(resume=self._resume(stage, title) if resumable else None, **opening),
         ) as run:
             if data is not None:
                 profile: dict[str, Any] = {name: len(split.videos) for name, split in data.splits.items()}

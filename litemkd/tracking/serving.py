@@ -17,7 +17,8 @@ from typing import IO
 
 from litemkd.errors import TrackingError
 from litemkd.stopping import signals_end_the_block
-from litemkd.tracking import reaching, store
+from litemkd.tracking import store
+from litemkd.tracking.store import reaching
 
 PORT = 5000  # where MLflow is looked for
 TRIED = 100  # ports after it, until one is free

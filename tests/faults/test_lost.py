@@ -13,11 +13,12 @@ import pytest
 from click import Command
 from click.testing import CliRunner
 
-from litemkd import owners
+from litemkd import processes
 from litemkd.cli import main
 from litemkd.search.command import main as search
-from litemkd.tracking import close_orphans, orphans, reaching, use_store
-from litemkd.tracking.store import create_sqlite_store
+from litemkd.tracking import close_orphans, use_store
+from litemkd.tracking.runs import orphans
+from litemkd.tracking.store import create_sqlite_store, reaching
 from litemkd.tracking.tags import CLOSED, HEARTBEAT, OWNER
 from tests.faults.serving import CANARY, files_with, start
 from tests.faults.silence import silent_port
@@ -38,9 +39,10 @@ COMMANDS: dict[str, tuple[Command, list[str]]] = {
 WORK = """
 import time
 from pathlib import Path
-from litemkd.tracking import orphans, stage_run
+from litemkd.tracking import stage_run
+from litemkd.tracking.delivery import heartbeat
 
-orphans.EVERY = 0.2
+heartbeat.EVERY = 0.2
 with stage_run("student", dataset="toy", name="x") as run:
     Path("begun").touch()
     while not Path("end").exists():
@@ -114,7 +116,7 @@ def test_a_frozen_process_takes_its_run_back(tmp_path: Path, monkeypatch: pytest
         until(lambda: (tmp_path / "begun").exists())
         process.send_signal(signal.SIGSTOP)
         monkeypatch.setattr(orphans, "STALE", 1.0)
-        monkeypatch.setattr(owners, "this_host", lambda: "another")
+        monkeypatch.setattr(processes, "this_host", lambda: "another")
 
         def closed() -> list[str]:
             with home.entered():

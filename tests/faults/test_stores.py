@@ -13,8 +13,8 @@ import pytest
 from mlflow import MlflowClient
 
 from litemkd.tracking import require_store, store, use_store
-from litemkd.tracking.journal import Journal, promise
-from litemkd.tracking.outbox import FOLDER
+from litemkd.tracking.delivery.journal import Journal, promise
+from litemkd.tracking.delivery.outbox import FOLDER
 from litemkd.tracking.store import create_sqlite_store
 from tests.faults.serving import CANARY, Database, Server, run
 from tests.faults.test_data import as_nobody
@@ -215,7 +215,7 @@ SEND = """
 import os, signal, sys
 from litemkd.tracking import send_unsent
 from litemkd.tracking import require_store, store, use_store
-from litemkd.tracking.journal import Journal
+from litemkd.tracking.delivery.journal import Journal
 
 drop, mark, at, what = Journal.drop_file, Journal.mark, sys.argv[1], sys.argv[2]
 

@@ -15,7 +15,7 @@ from litemkd.checkpoints import weights_digest
 from litemkd.search import command as search
 from litemkd.search.tables import DEFAULT
 from litemkd.stages.build import load_model
-from litemkd.tracking.journal import promise
+from litemkd.tracking.delivery.journal import promise
 from tests.job import SMOKE, Job
 from tests.search.searching import Place
 

@@ -18,8 +18,8 @@ from litemkd.errors import CheckpointError, EpisodeError
 from litemkd.stages.results import Recorder
 from litemkd.states import CheckpointFolder
 from litemkd.tracking import download, get_version
-from litemkd.tracking.journal import Journal
-from litemkd.tracking.outbox import FOLDER
+from litemkd.tracking.delivery.journal import Journal
+from litemkd.tracking.delivery.outbox import FOLDER
 from tests.job import Home, Job
 
 

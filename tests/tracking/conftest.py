@@ -29,6 +29,7 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     # What the machine does is watched in one test, not in all.
     monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "false")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("litemkd.tracking.registry.models.LOADER", "tests.tracking.helpers")
     yield tmp_path
     os.environ.pop("MLFLOW_TRACKING_URI", None)
 

@@ -8,9 +8,9 @@ import pytest
 
 from litemkd.errors import TrackingError
 from litemkd.tracking import require_store, send_unsent, store, use_store
-from litemkd.tracking.addresses import meant, normal
-from litemkd.tracking.reasons import one_line
-from tests.tracking.test_spool import left, points
+from litemkd.tracking.store.addresses import meant, normal
+from litemkd.tracking.store.failures import one_line
+from tests.tracking.test_unsent import left, points
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 
 from litemkd import tracking
-from litemkd.tracking.store import NOTE
+from litemkd.tracking.tags import NOTE
 
 
 def test_results_join_the_description(client: MlflowClient) -> None:

@@ -23,7 +23,7 @@ from mlflow.tracking import MlflowClient
 
 from litemkd import mlflow_plugin, tracking
 from litemkd.mlflow_plugin import Launch, ProjectExperiment, parse, project_folder, run_arguments
-from litemkd.tracking import launcher
+from litemkd.tracking.runs import launcher
 
 ROOT = Path(__file__).parents[2]
 COMMON = {"config", "overrides", "data_root", "seed", "device"}
@@ -301,10 +301,10 @@ def test_a_stopped_run_stays_killed(client: MlflowClient) -> None:
     launcher_of = orphan(client, "Default", litemkd__run_id=stopped)
     for number, code in ((stopped, 130), (failed, 0), (launcher_of, 130)):
         client.set_terminated(number, "FAILED")
-        assert mlflow_plugin.settle([number]) == code
+        assert mlflow_plugin.settle_status([number]) == code
     assert client.get_run(stopped).info.status == client.get_run(launcher_of).info.status == "KILLED"
     assert client.get_run(failed).info.status == "FAILED"
-    assert mlflow_plugin.settle([]) == 0
+    assert mlflow_plugin.settle_status([]) == 0
 
 
 WAITS = """

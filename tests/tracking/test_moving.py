@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.entities import Metric, Run
 
 from litemkd import tracking
 from litemkd.cli import main
@@ -45,9 +45,9 @@ def laptop(client: MlflowClient, checkpoint: Path) -> MlflowClient:
                 step=4,
                 metrics={"val/accuracy": 61.5},
                 tags={"kind": "teacher"},
-                dataset="toy",
-                dataset_digest="abc" * 20,
             )
+            measured = {"model_id": model, "dataset_name": "toy", "dataset_digest": "abc"}
+            client.log_batch(run.run_id, [Metric("val/loss", 0.5, 1, 4, **measured)])
             card = f"Run {run.run_id}, load it as models:/{TEACHER}/1 or models:/{TEACHER}@champion."
             assert tracking.register(model, TEACHER, {"fingerprint": "f"}, card) == 1
         tags = {"teacher": f"{TEACHER} version 1"}
@@ -101,7 +101,7 @@ def test_everything_arrives_and_a_second_time_nothing(
     laptop: MlflowClient, team: Path, checkpoint: Path, workdir: Path, file: str
 ) -> None:
     made = export_runs(workdir / file)
-    assert (made.runs, made.models, made.versions, made.told) == (4, 2, 2, ())
+    assert (made.runs, made.models, made.versions, made.messages) == (4, 2, 2, ())
     before = runs_of(laptop)
     there = use(team)
     with tracking.stage_run("teacher", dataset="toy", name="mine") as run:  # so that numbers move
@@ -110,7 +110,7 @@ def test_everything_arrives_and_a_second_time_nothing(
     there.set_registered_model_alias(TEACHER, "lite", "1")
 
     done = import_runs(workdir / file)
-    assert (done.runs, done.models, done.versions, done.told) == (4, 2, 2, [])
+    assert (done.runs, done.models, done.versions, done.messages) == (4, 2, 2, [])
     assert (done.digest, done.points, done.files) == (made.digest, made.points, made.files)
     after = runs_of(there)
     assert counts(there) == (5, 3, 3)
@@ -177,7 +177,7 @@ def test_new_runs_are_added_and_the_way_back_adds_nothing(
     there.set_registered_model_alias(TEACHER, "champion", "2")
     done = import_runs(workdir / "second")
     assert (done.runs, done.runs_there, done.versions) == (1, 4, 0)
-    assert done.told == [f"{TEACHER}: alias champion stays at version 2; the export has it at 1"]
+    assert done.messages == [f"{TEACHER}: alias champion stays at version 2; the export has it at 1"]
     export_runs(workdir / "back")
     here = use(workdir)
     before = counts(here)
@@ -309,9 +309,9 @@ def test_what_cannot_be_exported(client: MlflowClient, workdir: Path) -> None:
 def test_a_run_that_was_still_running_ends(client: MlflowClient, team: Path, workdir: Path) -> None:
     with tracking.stage_run("student", dataset="toy", name="busy"):
         made = export_runs(workdir / "export")
-    assert made.told == ("still running, exported as it is now: busy",)
+    assert made.messages == ("still running, exported as it is now: busy",)
     there = use(team)
-    assert "now KILLED: busy" in import_runs(workdir / "export").told[0]
+    assert "now KILLED: busy" in import_runs(workdir / "export").messages[0]
     run = runs_of(there)["busy"]
     assert (run.info.status, "still running" in run.data.tags["litemkd.stopped"]) == ("KILLED", True)
 

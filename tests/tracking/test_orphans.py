@@ -8,8 +8,10 @@ import time
 
 from mlflow import MlflowClient
 
-from litemkd.owners import this_host, this_process
-from litemkd.tracking import close_orphans, orphans, stage_run, store
+from litemkd.processes import this_host, this_process
+from litemkd.tracking import close_orphans, stage_run, store
+from litemkd.tracking.delivery import heartbeat
+from litemkd.tracking.runs import orphans
 
 
 def running(client: MlflowClient, dataset: str, **tags: str) -> str:
@@ -49,7 +51,7 @@ def test_which_runs_are_closed(client: MlflowClient) -> None:
 
 def test_a_run_that_was_taken_for_dead_ends_as_it_truly_does(client: MlflowClient) -> None:
     with stage_run("student", dataset="toy", name="x") as run:
-        orphans.close(client, run.run_id, "nothing was heard of it")
+        heartbeat.close_as_lost(client, run.run_id, "nothing was heard of it")
         assert client.get_run(run.run_id).info.status == "FAILED"
     stored = client.get_run(run.run_id)
     assert stored.info.status == "FINISHED"
@@ -58,12 +60,12 @@ def test_a_run_that_was_taken_for_dead_ends_as_it_truly_does(client: MlflowClien
 
 def test_it_runs_again_at_the_next_heartbeat(client: MlflowClient) -> None:
     with stage_run("student", dataset="toy", name="x") as run:
-        orphans.close(client, run.run_id, "nothing was heard of it")
-        orphans.reopen(client, run.run_id)
+        heartbeat.close_as_lost(client, run.run_id, "nothing was heard of it")
+        heartbeat.reopen(client, run.run_id)
         stored = client.get_run(run.run_id)
         assert stored.info.status == "RUNNING"
         assert "litemkd.error" not in stored.data.tags
         run.set_tags({"error": "its own"})
         run.flush()
-        orphans.reopen(client, run.run_id)
+        heartbeat.reopen(client, run.run_id)
         assert client.get_run(run.run_id).data.tags["litemkd.error"] == "its own"

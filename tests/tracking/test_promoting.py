@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from litemkd import tracking
 from litemkd.errors import TrackingError
-from litemkd.tracking.promotion import Candidate, choose
+from litemkd.tracking.registry.promotion import Candidate, choose
 from tests.tracking.helpers import promote_at_once
 from tests.tracking.test_registry import logged
 
@@ -120,14 +120,14 @@ def test_what_was_chosen_on_test_is_neither_promoted_nor_competes(three: str) ->
     assert tracking.preview(NAME)[1] == ["version 4 does not compete: chosen on test (tag litemkd.chosen_on)"]
     # One that was promoted before anybody knew goes.
     tracking.promote_by_hand(NAME, 1, "champion", "mine")
-    tracking.tag_version(NAME, 1, {"chosen_on": "test"})
+    MlflowClient().set_model_version_tag(NAME, "1", "litemkd.chosen_on", "test")
     assert tracking.promote(NAME).champion == 2
 
 
 def test_the_history_is_bounded_and_damage_in_it_is_no_error(
     three: str, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("litemkd.tracking.history._KEPT", 3)
+    monkeypatch.setattr("litemkd.tracking.registry.history._KEPT", 3)
     client.set_registered_model_tag(NAME, "litemkd.promotion.20200101T000000.000000-champion", "not JSON")
     client.set_registered_model_tag(NAME, "litemkd.pinned.champion", json.dumps({"version": "many"}))
     assert tracking.promotions(NAME)[0].time == "2020-01-01 00:00:00"

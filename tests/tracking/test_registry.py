@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from litemkd import tracking
 from litemkd.errors import TrackingError
-from litemkd.tracking.promotion import MARGIN, Candidate, choose
+from litemkd.tracking.registry.promotion import MARGIN, Candidate, choose
 
 accuracies = st.none() | st.sampled_from([float("nan"), 50.0, 60.0, 60.5, 61.0, 61.5]) | st.floats(0, 100)
 costs = st.none() | st.sampled_from([float("inf"), 10.0, 20.0, 72.5])
@@ -72,9 +72,7 @@ def test_a_point_below_is_near_enough() -> None:
 
 def logged(checkpoint: Path) -> str:
     with tracking.stage_run("student", dataset="toy", name="x") as run:
-        return run.log_model(
-            checkpoint, name="student", step=1, metrics={}, loader_module="tests.tracking.helpers"
-        )
+        return run.log_model(checkpoint, name="student", step=1, metrics={})
 
 
 def test_versions_aliases_and_files(client: MlflowClient, checkpoint: Path) -> None:
@@ -113,7 +111,7 @@ def test_versions_aliases_and_files(client: MlflowClient, checkpoint: Path) -> N
     assert (found.version, found.model_id) == (2, model_id)
     assert client.get_run(found.run_id).info.run_name == "x"
     assert found.tags["litemkd.run"] == found.run_id
-    tracking.tag_version(name, 2, {"test_accuracy": 58.0})
+    client.set_model_version_tag(name, "2", "litemkd.test_accuracy", "58.0")
     assert tracking.get_version(name, 2).tags["litemkd.test_accuracy"] == "58.0"
     assert tracking.get_version(name, "champion").version == 5
     assert [version.version for version in tracking.list_versions(name)] == [5, 4, 3, 2, 1]

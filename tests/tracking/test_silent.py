@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from litemkd.tracking.runs import Run
-from litemkd.tracking.silent import SilentRun
+from litemkd.tracking.runs.run import Run, SilentRun
 
 CALLS = {
     "keep_alive": (),
@@ -31,7 +30,7 @@ CALLS = {
     "log_dataset": ("toy", "digest", "folder", "training"),
     "log_environment": (),
     "log_model": (Path("none"),),
-    "register": (Path("none"), "name"),
+    "put_model": (Path("none"),),
     "close": ("FINISHED",),
 }
 
@@ -46,7 +45,7 @@ def test_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nam
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody there: a request would be an error
     run = SilentRun("0123", "1", "a run", "toy")
-    more = {"name": "m", "step": 0, "metrics": {}} if name == "log_model" else {}
+    more = {"name": "m", "step": 0, "metrics": {}} if name in ("log_model", "put_model") else {}
     assert getattr(run, name)(*CALLS[name], **more) in (None, "")
     assert list(tmp_path.iterdir()) == []
     assert (run.run_id, run.name) == ("0123", "a run")

@@ -19,9 +19,9 @@ from mlflow.entities import Param
 
 from litemkd import tracking
 from litemkd.errors import DataError, TrackingError
-from litemkd.owners import is_gone
-from litemkd.tracking import current_run, send_unsent, stage_run, store
-from litemkd.tracking.store import NOTE
+from litemkd.processes import is_gone
+from litemkd.tracking import RunOptions, send_unsent, stage_run, store
+from litemkd.tracking.tags import NOTE
 from tests.tracking.helpers import all_runs, artifact, only_run, open_at_once, wait_to_be_ended
 
 processes = multiprocessing.get_context("forkserver")
@@ -34,10 +34,9 @@ def _imported_once() -> None:
 
 
 def test_a_run_carries_its_tags_parameters_and_description(client: MlflowClient) -> None:
-    tags = {"backbone": "resnet18", "head": None, "distilled": True, "team.name": "a"}
-    given = {"tags": tags, "params": {"train.lr": 1e-4}, "device": "cpu", "description": "What *for*."}
+    tags = {"backbone": "resnet18", "head": None, "device": "cpu", "distilled": True, "team.name": "a"}
+    given = {"tags": tags, "params": {"train.lr": 1e-4}, "description": "What *for*."}
     with stage_run("distill", dataset="toy", name="first", **given) as run:  # type: ignore[arg-type]
-        assert current_run() is run
         assert client.get_run(run.run_id).info.status == "RUNNING"
     stored = only_run(client)
     assert float(stored.data.tags.pop("litemkd.heartbeat")) == pytest.approx(time.time(), abs=60)
@@ -57,7 +56,6 @@ def test_a_run_carries_its_tags_parameters_and_description(client: MlflowClient)
     assert stored.data.params == {"train.lr": "0.0001"}
     experiment = client.get_experiment_by_name("litemkd/toy")
     assert "toy" in experiment.tags[NOTE]
-    assert current_run() is None
 
 
 def test_an_inner_run_is_a_child(client: MlflowClient) -> None:
@@ -68,7 +66,9 @@ def test_an_inner_run_is_a_child(client: MlflowClient) -> None:
         pass
     assert client.get_run(inner.run_id).data.tags["mlflow.parentRunId"] == outer.run_id
     assert "mlflow.parentRunId" not in client.get_run(outer.run_id).data.tags
-    with stage_run("student", dataset="toy", name="elsewhere", parent_run_id=outer.run_id) as other:
+    with stage_run(
+        "student", dataset="toy", name="elsewhere", options=RunOptions(parent_run_id=outer.run_id)
+    ) as other:
         pass
     assert client.get_run(other.run_id).data.tags["mlflow.parentRunId"] == outer.run_id
 
@@ -195,7 +195,7 @@ def test_a_mistake_of_the_user_fails_the_run_and_its_parent(client: MlflowClient
     ],
 )
 def test_the_status_of_each_end(client: MlflowClient, error: BaseException, status: str) -> None:
-    block = stage_run("student", dataset="toy", name="x", stopped_by=(StopIteration,))
+    block = stage_run("student", dataset="toy", name="x", options=RunOptions(stopped_by=(StopIteration,)))
     with pytest.raises((type(error), RuntimeError)), block:
         raise error
     assert only_run(client).info.status == status
@@ -207,7 +207,7 @@ def test_a_second_interrupt_while_closing_leaves_nothing_open(
     def again(self: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("litemkd.tracking.outbox.Outbox.flush", again)
+    monkeypatch.setattr("litemkd.tracking.delivery.outbox.Outbox.flush", again)
     with pytest.raises(KeyboardInterrupt), stage_run("student", dataset="toy", name="x"):
         raise KeyboardInterrupt
     monkeypatch.undo()

@@ -7,5 +7,3 @@ its artifacts, and `mlflow migrate-filestore` knows one kind of store only.
 
 from litemkd.tracking.moving.exporting import Exported, export_runs
 from litemkd.tracking.moving.importing import Imported, import_runs
-
-__all__ = ["Exported", "Imported", "export_runs", "import_runs"]

@@ -5,22 +5,21 @@ An export writes what these functions give. An import calls them again on what i
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Experiment, LoggedModel, Metric
+from mlflow.entities import LoggedModel, Metric
 from mlflow.entities import Run as StoredRun
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from litemkd.tracking import store
-from litemkd.tracking.models import model_of
+from litemkd.tracking.mlflow_private import get_artifact_repository
+from litemkd.tracking.registry.models import model_of
 
 ORIGIN_RUN = "litemkd.origin_run"  # the id that a run had in the store where it was made
 ORIGIN_MODEL = "litemkd.origin_model"
@@ -28,31 +27,11 @@ ORIGIN_VERSION = "litemkd.origin_version"
 IMPORTING = "litemkd.importing"  # a run whose import has not ended
 MOVED = frozenset({ORIGIN_RUN, ORIGIN_MODEL, ORIGIN_VERSION, IMPORTING})  # tags about moving, not about the run
 BY_SERVER = "mlflow.modelVersions"  # a tag of logged models that a server keeps of the registry by itself
-PAGE = 500
-
-
-def pages(search: Callable[..., Any], **terms: Any) -> Iterator[Any]:
-    """All that a search of MLflow's client finds, page by page."""
-    token: str | None = None
-    while True:
-        page = store.patiently(functools.partial(search, **terms, max_results=PAGE, page_token=token))
-        yield from page
-        token = page.token
-        if not token:
-            return
-
-
-def experiments(client: MlflowClient, name: str | None) -> list[Experiment]:
-    """The active experiment of a name, or with None all `litemkd/…`."""
-    if name is None:
-        return list(pages(client.search_experiments, filter_string="name LIKE 'litemkd/%'"))
-    found = store.patiently(lambda: client.get_experiment_by_name(name))
-    return [found] if found is not None and found.lifecycle_stage == "active" else []
 
 
 def run_values(client: MlflowClient, run_id: str, experiment: str) -> dict[str, Any]:
     """A run with the history of every metric: points (step, time in ms since 1970, value)."""
-    run: StoredRun = store.patiently(lambda: client.get_run(run_id))  # a search leaves out the models it used
+    run: StoredRun = store.retry(lambda: client.get_run(run_id))  # a search leaves out the models it used
     info, data = run.info, run.data
     inputs = run.inputs.dataset_inputs if run.inputs else []
     used = run.inputs.model_inputs if run.inputs else []
@@ -88,7 +67,7 @@ def run_values(client: MlflowClient, run_id: str, experiment: str) -> dict[str, 
 
 
 def _history(client: MlflowClient, run_id: str, key: str) -> list[list[Any]]:
-    found: list[Metric] = store.patiently(lambda: client.get_metric_history(run_id, key))
+    found: list[Metric] = store.retry(lambda: client.get_metric_history(run_id, key))
     points = [[point.step, point.timestamp, number(point.value)] for point in found]
     return sorted(points, key=lambda point: (point[0], point[1], str(point[2])))
 

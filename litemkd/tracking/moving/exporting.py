@@ -15,19 +15,18 @@ from tqdm import tqdm
 
 from litemkd import __version__
 from litemkd.errors import TrackingError
-from litemkd.tracking import roots, store
+from litemkd.tracking import store
 from litemkd.tracking.moving.archive import FORMAT, INDEX, MODELS, RUNS, Archive, new_archive
 from litemkd.tracking.moving.entities import (
     ORIGIN_RUN,
     Files,
     digest,
-    experiments,
     model_values,
-    pages,
     run_values,
     version_values,
 )
-from litemkd.tracking.reasons import one_line
+from litemkd.tracking.store import artifact_roots
+from litemkd.tracking.store.failures import one_line
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Exported:
         runs, models, versions, points, files: how many runs, logged models, registered versions, points of
             metrics, and artifacts.
         digest: of all metric histories.
-        told: what the user should know, a line each.
+        messages: what the user should know, a line each.
     """
 
     path: Path
@@ -49,7 +48,7 @@ class Exported:
     points: int
     files: int
     digest: str
-    told: tuple[str, ...]
+    messages: tuple[str, ...]
 
 
 def export_runs(target: Path, *, dataset: str | None = None, experiment: str | None = None) -> Exported:
@@ -69,9 +68,11 @@ def export_runs(target: Path, *, dataset: str | None = None, experiment: str | N
     if not store.exists():
         raise TrackingError(f"{uri}: no such store; start where mlflow.db lies, or name a store with --from")
     client = store.connect()
-    chosen = experiments(client, experiment or (store.experiment_name(dataset) if dataset else None))
+    chosen = store.experiments(client, experiment or (store.experiment_name(dataset) if dataset else None))
     found = [
-        (one, run) for one in chosen for run in pages(client.search_runs, experiment_ids=[one.experiment_id])
+        (one, run)
+        for one in chosen
+        for run in store.pages(client.search_runs, experiment_ids=[one.experiment_id])
     ]
     if not found:
         which = experiment or store.experiment_name(dataset or "…")
@@ -108,18 +109,20 @@ def export_runs(target: Path, *, dataset: str | None = None, experiment: str | N
             },
         )
     versions = sum(len(one["versions"]) for one in registered)
-    told = [f"left out, its run is not in this export: {name}" for name in left_out]
+    messages = [f"left out, its run is not in this export: {name}" for name in left_out]
     open_runs = [run.info.run_name for _, run in found if run.info.status in ("RUNNING", "SCHEDULED")]
-    told += [f"still running, exported as it is now: {name}" for name in open_runs]
-    return Exported(target, len(found), len(models), versions, points, files, digest(histories), tuple(told))
+    messages += [f"still running, exported as it is now: {name}" for name in open_runs]
+    return Exported(
+        target, len(found), len(models), versions, points, files, digest(histories), tuple(messages)
+    )
 
 
 def _of(search: Callable[..., Any], experiment: Experiment) -> Iterator[Any]:
-    return pages(search, experiment_ids=[experiment.experiment_id])
+    return store.pages(search, experiment_ids=[experiment.experiment_id])
 
 
 def _fetch(uri: str, archive: Archive, owner: str, what: str) -> int:
-    roots.tell_missing(uri, what)
+    artifact_roots.tell_missing(uri, what)
     try:
         return Files(uri).fetch(archive.artifacts(owner))
     except Exception as error:
@@ -133,7 +136,7 @@ def _registered(
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Registered models with the versions of these runs or models, and the names of those left out."""
     found, left_out = [], []
-    for one in pages(client.search_registered_models):
+    for one in store.pages(client.search_registered_models):
         every = sorted(_versions(client, one.name), key=lambda values: values["version"])
         kept = [values for values in every if values["run_id"] in runs or values["model_id"] in models]
         if not kept:
@@ -154,4 +157,4 @@ def _registered(
 
 
 def _versions(client: MlflowClient, name: str) -> Iterable[dict[str, Any]]:
-    return map(version_values, pages(client.search_model_versions, filter_string=f"name = '{name}'"))
+    return map(version_values, store.pages(client.search_model_versions, filter_string=f"name = '{name}'"))

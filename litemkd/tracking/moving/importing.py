@@ -50,7 +50,7 @@ class Imported:
         runs, models, versions, files: made now; `runs_there`, `versions_there`: found.
         points: of metrics that were read back and found equal.
         digest: of the histories of runs made now, as read back.
-        told: what the user should know, a line each.
+        messages: what the user should know, a line each.
     """
 
     runs: int = 0
@@ -61,7 +61,7 @@ class Imported:
     points: int = 0
     files: int = 0
     digest: str = ""
-    told: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
 
 
 def import_runs(source: Path) -> Imported:
@@ -119,7 +119,7 @@ class _Import:
         return self.done
 
     def _ask(self, call: Callable[..., T], *words: Any, **named: Any) -> T:
-        return store.patiently(functools.partial(call, *words, **named))
+        return store.retry(functools.partial(call, *words, **named))
 
     def _experiment(self, wanted: Mapping[str, Any]) -> str:
         name = wanted["name"]
@@ -136,7 +136,7 @@ class _Import:
         """Make the runs that are missing, empty; those that are to be filled."""
         there: dict[str, tuple[str, bool]] = {}
         for number in self.experiments.values():
-            for run in entities.pages(self.client.search_runs, experiment_ids=[number]):
+            for run in store.pages(self.client.search_runs, experiment_ids=[number]):
                 tags = run.data.tags
                 place = (run.info.run_id, IMPORTING in tags)
                 there[run.info.run_id] = place
@@ -164,7 +164,7 @@ class _Import:
         """Make the logged models that are missing, without files; those that are to be filled."""
         there: dict[str, tuple[str, bool]] = {}
         for number in self.experiments.values():
-            for model in entities.pages(self.client.search_logged_models, experiment_ids=[number]):
+            for model in store.pages(self.client.search_logged_models, experiment_ids=[number]):
                 place = (model.model_id, IMPORTING in model.tags)
                 there[model.model_id] = place
                 there[model.tags.get(ORIGIN_MODEL, model.model_id)] = place
@@ -263,7 +263,7 @@ class _Import:
             if not store.already_exists(error):
                 raise
         there: dict[str, tuple[int, bool]] = {}
-        for one in entities.pages(self.client.search_model_versions, filter_string=f"name = '{name}'"):
+        for one in store.pages(self.client.search_model_versions, filter_string=f"name = '{name}'"):
             known = entities.version_values(one)
             origin = known["tags"].get(ORIGIN_VERSION, _origin(known))
             there[origin] = (known["version"], IMPORTING in known["tags"])
@@ -295,7 +295,7 @@ class _Import:
             if now is None:
                 self._ask(self.client.set_registered_model_alias, name, alias, str(mine))
             elif int(now) != mine:
-                self.done.told.append(
+                self.done.messages.append(
                     f"{name}: alias {alias} stays at version {now}; the export has it at {mine}"
                 )
 
@@ -317,7 +317,7 @@ class _Import:
         if values["status"] in OPEN:
             wanted["status"] = "KILLED"
             wanted["tags"][STOPPED] = "was still running when it was exported"
-            self.done.told.append(f"was still running when it was exported, now KILLED: {wanted['name']}")
+            self.done.messages.append(f"was still running when it was exported, now KILLED: {wanted['name']}")
         tags = [RunTag(key, value) for key, value in wanted["tags"].items()]
         self._ask(self.client.log_batch, run_id, tags=tags)
         self._ask(self.client.update_run, run_id, name=wanted["name"])
