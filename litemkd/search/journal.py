@@ -20,13 +20,13 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from litemkd.errors import TrackingError
 from litemkd.files import locked, not_a_file, tell_storage
+from litemkd.search.beyond_api import LOCK_ENDING, RECORD_BEGINS
 
 log = logging.getLogger(__name__)
 
 GRACE = 10.0  # seconds after which a lock of Optuna's is left over if neither it nor the journal changed
 POLL = 0.02  # seconds between two looks at such a lock
 _MARK = b"litemkd"  # in such a lock that a process of litemkd made
-_BEGINNING = b'{"op_code":'  # of every record, as Optuna writes it
 _MEND = "the file from a copy, or another one (--storage FILE) with a new study, would do"
 
 
@@ -58,8 +58,8 @@ def open_journal(path: Path) -> JournalStorage:
 def _refuse_strangers(path: Path) -> None:
     """See that a file begins as a journal does, so that nothing is ever cut off another one."""
     with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-        begun = file.read(len(_BEGINNING))
-        if not _BEGINNING.startswith(begun):
+        begun = file.read(len(RECORD_BEGINS))
+        if not RECORD_BEGINS.startswith(begun):
             raise TrackingError(
                 f"the study's storage {path} is no journal of Optuna: it begins with {begun!r}, and was left "
                 "as it is; another path would do, or none for the journal beside the MLflow store"
@@ -99,7 +99,7 @@ class JournalLock(JournalFileOpenLock):
     def __init__(self, path: Path) -> None:
         super().__init__(str(path))
         self.path = path
-        self.ours, self.theirs = Path(f"{path}.write.lock"), Path(f"{path}.lock")
+        self.ours, self.theirs = Path(f"{path}.write.lock"), Path(f"{path}{LOCK_ENDING}")
         self._held = contextlib.ExitStack()
 
     def acquire(self) -> bool:

@@ -108,11 +108,11 @@ class Space:
     @property
     def digest(self) -> str:
         """A short digest of keys, ranges and conditions, whatever their order in the file."""
-        return digest_of(self.plain())
+        return digest_of(self.content())
 
-    def plain(self) -> dict[str, Any]:
+    def content(self) -> dict[str, Any]:
         """Everything in plain values: by key its range and its condition."""
-        return {p.key: [p.range.plain(), _plain(p.when)] for p in self.parameters}
+        return {p.key: [p.range.content(), _values(p.when)] for p in self.parameters}
 
     def describe(self) -> list[tuple[str, str, str]]:
         """Rows of a table: key, range, condition."""
@@ -278,5 +278,5 @@ def _choices(ranges: Mapping[str, Range]) -> str:
     return ", ".join(key for key, one in ranges.items() if isinstance(one, Choice)) or "a categorical key"
 
 
-def _plain(when: Mapping[str, Iterable[Any]]) -> dict[str, list[Any]]:
+def _values(when: Mapping[str, Iterable[Any]]) -> dict[str, list[Any]]:
     return {key: list(values) for key, values in when.items()}

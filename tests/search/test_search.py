@@ -12,7 +12,7 @@ from mlflow.entities import Run
 from optuna.trial import TrialState
 
 from litemkd.checkpoints import weights_digest
-from litemkd.search import command as search
+from litemkd.search import command, search
 from litemkd.search.tables import DEFAULT
 from litemkd.stages.build import load_model
 from litemkd.tracking.journal import promise
@@ -202,7 +202,7 @@ def test_a_teacher_that_waits_for_the_store_is_told_and_begins_no_trials(
     place = Place.copy(job.home, tmp_path)
     with place.home.entered():
         words = ["--config", str(SMOKE), "--storage", place.storage, "--study", "s", "--device", "cpu"]
-        result = CliRunner().invoke(search.main, words)
+        result = CliRunner().invoke(command.main, words)
     assert result.exit_code == 1
     told = (
         "model kept on disk: litemkd-toy-teacher, registered when the tracking store answers (`litemkd sync`)"
