@@ -111,24 +111,19 @@ class _Meter:
 
     def timed(self, call: Callable[..., T]) -> Callable[..., T]:
         """A call within the training whose time is not its own."""
+        return self._adding("held", call)
 
+    def count(self, call: Callable[..., T]) -> Callable[..., T]:
+        """What a trial does and would do anyway."""
+        return self._adding("trained", call)
+
+    def _adding(self, to: str, call: Callable[..., T]) -> Callable[..., T]:
         def wrapped(*given: Any, **named: Any) -> T:
             begun = time.perf_counter()
             try:
                 return call(*given, **named)
             finally:
-                self.held += time.perf_counter() - begun
-
-        return wrapped
-
-    def count(self, call: Callable[..., T]) -> Callable[..., T]:
-        """What a trial does and would do anyway."""
-
-        def wrapped(*given: Any, **named: Any) -> T:
-            begun = time.perf_counter()
-            result = call(*given, **named)
-            self.trained += time.perf_counter() - begun
-            return result
+                setattr(self, to, getattr(self, to) + time.perf_counter() - begun)
 
         return wrapped
 
