@@ -112,7 +112,7 @@ def flat_rows(comparison: Comparison, published: bool = False) -> list[Record]:
             records.append(
                 {
                     **dict(zip(comparison.groups.by, line.row.keys, strict=True)),
-                    "settings": ", ".join(f"{key}={value}" for key, value in line.row.settings.items()),
+                    "settings": line.row.settings_in_one,
                     "dataset": column.dataset,
                     "shot": column.shot,
                     "accuracy_percent": cell.accuracy.mean,
@@ -128,10 +128,10 @@ def flat_rows(comparison: Comparison, published: bool = False) -> list[Record]:
                 }
             )
     for row in PUBLISHED if published else ():
-        told = {"backbone": row.backbone, "head": row.head, "distilled": row.distilled}
+        keys = {"backbone": row.backbone, "head": row.head, "distilled": row.distilled}
         records += [
             {
-                **{key: told.get(key, "") for key in comparison.groups.by},
+                **{key: keys.get(key, "") for key in comparison.groups.by},
                 "settings": row.method,
                 "dataset": name,
                 "shot": shot,
