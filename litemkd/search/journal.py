@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import mmap
 import os
 import time
 from collections.abc import Iterator
@@ -180,9 +181,9 @@ def _cut_torn(path: Path) -> None:
         end = file.seek(0, os.SEEK_END)
         if end == 0:
             return
-        whole = _line_start(file, end - 1)
-        file.seek(whole)
-        last = file.read()
+        with mmap.mmap(file.fileno(), end, access=mmap.ACCESS_READ) as content:
+            whole = content.rfind(b"\n", 0, end - 1) + 1
+            last = content[whole:]
         if not last.endswith(b"\n"):
             file.truncate(whole)
             os.fsync(file.fileno())
@@ -194,17 +195,6 @@ def _cut_torn(path: Path) -> None:
             )
         elif not _is_record(last):
             raise TrackingError(_damage(path))
-
-
-def _line_start(file: Any, end: int) -> int:
-    """Where the line begins that reaches beyond the byte before `end`."""
-    while end > 0:
-        size = min(end, 1 << 16)
-        file.seek(end - size)
-        if (found := file.read(size).rfind(b"\n")) >= 0:
-            return int(end - size + found + 1)
-        end -= size
-    return 0
 
 
 def _is_record(line: bytes) -> bool:

@@ -171,17 +171,19 @@ def _parallel(done: Sequence[FrozenTrial], names: Sequence[str], sign: int) -> F
     """A line for each trial over an axis for each setting, objectives first; the best ones lie on top."""
     found = scales(done)
     short = short_names(found)
-    columns: list[tuple[str, Scale, Callable[[FrozenTrial], Any]]] = [
-        (name.replace(", ", ",\n"), Scale.of_numbers([trial.values[place] for trial in done]), _value(place))
-        for place, name in enumerate(names)
-    ]
-    columns += [(short[key], scale, _param(key)) for key, scale in found.items()]
+    columns: list[tuple[str, Scale, list[Any]]] = []  # of each trial its value
+    for place, name in enumerate(names):
+        values = [trial.values[place] for trial in done]
+        columns.append((name.replace(", ", ",\n"), Scale(min(values), max(values)), values))
+    for key, scale in found.items():
+        columns.append((short[key], scale, [trial.params.get(key, Scale.ABSENT) for trial in done]))
     figure = Figure(figsize=(1.8 + 1.25 * len(columns), 4.6), layout="constrained")
     axes = figure.subplots()
-    values = [trial.values[0] for trial in done]
-    shades = ScalarMappable(Normalize(min(values), max(values)), "viridis" if sign < 0 else "viridis_r")
-    for trial in sorted(done, key=lambda trial: -sign * trial.values[0]):
-        heights = [scale.height(given(trial)) for _, scale, given in columns]
+    _, first, values = columns[0]
+    shades = ScalarMappable(Normalize(first.low, first.high), "viridis" if sign < 0 else "viridis_r")
+    for place in sorted(range(len(done)), key=lambda place: -sign * values[place]):
+        trial = done[place]
+        heights = [scale.height(of_trials[place]) for _, scale, of_trials in columns]
         line: dict[str, Any] = {"color": shades.to_rgba(trial.values[0]), "alpha": 0.8}
         if is_default(trial):
             line = {"color": STAR, "linestyle": "--", "label": "default settings"}
@@ -207,14 +209,6 @@ def _parallel(done: Sequence[FrozenTrial], names: Sequence[str], sign: int) -> F
     if any(map(is_default, done)):
         _legend(figure, axes)
     return figure
-
-
-def _value(place: int) -> Callable[[FrozenTrial], Any]:
-    return lambda trial: trial.values[place]
-
-
-def _param(key: str) -> Callable[[FrozenTrial], Any]:
-    return lambda trial: trial.params.get(key, Scale.ABSENT)
 
 
 def _importances(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> Figure:
