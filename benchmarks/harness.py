@@ -123,8 +123,8 @@ def _serve(connection: Connection, factory: Callable[[Setting], Side], setting: 
                 for part in side.parts
             ]
             connection.send(("value", sum(values)))
-        told = {} if timer is None else timer.summary()
-        connection.send(("end", {"peak_mib": peak_mib(), **told}))
+        used = {} if timer is None else timer.summary()
+        connection.send(("end", {"peak_mib": peak_mib(), **used}))
     except EOFError:  # the other side failed, and the parent gave up
         pass
     except Exception:

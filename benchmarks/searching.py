@@ -163,8 +163,8 @@ class _Timed:
 def _sending() -> float:
     """Processor seconds so far of the threads that send to the store."""
     names = {thread.native_id: thread.name for thread in threading.enumerate()}
-    told = psutil.Process().threads()
-    return sum(one.user_time + one.system_time for one in told if "litemkd" in names.get(one.id, ""))
+    threads = psutil.Process().threads()
+    return sum(one.user_time + one.system_time for one in threads if "litemkd" in names.get(one.id, ""))
 
 
 def _searched(setting: Setting) -> Side:

@@ -48,9 +48,9 @@ def open_journal(path: Path) -> JournalStorage:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, AssertionError, IndexError) as error:
         # Lines that are JSON and no records, or records of trials and studies that were never begun.
-        told = " ".join(str(error).split()) or type(error).__name__
+        words = " ".join(str(error).split()) or type(error).__name__
         raise TrackingError(
-            f"the study's journal {path} holds records that do not fit together ({told}); {_MEND}"
+            f"the study's journal {path} holds records that do not fit together ({words}); {_MEND}"
         ) from None
     with backend.lock:  # which cuts off what was torn
         return storage
