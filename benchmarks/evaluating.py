@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
@@ -19,7 +19,7 @@ from litemkd.data.clips import ClipSource
 from litemkd.data.episodes import Episodes, EpisodeSampler
 from litemkd.data.splits import Split, make_split
 from litemkd.embedding import branch_embeddings, student_classifier
-from litemkd.evaluation import Classifier, evaluate
+from litemkd.evaluation import evaluate
 from litemkd.models.heads.trx import TRX
 from litemkd.models.student import Student
 from litemkd.stages.cost import student_cost
@@ -77,20 +77,13 @@ def _accuracy(logits: Tensor, episode: Episodes) -> float:
     return float((logits.argmax(-1).cpu().numpy() == episode.query_labels[0]).mean())
 
 
-class _Codes:
-    """Codes of as many clips as the test has, from small frames, and a sampler of its episodes."""
+class _SmallClips:
+    """As many clips as the test has, of small frames, and a sampler of its episodes."""
 
-    def __init__(self, setting: Setting, student: Student, device: torch.device) -> None:
+    def __init__(self, setting: Setting, device: torch.device) -> None:
         small = small_clips(setting.folder, setting.sizes)
         self.source: ClipSource = source(setting, small.pack, small.split, device, setting.sizes.small)
         self.sampler = _sampler(small.split)
-        self.student = student
-
-    def classifier(self) -> Classifier:
-        return student_classifier(self.student, self.source)
-
-    def features(self) -> dict[str, Tensor]:
-        return branch_embeddings(self.student, self.source)
 
 
 def _numbers(repetition: int, count: int) -> range:
@@ -100,8 +93,8 @@ def _numbers(repetition: int, count: int) -> range:
 def our_test(setting: Setting) -> Side:
     device, sizes = our_device(setting), setting.sizes
     student = student_of(setting, BACKBONE, device)
-    codes = _Codes(setting, student, device)
-    classify = codes.classifier()
+    small = _SmallClips(setting, device)
+    classify = student_classifier(student, small.source)
     clips = large_clips(setting.folder, sizes)
 
     def encode(repetition: int) -> None:
@@ -110,7 +103,7 @@ def our_test(setting: Setting) -> Side:
         student_classifier(student, source(setting, clips.pack, split, device))
 
     def test(repetition: int) -> None:
-        evaluate(classify, codes.sampler, _numbers(repetition, sizes.episodes // 4))
+        evaluate(classify, small.sampler, _numbers(repetition, sizes.episodes // 4))
 
     return Side(
         lambda: {"logits": _our_logits(setting, student, device)},
@@ -139,15 +132,15 @@ def their_test(setting: Setting) -> Side:
 
 def our_episodes(setting: Setting) -> Side:
     device = our_device(setting)
-    codes = _Codes(setting, student_of(setting, BACKBONE, device), device)
-    classify = codes.classifier()
+    small = _SmallClips(setting, device)
+    classify = student_classifier(student_of(setting, BACKBONE, device), small.source)
 
     def answer() -> Mapping[str, Tensor]:
         with torch.inference_mode():
-            return {"logits": classify(codes.sampler[[0]])[0].cpu()}
+            return {"logits": classify(small.sampler[[0]])[0].cpu()}
 
     def test(repetition: int) -> None:
-        evaluate(classify, codes.sampler, _numbers(repetition, setting.sizes.episodes // 10))
+        evaluate(classify, small.sampler, _numbers(repetition, setting.sizes.episodes // 10))
 
     return Side(answer, (Part(test),))
 
@@ -155,8 +148,8 @@ def our_episodes(setting: Setting) -> Side:
 def their_episodes(setting: Setting) -> Side:
     device, sizes = their_device(setting), setting.sizes
     student = student_of(setting, BACKBONE, device)
-    codes = _Codes(setting, student, device)
-    features = codes.features()
+    small = _SmallClips(setting, device)
+    features = branch_embeddings(student, small.source)
     assert isinstance(student.head, TRX)
     head = LoopTRX(student.head)
 
@@ -170,11 +163,11 @@ def their_episodes(setting: Setting) -> Side:
 
     def test(repetition: int) -> None:
         for number in _numbers(repetition, sizes.looped):
-            episode = codes.sampler[[number]]
+            episode = small.sampler[[number]]
             _accuracy(match(episode), episode)
 
     return Side(
-        lambda: {"logits": match(codes.sampler[[0]]).cpu()},
+        lambda: {"logits": match(small.sampler[[0]]).cpu()},
         (Part(test, sizes.episodes / 10 / sizes.looped),),
     )
 
@@ -182,21 +175,19 @@ def their_episodes(setting: Setting) -> Side:
 def our_macs(setting: Setting, backbone: str) -> Side:
     device = our_device(setting)
     student = student_of(setting, backbone, device)
-    config = config_of(setting, backbone)
-    return Side(
-        lambda: {"logits": _our_logits(setting, student, device)},
-        (Part(lambda _: student_cost(config, latency=False)["cost/gmacs_per_episode"]),),
-    )
+    return _macs(setting, backbone, "", lambda: _our_logits(setting, student, device))
 
 
 def their_macs(setting: Setting, backbone: str) -> Side:
     device = their_device(setting)
     model = TwoPassStudent(student_of(setting, backbone, device))
+    return _macs(setting, backbone, "_plain", lambda: _their_logits(setting, model, device))
+
+
+def _macs(setting: Setting, backbone: str, form: str, logits: Callable[[], Tensor]) -> Side:
     config = config_of(setting, backbone)
-    return Side(
-        lambda: {"logits": _their_logits(setting, model, device)},
-        (Part(lambda _: student_cost(config, latency=False)["cost/gmacs_per_episode_plain"]),),
-    )
+    counted = Part(lambda _: student_cost(config, latency=False)[f"cost/gmacs_per_episode{form}"])
+    return Side(lambda: {"logits": logits()}, (counted,))
 
 
 def works(sizes: Sizes) -> list[Work]:

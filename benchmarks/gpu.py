@@ -16,7 +16,7 @@ SIDE = 8192  # of the square matrices whose product is the peak
 POLL = 0.1  # seconds between two looks at the GPU
 
 
-class Watch:
+class GpuTimer:
     """Times parts on the GPU. Their FLOPs are counted in a run of their own, which is not timed."""
 
     def __init__(self, parts: Sequence[Part]) -> None:

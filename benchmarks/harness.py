@@ -112,19 +112,19 @@ def _serve(connection: Connection, factory: Callable[[Setting], Side], setting: 
     try:
         side = factory(setting)
         connection.send(("answer", {key: np.asarray(value) for key, value in side.answer().items()}))
-        watch = None
+        timer = None
         if setting.device == "cuda" and timed:
-            from benchmarks.gpu import Watch
+            from benchmarks.gpu import GpuTimer
 
-            watch = Watch(side.parts)
+            timer = GpuTimer(side.parts)
         while (number := connection.recv()) is not None:
             values = [
-                part.times * (_seconds(part, number, watch) if timed else _value(part, number))
+                part.times * (_seconds(part, number, timer) if timed else _value(part, number))
                 for part in side.parts
             ]
             connection.send(("value", sum(values)))
-        told = {} if watch is None else watch.summary()
-        connection.send(("end", {"peak_mib": peak_mib(), **told}))
+        used = {} if timer is None else timer.summary()
+        connection.send(("end", {"peak_mib": peak_mib(), **used}))
     except EOFError:  # the other side failed, and the parent gave up
         pass
     except Exception:
@@ -134,9 +134,9 @@ def _serve(connection: Connection, factory: Callable[[Setting], Side], setting: 
             side.close()
 
 
-def _seconds(part: Part, number: int, watch: Any) -> float:
-    if watch is not None:
-        return float(watch.seconds(part, number))
+def _seconds(part: Part, number: int, timer: Any) -> float:
+    if timer is not None:
+        return float(timer.seconds(part, number))
     begun = time.perf_counter()
     part.run(number)
     return time.perf_counter() - begun

@@ -64,9 +64,9 @@ def record(results: Sequence[Result], about: dict[str, Any]) -> dict[str, Any]:
 
 def _entry(result: Result) -> dict[str, Any]:
     work = result.work
-    told = ("name", "what", "measured", "unit", "at_least", "at_most")
+    fields = ("name", "what", "measured", "unit", "at_least", "at_most")
     return {
-        **{key: getattr(work, key) for key in told},
+        **{key: getattr(work, key) for key in fields},
         "ratio": result.ratio,
         "reached": result.reached,
         "published": _side(result.published),

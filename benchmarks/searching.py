@@ -26,11 +26,11 @@ from benchmarks.published.tracking import Waiting
 from benchmarks.sizes import Sizes
 from benchmarks.tracking import Store
 from benchmarks.work import Part, Setting, Side, Work
-from litemkd.search.crew import Crew
 from litemkd.search.interrupts import Interrupts
-from litemkd.search.job import Job, Searched
+from litemkd.search.job import Job
 from litemkd.search.study import finished
-from litemkd.search.trial import READ, Inputs, Objective, shared_teacher
+from litemkd.search.trial import READ, Inputs, TrialRunner, shared_teacher
+from litemkd.search.worker_pool import WorkerPool
 from litemkd.shipped import SPACES
 from litemkd.stages.build import build_device
 from litemkd.stages.cost import student_cost
@@ -82,13 +82,13 @@ class _Home:
             ready = teacher_stage(Setup(config, device, data), choice="new")
             self.job = replace(self.job, teacher=f"models:/{ready.name}/{ready.version}")
             self.inputs = Inputs(data, shared_teacher(config, data, device, self.job.teacher), device)
-        self.default = self.job.space().default(config) or {}
+        self.default = self.job.space.default(config) or {}
 
     def study(self, name: str) -> tuple[Job, optuna.Study]:
         """A study with earlier trials, all of them worse, which report what a finished trial does."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         job = replace(self.job, study=name)
-        study, space = job.open(), job.space()
+        study, space = job.open(), job.space
         steps = range(min(READ, job.config().evaluation.val_episodes))
         for number in range(EARLIER):
             trial = study.ask()
@@ -111,24 +111,19 @@ class _Meter:
 
     def timed(self, call: Callable[..., T]) -> Callable[..., T]:
         """A call within the training whose time is not its own."""
+        return self._adding("held", call)
 
+    def count(self, call: Callable[..., T]) -> Callable[..., T]:
+        """What a trial does and would do anyway."""
+        return self._adding("trained", call)
+
+    def _adding(self, to: str, call: Callable[..., T]) -> Callable[..., T]:
         def wrapped(*given: Any, **named: Any) -> T:
             begun = time.perf_counter()
             try:
                 return call(*given, **named)
             finally:
-                self.held += time.perf_counter() - begun
-
-        return wrapped
-
-    def count(self, call: Callable[..., T]) -> Callable[..., T]:
-        """What a trial does and would do anyway."""
-
-        def wrapped(*given: Any, **named: Any) -> T:
-            begun = time.perf_counter()
-            result = call(*given, **named)
-            self.trained += time.perf_counter() - begun
-            return result
+                setattr(self, to, getattr(self, to) + time.perf_counter() - begun)
 
         return wrapped
 
@@ -168,8 +163,8 @@ class _Timed:
 def _sending() -> float:
     """Processor seconds so far of the threads that send to the store."""
     names = {thread.native_id: thread.name for thread in threading.enumerate()}
-    told = psutil.Process().threads()
-    return sum(one.user_time + one.system_time for one in told if "litemkd" in names.get(one.id, ""))
+    threads = psutil.Process().threads()
+    return sum(one.user_time + one.system_time for one in threads if "litemkd" in names.get(one.id, ""))
 
 
 def _searched(setting: Setting) -> Side:
@@ -190,19 +185,9 @@ def _searched(setting: Setting) -> Side:
             stage_run("search", dataset="toy", name=name) as parent,
             patch.multiple("litemkd.search.trial", **measured),
         ):
-            objective = Objective(
-                home.inputs,
-                Searched(job),
-                objectives=job.objectives,
-                pruner=job.pruner,
-                turn=lambda: None,
-                parent=parent,
-                folder=job.folder(),
-                keep=job.keep,
-                interrupts=interrupts,
-            )
+            runner = TrialRunner(job, home.inputs, parent, interrupts, leave_queue=lambda: None)
             with _silence(), meter.share(shares):
-                study.optimize(objective, n_trials=1)
+                study.optimize(runner, n_trials=1)
         return study.trials[-1].values[0]
 
     return _side(run, shares, home)
@@ -215,7 +200,7 @@ def _plain(setting: Setting) -> Side:
     def run() -> float:
         """The same training, each metric logged by itself; neither settings nor states, tables nor curves."""
         job = home.anew(home.job, f"training {next(numbers)}")
-        config, inputs = job.config(tuple(job.space().overrides(home.default))), home.inputs
+        config, inputs = job.config(tuple(job.space.overrides(home.default))), home.inputs
         with _silence(), mlflow.start_run(), meter.share(shares):
             given = (Setup(config, inputs.device, inputs.data), Waiting())
             _, progress = meter.train(train_student)(*given, teacher=inputs.teacher, picture=False)
@@ -232,13 +217,13 @@ def _side(run: Callable[[], float], shares: list[float], home: _Home) -> Side:
     return Side(lambda: {"accuracy": run()}, (Part(value),), home.store.close)
 
 
-def _crew(setting: Setting, workers: int) -> Side:
+def _with_workers(setting: Setting, workers: int) -> Side:
     home = _Home(setting, f"workers-{workers}")
     numbers = itertools.count()
 
     def run() -> list[optuna.trial.FrozenTrial]:
-        """Trials of a crew, as a search runs them."""
-        name = f"crew {next(numbers)}"
+        """Trials of several workers, as a search runs them."""
+        name = f"workers {next(numbers)}"
         job, study = home.study(name)
         job = home.anew(job, name)
         short = f"student.train.episodes={setting.sizes.shared}"
@@ -246,7 +231,7 @@ def _crew(setting: Setting, workers: int) -> Side:
         for _ in range(SHARED):
             study.enqueue_trial(home.default)
         with stage_run("search", dataset="toy", name=name) as parent, _silence():
-            Crew(replace(job, run_id=parent.run_id), None, lambda line: None, name).work()
+            WorkerPool(replace(job, run_id=parent.run_id), None, lambda line: None, name).work()
         return finished(study)[EARLIER:]
 
     def seconds(repetition: int) -> float:
@@ -257,11 +242,11 @@ def _crew(setting: Setting, workers: int) -> Side:
 
 
 def _one(setting: Setting) -> Side:
-    return _crew(setting, 1)
+    return _with_workers(setting, 1)
 
 
 def _two(setting: Setting) -> Side:
-    return _crew(setting, SHARED)
+    return _with_workers(setting, SHARED)
 
 
 @contextlib.contextmanager

@@ -34,7 +34,7 @@ tbody tr:last-child>*{border-bottom:2px solid}
 img{max-width:100%}"""
 
 
-def plain(text: str) -> str:
+def one_line(text: str) -> str:
     """A text on one line, without what steers a terminal."""
     return "".join(character if character.isprintable() else " " for character in text)
 
@@ -43,9 +43,11 @@ def as_text(sheets: Sequence[Sheet]) -> str:
     """For a terminal."""
     parts = []
     for sheet in sheets:
-        table = text_table(*_plain(sheet), sheet.left) if sheet.rows else "nothing"
+        table = text_table(*_cells(sheet), sheet.left) if sheet.rows else "nothing"
         parts.append(
-            "\n".join([plain(sheet.title), "", table, *(["", *map(plain, sheet.notes)] * bool(sheet.notes))])
+            "\n".join(
+                [one_line(sheet.title), "", table, *(["", *map(one_line, sheet.notes)] * bool(sheet.notes))]
+            )
         )
     return "\n\n".join(parts) + "\n"
 
@@ -54,24 +56,24 @@ def as_markdown(sheets: Sequence[Sheet]) -> str:
     """Tables of GitHub's Markdown, which MLflow shows too."""
     parts = []
     for sheet in sheets:
-        header, rows = _plain(sheet)
+        header, rows = _cells(sheet)
         table = markdown_table(
             [_markdown(cell) for cell in header], [[_markdown(c) for c in row] for row in rows], sheet.left
         )
         parts.append(
             "\n\n".join(
                 [
-                    f"**{_markdown(plain(sheet.title))}**",
+                    f"**{_markdown(one_line(sheet.title))}**",
                     table.rstrip(),
-                    *(_markdown(plain(note)) for note in sheet.notes),
+                    *(_markdown(one_line(note)) for note in sheet.notes),
                 ]
             )
         )
     return "\n\n".join(parts) + "\n"
 
 
-def _plain(sheet: Sheet) -> tuple[list[str], list[list[str]]]:
-    return [plain(cell) for cell in sheet.header], [[plain(cell) for cell in row] for row in sheet.rows]
+def _cells(sheet: Sheet) -> tuple[list[str], list[list[str]]]:
+    return [one_line(cell) for cell in sheet.header], [[one_line(cell) for cell in row] for row in sheet.rows]
 
 
 def _markdown(text: str) -> str:
@@ -84,12 +86,12 @@ def as_latex(sheets: Sequence[Sheet]) -> str:
     """Tables that need the package booktabs; one `table` each."""
     parts = ["% needs \\usepackage{booktabs}"]
     for sheet in sheets:
-        header, rows = _plain(sheet)
+        header, rows = _cells(sheet)
         columns = "l" * sheet.left + "r" * (len(sheet.header) - sheet.left)
         parts += [
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{latex(plain(sheet.title))}}}",
+            rf"\caption{{{latex(one_line(sheet.title))}}}",
             rf"\begin{{tabular}}{{{columns}}}",
             r"\toprule",
             _latex_line(header),
@@ -97,7 +99,7 @@ def as_latex(sheets: Sequence[Sheet]) -> str:
             *map(_latex_line, rows),
             r"\bottomrule",
             r"\end{tabular}",
-            *(rf"\par\footnotesize {latex(plain(note))}" for note in sheet.notes),
+            *(rf"\par\footnotesize {latex(one_line(note))}" for note in sheet.notes),
             r"\end{table}",
         ]
     return "\n".join(parts) + "\n"

@@ -56,6 +56,11 @@ class Row:
         return [_in_words(key, value) for key, value in self.settings.items()]
 
     @property
+    def settings_in_one(self) -> str:
+        """The settings with their keys, in one cell of a table."""
+        return ", ".join(f"{key}={value}" for key, value in self.settings.items())
+
+    @property
     def title(self) -> str:
         """The row in words, such as `resnet18, trx, distilled`."""
         return ", ".join([*self.key_words, *self.setting_words])
@@ -126,11 +131,8 @@ def group(
     for entry in shared:
         if entry.run_id not in counted:
             fits = any(Column(entry.dataset, shot) in columns for shot in entry.accuracy)
-            reason = (
-                "repeated: a newer run has the same settings and seed"
-                if fits
-                else "not tested with these shots"
-            )
+            newer = "repeated: a newer run has the same settings and seed"
+            reason = newer if fits else "not tested with these shots"
             left.append(LeftOut(entry.run_id, entry.record.name, reason))
     return Groups(tuple(by), tuple(columns), tuple(rows), protocols, tuple(left))
 
@@ -138,11 +140,8 @@ def group(
 def _check_keys(entries: Sequence[Entry], by: Sequence[str]) -> None:
     for key in by:
         if entries and all(entry.value(key) is None for entry in entries):
-            record = entries[0].record
-            known = [
-                *(tag.removeprefix("litemkd.") for tag in record.tags if "litemkd." in tag),
-                *record.params,
-            ]
+            tags, params = entries[0].record.tags, entries[0].record.params
+            known = [*(tag.removeprefix("litemkd.") for tag in tags if "litemkd." in tag), *params]
             near = [name for name in known if key.split(".")[-1] in name] or known
             raise TrackingError(f"--by {key}: no run has such a tag or parameter; known: {some(near, 12)}")
 
@@ -155,8 +154,8 @@ def _main_protocol(entries: Sequence[Entry], dataset: str) -> Mapping[str, str]:
 
 def _difference(entry: Entry, protocol: Mapping[str, str]) -> str:
     pairs = [(words, value, protocol[words]) for words, value in entry.protocol.items()]
-    told = ", ".join(f"{words} {value}, not {other}" for words, value, other in pairs if value != other)
-    return f"other protocol than the columns of {entry.dataset}: {told}"
+    others = ", ".join(f"{words} {value}, not {other}" for words, value, other in pairs if value != other)
+    return f"other protocol than the columns of {entry.dataset}: {others}"
 
 
 def _variants(members: Sequence[Entry], by: Sequence[str]) -> list[tuple[dict[str, str], list[Entry]]]:
@@ -182,17 +181,17 @@ def _differing(members: Sequence[Entry]) -> list[str]:
     distinct = list({tuple(entry.settings.items()): entry.settings for entry in members}.values())
     if len(distinct) < 2:
         return []
-    told = dict.fromkeys(key for settings in distinct for key in settings)
+    keys = dict.fromkeys(key for settings in distinct for key in settings)
     return [
         key
-        for key in told
+        for key in keys
         # Students on labels alone say nothing of the loss and the teacher; that is no difference of these.
-        if len({settings.get(key) for settings in distinct} - ({None} if _optional(key) else set())) > 1
+        if len(
+            {settings.get(key) for settings in distinct}
+            - ({None} if key.startswith(("loss.", "teacher.")) else set())
+        )
+        > 1
     ]
-
-
-def _optional(key: str) -> bool:
-    return key.startswith(("loss.", "teacher."))
 
 
 def _in_words(key: str, value: str) -> str:

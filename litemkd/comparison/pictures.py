@@ -1,44 +1,28 @@
-"""Pictures of a comparison, made without pyplot's global state; the colours can be told apart by everyone."""
+"""Pictures of a comparison; the colours can be told apart by everyone."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator
 
 from litemkd.comparison.comparison import Comparison, Line, typical
-from litemkd.comparison.front import pareto
 from litemkd.comparison.grouping import Column
-from litemkd.comparison.styles import COLOURS, MARKERS, Style, styles_of
+from litemkd.comparison.readings import Reading
+from litemkd.comparison.styles import Style, numbered, styles_of
 from litemkd.intervals import Interval
+from litemkd.report.figures import legend_below, panels, spread
 from litemkd.report.labels import class_labels, label
 
 PANELS = 6
-WIDE = 8  # from this ratio of largest and smallest on, an axis is logarithmic
 CLASSES = 40
 GREY = "0.45"
-
-
-@dataclass(frozen=True)
-class Reading:
-    """A training's val accuracy under its loss settings, for the response.
-
-    Attributes:
-        name: of what was trained: data set, backbone, head.
-        settings: by key, such as `loss.temperature`.
-        accuracy: on val, per cent.
-    """
-
-    name: str
-    settings: Mapping[str, float]
-    accuracy: Interval
 
 
 def accuracy_against_cost(comparison: Comparison) -> Figure | None:
@@ -48,23 +32,18 @@ def accuracy_against_cost(comparison: Comparison) -> Figure | None:
     if not columns:
         return None
     styles, legend = styles_of([line.row for line in shown])
-    across = min(len(columns), 3)
-    down = math.ceil(len(columns) / across)
-    figure = Figure(figsize=(1.2 + 4.2 * across, 1.2 + 3.6 * down), layout="constrained")
-    panels = figure.subplots(down, across, squeeze=False).ravel()
+    figure, every = panels(len(columns), 3, (4.2, 3.6), (1.2, 1.2))
     shots = "/".join(map(str, comparison.main_shots))
-    for axes, column in zip(panels, columns, strict=False):
-        _cost_panel(axes, column, [(line, style) for line, style in zip(shown, styles, strict=True)])
+    for axes, column in zip(every, columns, strict=True):
+        _cost_panel(axes, column, [*zip(shown, styles, strict=True)])
         axes.set(
             xlabel=f"GMACs of a {shots}-shot episode, as thop counts",
             ylabel="test accuracy, per cent",
             title=str(column),
         )
-    for axes in panels[len(columns) :]:
-        axes.remove()
     figure.suptitle("Mean and 95 % interval; points of nearly equal cost stand side by side", fontsize=9)
     front = Line2D([], [], color=GREY, linestyle="--", label="Pareto front")
-    _legend_below(figure, [*legend, front])
+    legend_below(figure, [*legend, front])
     return figure
 
 
@@ -72,18 +51,8 @@ def _cost_panel(axes: Axes, column: Column, lines: Sequence[tuple[Line, Style]])
     there = [(line, style) for line, style in lines if column in line.cells]
     costs = [typical(line.cost["gmacs_per_episode"]) or 0.0 for line, _ in there]
     figures = [line.cells[column].accuracy for line, _ in there]
-    wide = _spread(axes, costs)
-    for (_, style), x, figure in zip(there, _side_by_side(costs, wide), figures, strict=True):
-        axes.errorbar(
-            x,
-            figure.mean,
-            yerr=figure.half if math.isfinite(figure.half) else None,
-            **style.drawn(),
-            markersize=6,
-            capsize=2.5,
-            elinewidth=1,
-            linestyle="none",
-        )
+    for (_, style), x, figure in zip(there, _side_by_side(costs, spread(axes, costs)), figures, strict=True):
+        _points(axes, [x], [Interval(figure.mean, figure.half)], markersize=6, capsize=2.5, **style.drawn())
     best = pareto([(x, figure.mean) for x, figure in zip(costs, figures, strict=True)])
     line = np.array([(costs[place], figures[place].mean) for place in best])
     line = np.vstack([line, (max(costs), line[-1, 1])])
@@ -94,18 +63,29 @@ def _cost_panel(axes: Axes, column: Column, lines: Sequence[tuple[Line, Style]])
         axes.set_xlim(0.8 * costs[0], 1.2 * costs[0])
 
 
-def _spread(axes: Axes, values: Sequence[float]) -> bool:
-    """Make the axis of costs logarithmic where they differ much, and say whether it is."""
-    wide = min(values) > 0 and max(values) / min(values) >= WIDE
-    if wide:
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_minor_formatter(NullFormatter())
+def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Places of the points (cost, accuracy) that no other one beats: none is as cheap and more accurate, or
+    cheaper and as accurate. By cost, rising; of equal points the first.
+    """
+    order = sorted(range(len(points)), key=lambda place: (points[place][0], -points[place][1], place))
+    front: list[int] = []
+    for place in order:
+        if not front or points[place][1] > points[front[-1]][1]:
+            front.append(place)
+    return front
+
+
+def _points(
+    axes: Axes, places: Iterable[float], values: Sequence[Interval], *, across: bool = False, **given: Any
+) -> None:
+    """Means with their bars, where these are known; `across`: the values lie along the horizontal axis."""
+    at, means = list(places), [value.mean for value in values]
+    bars = [value.half if math.isfinite(value.half) else 0.0 for value in values]
+    style: dict[str, Any] = {"linestyle": "none", "markersize": 4, "elinewidth": 1} | given
+    if across:
+        axes.errorbar(means, at, xerr=bars, **style)
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(6))
-    return wide
+        axes.errorbar(at, means, yerr=bars, **style)
 
 
 def _side_by_side(values: Sequence[float], wide: bool) -> list[float]:
@@ -141,18 +121,10 @@ def per_class_gains(gains: Mapping[str, Mapping[str, Interval]], title: str, not
     axes = figure.subplots()
     for number, (name, row) in enumerate(gains.items()):
         offset = 0.7 * ((number + 0.5) / len(gains) - 0.5)
-        places = [place for place, name in enumerate(kept) if name in row]
-        axes.errorbar(
-            [row[kept[place]].mean for place in places],
-            [place - offset for place in places],
-            xerr=np.nan_to_num([row[kept[place]].half for place in places]),
-            fmt=MARKERS[number % len(MARKERS)],
-            color=COLOURS[number % len(COLOURS)],
-            label=label(name),
-            markersize=4,
-            capsize=2,
-            elinewidth=0.9,
-        )
+        there = {place: row[class_] for place, class_ in enumerate(kept) if class_ in row}
+        heights = [place - offset for place in there]
+        style: dict[str, Any] = {"label": label(name), "capsize": 2, **numbered(number).drawn()}
+        _points(axes, heights, [*there.values()], across=True, **style)
     axes.axvline(0, color=GREY, linewidth=1)
     axes.set_yticks(range(len(kept)), class_labels(kept), fontsize=8)
     axes.set_ylim(-0.7, len(kept) - 0.3)
@@ -160,7 +132,7 @@ def per_class_gains(gains: Mapping[str, Mapping[str, Interval]], title: str, not
     cut = f", the {CLASSES} that change most" if len(classes) > CLASSES else ""
     axes.set_title(f"{label(title)}{cut}\n{label(note)}", fontsize=10)
     axes.grid(alpha=0.3, axis="x")
-    _legend_below(figure, axes.get_legend_handles_labels()[0])
+    legend_below(figure, axes.get_legend_handles_labels()[0])
     return figure
 
 
@@ -176,22 +148,14 @@ def curves_of_runs(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> Figur
         steps, means, halves = (
             np.array([point[key] for point in points], dtype=float) for key in ("episodes", "accuracy", "ci95")
         )
-        colour = COLOURS[number % len(COLOURS)]
-        axes.plot(
-            steps,
-            means,
-            color=colour,
-            marker=MARKERS[number % len(MARKERS)],
-            markersize=4,
-            linewidth=1.3,
-            label=label(name),
-        )
-        axes.fill_between(steps, means - halves, means + halves, color=colour, alpha=0.12, linewidth=0)
+        style = numbered(number)
+        axes.plot(steps, means, markersize=4, linewidth=1.3, label=label(name), **style.drawn())
+        axes.fill_between(steps, means - halves, means + halves, color=style.colour, alpha=0.12, linewidth=0)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.set(xlabel="training episodes seen", ylabel="val accuracy, per cent")
     axes.set_title("Learning curves; bands: 95 % interval over the val episodes", fontsize=10)
     axes.grid(alpha=0.3)
-    _legend_below(figure, axes.get_legend_handles_labels()[0])
+    legend_below(figure, axes.get_legend_handles_labels()[0])
     return figure
 
 
@@ -201,45 +165,21 @@ def response(readings: Sequence[Reading]) -> Figure | None:
     varying = [k for k in keys if len({r.settings[k] for r in readings if k in r.settings}) > 1][:PANELS]
     if not varying:
         return None
-    across = min(len(varying), 3)
-    down = math.ceil(len(varying) / across)
-    figure = Figure(figsize=(1.0 + 3.8 * across, 1.2 + 3.2 * down), layout="constrained")
-    panels = figure.subplots(down, across, squeeze=False).ravel()
+    figure, every = panels(len(varying), 3, (3.8, 3.2), (1.0, 1.2))
     names = list(dict.fromkeys(reading.name for reading in readings))
-    for axes, key in zip(panels, varying, strict=False):
+    for axes, key in zip(every, varying, strict=True):
         there = [reading for reading in readings if key in reading.settings]
-        wide = _spread(axes, [reading.settings[key] for reading in there])
-        moved = _side_by_side([reading.settings[key] for reading in there], wide)
+        values = [reading.settings[key] for reading in there]
+        moved = _side_by_side(values, spread(axes, values))
         for number, name in enumerate(names):
-            mine = [
-                (x, reading.accuracy) for x, reading in zip(moved, there, strict=True) if reading.name == name
-            ]
+            mine = [(x, one.accuracy) for x, one in zip(moved, there, strict=True) if one.name == name]
             if mine:
-                axes.errorbar(
-                    [x for x, _ in mine],
-                    [accuracy.mean for _, accuracy in mine],
-                    np.nan_to_num([accuracy.half for _, accuracy in mine]),
-                    fmt=MARKERS[number % len(MARKERS)],
-                    color=COLOURS[number % len(COLOURS)],
-                    markersize=4,
-                    elinewidth=0.7,
-                    label=label(name),
-                )
+                _points(axes, *zip(*mine, strict=True), label=label(name), **numbered(number).drawn())
         axes.set(xlabel=f"{key.removeprefix('loss.')} (no unit)", ylabel="val accuracy, per cent")
         axes.grid(alpha=0.3)
-    for axes in panels[len(varying) :]:
-        axes.remove()
     figure.suptitle(
         "Distilled students, one point a training\nbars: 95 % interval over the val episodes", fontsize=9
     )
-    handles = {h.get_label(): h for axes in panels[: len(varying)] for h in axes.get_legend_handles_labels()[0]}
-    _legend_below(figure, list(handles.values()))
+    handles = {h.get_label(): h for axes in every for h in axes.get_legend_handles_labels()[0]}
+    legend_below(figure, list(handles.values()))
     return figure
-
-
-def _legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
-    needed = (max(len(str(handle.get_label())) for handle in handles) + 8) / 14  # inches of the longest
-    figure.set_figwidth(max(needed, figure.get_figwidth()))
-    across = max(1, min(4, len(handles), int(figure.get_figwidth() / needed)))
-    figure.set_figheight(figure.get_figheight() + 0.19 * math.ceil(len(handles) / across))
-    figure.legend(handles=list(handles), loc="outside lower center", ncols=across, fontsize=8, frameon=False)

@@ -63,28 +63,12 @@ PUBLISHED = (
     Published("TRX", "resnet50", "trx", "–", _five(85.9, 96.1, 75.6), "TRX, CVPR 2021", 1023.3),
     Published("STRM", "resnet50", "strm", "–", _five(86.7, 96.8, 77.3), "STRM, CVPR 2022"),
     Published("OTAM", "resnet50", "otam", "–", _five(85.8), "OTAM, CVPR 2020"),
-    Published(
-        "CLIP-FSAR",
-        "ViT-B",
-        "–",
-        "–",
-        _both((89.7, 95.0), (96.6, 99.0), (75.8, 87.7), (61.9, 72.1)),
-        "CLIP-FSAR",
-    ),
-    Published(
-        "MoLo",
-        "resnet50",
-        "–",
-        "–",
-        _both((74.0, 85.6), (86.0, 95.5), (60.8, 77.4), (56.6, 70.6)),
-        "MoLo",
-    ),
-    Published(
-        "HyRSM",
-        "resnet50",
-        "–",
-        "–",
-        _both((73.7, 86.1), (83.9, 94.7), (60.3, 76.0), (54.3, 69.0)),
-        "HyRSM",
+    *(
+        Published(method, backbone, "–", "–", _both(*pairs), method)
+        for method, backbone, *pairs in (
+            ("CLIP-FSAR", "ViT-B", (89.7, 95.0), (96.6, 99.0), (75.8, 87.7), (61.9, 72.1)),
+            ("MoLo", "resnet50", (74.0, 85.6), (86.0, 95.5), (60.8, 77.4), (56.6, 70.6)),
+            ("HyRSM", "resnet50", (73.7, 86.1), (83.9, 94.7), (60.3, 76.0), (54.3, 69.0)),
+        )
     ),
 )

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
-from litemkd.comparison.pictures import Reading
 from litemkd.intervals import Interval
 from litemkd.losses import TERMS
 from litemkd.tracking import RunRecord
 
 RESPONSE = ("temperature", *(term.name for term in TERMS), "support_temperature")
 _OUTSIDE = re.compile(r"loss\.terms\.\w+\.weight")  # of terms from outside
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a training reached.
+
+    Attributes:
+        name: of what was trained: data set, backbone, head.
+        settings: of its loss by key, such as `loss.temperature`.
+        accuracy: on val, per cent.
+    """
+
+    name: str
+    settings: Mapping[str, float]
+    accuracy: Interval
 
 
 def readings_of(records: Iterable[RunRecord]) -> list[Reading]:
@@ -26,6 +41,6 @@ def readings_of(records: Iterable[RunRecord]) -> list[Reading]:
             keys = [f"loss.{name}" for name in RESPONSE if f"loss.{name}" in record.params]
             keys += sorted(filter(_OUTSIDE.fullmatch, record.params))
             settings = {key: float(record.params[key]) for key in keys}
-            told = [record.tags.get(f"litemkd.{key}", "") for key in ("dataset", "backbone", "head")]
-            found.append(Reading(", ".join(word for word in told if word), settings, Interval(accuracy, half)))
+            words = [record.tags.get(f"litemkd.{key}", "") for key in ("dataset", "backbone", "head")]
+            found.append(Reading(", ".join(word for word in words if word), settings, Interval(accuracy, half)))
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from litemkd.comparison.comparison import Cell, Comparison, Line, typical
 from litemkd.comparison.entries import LeftOut
@@ -57,8 +57,7 @@ def sheets_of(
     """
     found = _published_shape(comparison) if shape == "published" else [_rows(comparison)]
     notes = _notes(comparison, costs=shape == "rows", pooled=pooled)
-    last = found[-1]
-    found[-1] = Sheet(last.title, last.header, last.rows, notes, last.left)
+    found[-1] = replace(found[-1], notes=notes)
     if published:
         found.append(_quoted_shape() if shape == "published" else _quoted_rows())
     if comparison.left_out:
@@ -74,32 +73,23 @@ def cost_names(comparison: Comparison) -> dict[str, str]:
 
 
 def _rows(comparison: Comparison) -> Sheet:
-    by, lines = comparison.groups.by, comparison.lines
+    by, lines, costs = comparison.groups.by, comparison.lines, cost_names(comparison)
     settings = any(line.row.settings for line in lines)
-    gained = [c for c in comparison.columns if any(_gain(line, c) for line in lines)]
-    costs = cost_names(comparison)
+    gained = [c for c in comparison.columns if any(c in line.cells and line.cells[c].gain for line in lines)]
     header = [*by, *(["settings"] if settings else [])]
     for column in comparison.columns:
         header += [f"{column}, %", *([f"gain, {column}"] if column in gained else [])]
     rows = []
     for line in lines:
-        cells = [*line.row.keys]
-        if settings:
-            cells.append(", ".join(f"{key}={value}" for key, value in line.row.settings.items()))
+        cells = [*line.row.keys, *([line.row.settings_in_one] if settings else [])]
         for column in comparison.columns:
             cells.append(_accuracy(line.cells.get(column)))
             if column in gained:
-                gain = _gain(line, column)
-                cells.append(gain or NONE)
+                gain = line.cells[column].gain if column in line.cells else None
+                cells.append(gain.words(signed=True) if gain else NONE)
         rows.append((*cells, *(_amount(line.cost.get(name, ())) for name in costs)))
-    return Sheet(
-        "Test accuracy, gain and cost", (*header, *costs.values()), tuple(rows), left=len(by) + settings
-    )
-
-
-def _gain(line: Line, column: Column) -> str:
-    cell = line.cells.get(column)
-    return cell.gain.words(signed=True) if cell and cell.gain else ""
+    title = "Test accuracy, gain and cost"
+    return Sheet(title, (*header, *costs.values()), tuple(rows), left=len(by) + settings)
 
 
 def _accuracy(cell: Cell | None) -> str:
@@ -134,13 +124,11 @@ def _notes(comparison: Comparison, *, costs: bool, pooled: bool) -> tuple[str, .
 
 def left_out_sheet(left_out: Sequence[LeftOut]) -> Sheet:
     """Runs that do not count, by reason."""
-    reasons: dict[str, list[LeftOut]] = {}
+    reasons: dict[str, list[str]] = {}
     for one in left_out:
-        reasons.setdefault(one.reason, []).append(one)
-    rows = [
-        (reason, str(len(them)), some([f"{one.name} ({one.run_id[:8]})" for one in them], 3))
-        for reason, them in sorted(reasons.items(), key=lambda pair: -len(pair[1]))
-    ]
+        reasons.setdefault(one.reason, []).append(f"{one.name} ({one.run_id[:8]})")
+    most_first = sorted(reasons.items(), key=lambda pair: -len(pair[1]))
+    rows = [(reason, str(len(runs)), some(runs, 3)) for reason, runs in most_first]
     count = f"{len(left_out)} run{'s' * (len(left_out) != 1)}"
     return Sheet(f"Left out: {count}", ("why", "runs", "which"), tuple(rows), left=1)
 
@@ -153,8 +141,8 @@ def _published_shape(comparison: Comparison) -> list[Sheet]:
     place = by.index("distilled")
     lines = comparison.lines
     others = [i for i in range(len(by)) if i != place]
-    told = [i for i in others if i == others[0] or len({line.row.keys[i] for line in lines}) > 1]
-    fixed = [f"{by[i]} {lines[0].row.keys[i]}" for i in others if i not in told and lines]
+    shown = [i for i in others if i == others[0] or len({line.row.keys[i] for line in lines}) > 1]
+    fixed = [f"{by[i]} {lines[0].row.keys[i]}" for i in others if i not in shown and lines]
     pairs = _pairs(lines, place)
     sheets = []
     for shot in dict.fromkeys(column.shot for column in comparison.columns):
@@ -166,34 +154,32 @@ def _published_shape(comparison: Comparison) -> list[Sheet]:
         for labels, distilled in pairs:
             one = distilled or labels
             assert one is not None
-            name = [one.row.keys[i] for i in told]
+            name = [one.row.keys[i] for i in shown]
             name[0] += "".join(f", {key}={value}" for key, value in one.row.settings.items())
             rows.append((*name, _joined(labels, columns), _joined(distilled, columns)))
-        header = (*(("Student" if i == others[0] else by[i]) for i in told), "labels only", "distilled")
-        sheets.append(Sheet(f"{title} ({' / '.join(datasets)})", header, tuple(rows), left=len(told)))
+        header = (*(("Student" if i == others[0] else by[i]) for i in shown), "labels only", "distilled")
+        sheets.append(Sheet(f"{title} ({' / '.join(datasets)})", header, tuple(rows), left=len(shown)))
     return sheets or [Sheet("Accuracy, per cent", ("Student", "labels only", "distilled"), ())]
 
 
 def _pairs(lines: Sequence[Line], place: int) -> list[tuple[Line | None, Line | None]]:
     """Each distilled line with that of labels only which it belongs to, and those that belong to none."""
 
-    def base(line: Line) -> tuple[str, ...]:
-        return tuple(value for i, value in enumerate(line.row.keys) if i != place)
+    def fits(labels: Line, distilled: Line) -> bool:
+        """Whether nothing that both rows name differs, but that one is distilled."""
+        keys = zip(labels.row.keys, distilled.row.keys, strict=True)
+        same = all(mine == theirs for i, (mine, theirs) in enumerate(keys) if i != place)
+        settings = distilled.row.settings
+        return same and all(settings.get(key, value) == value for key, value in labels.row.settings.items())
 
     labels = [line for line in lines if line.row.keys[place] != "yes"]
-    found: list[tuple[Line | None, Line | None]] = []
-    for line in lines:
-        if line.row.keys[place] == "yes":
-            fits = (one for one in labels if base(one) == base(line) and _within(one, line))
-            found.append((next(fits, None), line))
+    found: list[tuple[Line | None, Line | None]] = [
+        (next((one for one in labels if fits(one, line)), None), line)
+        for line in lines
+        if line.row.keys[place] == "yes"
+    ]
     paired = [one for one, _ in found]
     return [*found, *((one, None) for one in labels if one not in paired)]
-
-
-def _within(labels: Line, distilled: Line) -> bool:
-    """Whether nothing that both rows name differs."""
-    mine, theirs = labels.row.settings, distilled.row.settings
-    return all(theirs.get(key, value) == value for key, value in mine.items())
 
 
 def _joined(line: Line | None, columns: Sequence[Column]) -> str:

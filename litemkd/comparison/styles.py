@@ -35,26 +35,28 @@ class Style:
         }
 
 
+def numbered(place: int) -> Style:
+    """A style by place alone: neighbours differ in colour and marker, and 64 are unlike."""
+    marker = (place + place // len(COLOURS)) % len(MARKERS)
+    return Style(COLOURS[place % len(COLOURS)], MARKERS[marker], True)
+
+
 def styles_of(rows: Sequence[Row]) -> tuple[list[Style], list[Line2D]]:
     """A style a row, and the legend.
 
     What `distilled` says is the filling. What else differs between rows is colour and marker, where that is no
     more than two things of few values; else each row has a style of its own.
     """
-    told = _told(rows)
-    if told is None:
-        count = len(COLOURS)
-        styles = [
-            Style(COLOURS[place % count], MARKERS[place // count % len(MARKERS)], True)
-            for place in range(len(rows))
-        ]
+    words = _words_by_look(rows)
+    if words is None:
+        styles = [numbered(place) for place in range(len(rows))]
         named = [_entry(row.title, style) for row, style in zip(rows, styles, strict=True)]
         more = [Line2D([], [], linestyle="none", label=f"… {len(rows) - LEGEND} more")] * (len(rows) > LEGEND)
         return styles, [*named[:LEGEND], *more]
-    colours, markers, filled = (list(dict.fromkeys(values)) for values in told)
+    colours, markers, filled = (list(dict.fromkeys(values)) for values in words)
     styles = [
         Style(COLOURS[colours.index(colour)], MARKERS[markers.index(marker)], fill != "labels only")
-        for colour, marker, fill in zip(*told, strict=True)
+        for colour, marker, fill in zip(*words, strict=True)
     ]
     legend = [_entry(name, Style(COLOURS[place], "o", True)) for place, name in enumerate(colours)]
     legend += [_entry(name, Style(INK, MARKERS[place], True)) for place, name in enumerate(markers)]
@@ -62,7 +64,7 @@ def styles_of(rows: Sequence[Row]) -> tuple[list[Style], list[Line2D]]:
     return styles, [entry for entry in legend if entry.get_label()]
 
 
-def _told(rows: Sequence[Row]) -> tuple[list[str], list[str], list[str]] | None:
+def _words_by_look(rows: Sequence[Row]) -> tuple[list[str], list[str], list[str]] | None:
     """What colour, marker and filling say of each row; None where they cannot say all of it."""
     words = [dict(zip(row.by, row.key_words, strict=True)) for row in rows]
     filled = [found.pop("distilled", "") for found in words]

@@ -93,12 +93,12 @@ def _data(known: Mapping[str, str]) -> str:
 
 
 def _teacher(known: Mapping[str, str]) -> str:
-    told = known.get("teacher")
-    if told is None:
+    teacher = known.get("teacher")
+    if teacher is None:
         return "none: labels alone" if known.get("distilled") == "false" else _UNKNOWN
-    found = _TEACHER.fullmatch(told)
+    found = _TEACHER.fullmatch(teacher)
     if found is None:
-        return _fact(told)
+        return _fact(teacher)
     address = f"models:/{found['name']}/{found['number']}"
     return f"[{address}](#/models/{found['name']}/versions/{found['number']})"
 

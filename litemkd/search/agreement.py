@@ -27,36 +27,36 @@ def agree(study: optuna.Study, terms: Mapping[str, str], space: Space) -> None:
     Raises:
         ConfigError: it is not; every difference is told, also those within the space.
     """
-    noted, content = study.user_attrs.get(_TERMS), space.plain()
+    noted, content = study.user_attrs.get(_TERMS), space.content()
     if noted is None or (noted.get(SPACE) == terms[SPACE] and _SPACE not in study.user_attrs):
         study.set_user_attr(_SPACE, content)
     if noted is None:
         study.set_user_attr(_TERMS, dict(terms))
         return
-    told: list[str] = []
+    differences: list[str] = []
     for key, value in terms.items():
         if noted.get(key) == value:
             continue
         if key != SPACE:
-            told.append(f"with {key} {noted.get(key)!r}, now {value!r}")
+            differences.append(f"with {key} {noted.get(key)!r}, now {value!r}")
         elif (before := study.user_attrs.get(_SPACE)) is None:
-            told.append(
+            differences.append(
                 "with another search space, and by an earlier version of litemkd, which did not note what was "
                 "in it: what differs cannot be told"
             )
         else:
-            told += _differences(before, content)
-    if told:
+            differences += _differences(before, content)
+    if differences:
         raise ConfigError(
             [
                 f"--study: {study.study_name!r} was begun {words}; give it a new name, or go on as it was begun"
-                for words in told
+                for words in differences
             ]
         )
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """How two spaces differ, each as `Space.plain` gives it; words that follow `was begun`."""
+    """How two spaces differ, each as `Space.content` gives it; words that follow `was begun`."""
     for key in dict.fromkeys([*before, *now]):
         if key not in before:
             yield f"without {key} in its space, now {_words(now[key])}"

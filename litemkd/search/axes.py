@@ -36,11 +36,6 @@ class Scale:
     ABSENT: ClassVar[object] = object()
     BELOW: ClassVar[float] = -0.14  # where lines of trials without the setting pass
 
-    @classmethod
-    def of_numbers(cls, values: Sequence[float]) -> Scale:
-        """The axis of an objective."""
-        return cls(min(values), max(values))
-
     def places(self, values: Iterable[Any]) -> list[float]:
         """Values along the axis: themselves, or the numbers of choices."""
         if not self.choices:
@@ -62,21 +57,15 @@ class Scale:
         below = [(self.BELOW, "not used")] if self.absent else []
         if self.choices:
             return below + [(self.height(choice), choice) for choice in self.choices]
-        ends = dict.fromkeys([self.low, *([] if self.whole else [self.middle]), self.high])
-        return below + [(self.height(end), _figure(end)) for end in ends]
-
-    @property
-    def middle(self) -> float:
-        """The value halfway along the axis."""
-        return math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2
+        middle = math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2
+        marked = dict.fromkeys([self.low, *([] if self.whole else [middle]), self.high])
+        return below + [
+            (self.height(end), f"{end:.0f}" if abs(end) >= 1000 else f"{end:.3g}") for end in marked
+        ]
 
 
 def _word(value: Any) -> str:
     return value if isinstance(value, str) else as_yaml(value)
-
-
-def _figure(value: float) -> str:
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def scales(trials: Sequence[FrozenTrial]) -> dict[str, Scale]:

@@ -1,20 +1,17 @@
-"""Search distillation settings with Optuna: `litemkd search --help`."""
+"""The command line of the search: `litemkd search --help`."""
 
 from __future__ import annotations
 
 import os
-import time
-from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import click
 import optuna
 import torch
 
-from litemkd.commands.closing import made
 from litemkd.config import Config, digest_of, flatten
-from litemkd.errors import ConfigError, LitemkdError, TrackingError
-from litemkd.evaluation import Interval
+from litemkd.errors import ConfigError
 from litemkd.options import (
     Source,
     choosing_teacher,
@@ -25,33 +22,52 @@ from litemkd.options import (
     set_up_process,
     tracked,
 )
-from litemkd.report.tables import markdown_table, text_table
-from litemkd.search.agreement import SPACE, agree
-from litemkd.search.crew import Crew
-from litemkd.search.finals import (
-    DONE,
-    choose_finalists,
-    conclude,
-    finals_name,
-    queue_of,
-    results,
-    verdict_table,
-)
-from litemkd.search.job import Job, in_words
-from litemkd.search.record import reconcile, record_study, run_of_study, saved
-from litemkd.search.storage import HEARTBEAT, default_storage, exclusive
-from litemkd.search.study import PRUNERS, QUEUE, SAMPLERS, best_trials, finished, running, settle, top_up
-from litemkd.search.tables import DEFAULT
-from litemkd.search.trial import Inputs, shared_teacher
+from litemkd.search.agreement import SPACE
+from litemkd.search.job import Job
+from litemkd.search.search import Search
+from litemkd.search.storage import HEARTBEAT, default_storage
+from litemkd.search.study import PRUNERS, SAMPLERS
 from litemkd.shipped import SPACES
 from litemkd.stages.build import build_device
-from litemkd.stages.prepare import prepare
-from litemkd.stages.results import accuracy_metrics, gain_metrics
-from litemkd.stages.setup import Setup
-from litemkd.stages.teacher import teacher_stage, with_teacher
-from litemkd.tracking import Run, is_promise, ui_command, without_password
+from litemkd.stages.teacher import with_teacher
 
 OBJECTIVES = ("accuracy", "accuracy,gmacs")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says beside the configuration; see `litemkd search --help`."""
+
+    space_name: str
+    trials: int
+    timeout: float | None
+    workers: int | None
+    storage: str | None
+    study: str | None
+    sampler: str
+    pruner: str | None
+    objective: str
+    keep: int
+    finalists: int
+    final_seeds: int
+    heartbeat: int
+    teacher: str
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(self.objective.split(","))
+
+    @property
+    def chosen_pruner(self) -> str:
+        """The pruner, also where none was named. ConfigError: one that cannot prune two objectives."""
+        if len(self.objectives) == 1:
+            return self.pruner or "wilcoxon"
+        if self.pruner not in (None, "none"):
+            raise ConfigError(
+                [f"--pruner: {self.pruner!r} given, but two objectives cannot be pruned; none would do"]
+            )
+        return "none"
 
 
 class _Command(click.Command):
@@ -134,23 +150,7 @@ class _Command(click.Command):
     metavar="FILE|NAME",
     help="What is searched, see docs/search.md: a file, or a name: default, loss, architecture.",
 )
-def main(
-    source: Source,
-    space_name: str,
-    trials: int,
-    timeout: float | None,
-    workers: int | None,
-    storage: str | None,
-    study: str | None,
-    sampler: str,
-    pruner: str | None,
-    objective: str,
-    keep: int,
-    finalists: int,
-    final_seeds: int,
-    heartbeat: int,
-    teacher: str,
-) -> None:
+def main(source: Source, **given: Any) -> None:
     r"""Search the settings of distillation: each trial distils a student and is judged on the val classes.
 
     The teacher and all other inputs are made once, before the first trial. At the end the best trials are
@@ -165,167 +165,40 @@ def main(
     """
     set_up_process()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    objectives = tuple(objective.split(","))
-    if len(objectives) > 1 and pruner not in (None, "none"):
-        raise ConfigError([f"--pruner: {pruner!r} given, but two objectives cannot be pruned; none would do"])
-    config = source.load()
-    workers = workers or _as_many_as_fit(config)
+    options = Options(**given)
+    pruner, config = options.chosen_pruner, source.load()
+    workers = options.workers or _as_many_as_fit(config)
     settings = source.settings  # of the trials
     if config.threads is None:  # workers that share cores wait for one another; what is made once takes all
         settings = (*settings, f"threads={max(1, _cores() // workers)}")
     job = Job(
         config_file=source.file,
         settings=settings,
-        space_file=SPACES.find(space_name),
-        storage=storage or default_storage(),
-        study=study or "",
-        objectives=objectives,
-        sampler=sampler,
-        pruner=pruner or ("none" if len(objectives) > 1 else "wilcoxon"),
-        keep=max(keep, finalists),
+        space_file=SPACES.find(options.space_name),
+        storage=options.storage or default_storage(),
+        study=options.study or "",
+        objectives=options.objectives,
+        sampler=options.sampler,
+        pruner=pruner,
+        keep=max(options.keep, options.finalists),
         workers=workers,
-        heartbeat=heartbeat,
+        heartbeat=options.heartbeat,
     )
-    space = job.space()
-    space.check(source.file, source.settings)
-    config = with_teacher(config, teacher)
-    terms = _terms(config, job, space.digest, teacher)
+    job.space.check(source.file, source.settings)
+    config = with_teacher(config, options.teacher)
+    terms = _terms(config, job, options.teacher)
     if not job.study:
         job = replace(job, study=f"{config.data.dataset}-{job.space_file.stem}-{digest_of(terms)[:6]}")
-    _search(job, config, terms, teacher, trials, timeout, finalists, final_seeds)
-
-
-def _search(
-    job: Job,
-    config: Config,
-    terms: dict[str, str],
-    teacher: str,
-    trials: int,
-    timeout: float | None,
-    finalists: int,
-    seeds: int,
-) -> None:
-    device = build_device(config)
-    study = job.open()
-    deadline = None if timeout is None else time.time() + 60 * timeout
-    title = f"search {config.student.backbone.name} + {config.student.head.name}, {', '.join(job.objectives)}"
-    tags = {
-        "litemkd.study": job.study,
-        "litemkd.storage": without_password(job.storage),
-        "litemkd.space": job.space_file.stem,
-        "litemkd.sampler": job.sampler,
-        "litemkd.pruner": job.pruner,
-    }
-    with ExitStack() as stack:
-        with exclusive(
-            job.storage, "inputs"
-        ):  # another process that comes now waits, and finds all of this made
-            agree(study, terms, job.space())
-            setup = Setup(config, device, prepare(config), resume=True)
-            tags["litemkd.study_key"], run_id = run_of_study(study, config.data.dataset)
-            run = stack.enter_context(
-                setup.run("search", title, tags, run_id=run_id, leave_open=lambda: running(study) > 0)
-            )
-            study.set_user_attr("run", run.run_id)
-            if "teacher" not in study.user_attrs:
-                ready = teacher_stage(setup, choice=teacher)
-                if is_promise(ready.version):
-                    raise TrackingError(
-                        f"{made(ready.name, ready.version)}; workers need it there: start the search again "
-                        "then, it goes on with this teacher"
-                    )
-                study.set_user_attr("teacher", f"models:/{ready.name}/{ready.version}")
-        job = replace(job, run_id=run.run_id, teacher=study.user_attrs["teacher"])
-        with exclusive(job.storage, QUEUE):
-            for line in settle(study):
-                click.echo(line)
-            untuned = job.space().default(config)
-            if missing := top_up(study, trials, [untuned] if untuned else [], {DEFAULT: True}):
-                click.echo(
-                    f"study {job.study}: {missing} trials queued, storage {without_password(job.storage)}"
-                )
-        try:
-            Crew(job, deadline, click.echo, "search").work()
-        finally:
-            reconcile(study, config.data.dataset)
-            record_study(run, study, job.objectives, by_episode=job.pruner == "wilcoxon")
-        _tell(study)
-        if finalists and best_trials(study, 1):
-            _finish(
-                job,
-                config,
-                run,
-                study,
-                Inputs(setup.data, shared_teacher(config, setup.data, device, job.teacher), device),
-                finalists,
-                seeds,
-            )
-    click.echo(f"study: {job.study}, {len(finished(study))} trials, in {without_password(job.storage)}")
-    click.echo(f"browse the runs:  {ui_command()}")
-
-
-def _finish(
-    job: Job, config: Config, run: Run, study: optuna.Study, inputs: Inputs, count: int, seeds: int
-) -> None:
-    chosen = choose_finalists(job, study, count, seeds)
-    final = job.final(chosen, finals_name(job.study, chosen))
-    finals = final.open()
-    with exclusive(final.storage, QUEUE):
-        settle(finals)
-        queue = queue_of(chosen)
-        top_up(finals, len(queue), queue)
-    click.echo(f"finals: {', '.join(chosen.titles)}, each with seeds {', '.join(map(str, chosen.seeds))}")
-    try:
-        Crew(final, None, click.echo, "finals").work()
-    finally:
-        reconcile(finals, config.data.dataset)
-    with exclusive(final.storage, "verdict"):
-        told = finals.user_attrs.get(DONE)
-        if told is None:  # test classes are read once, whoever comes first
-            told = _conclude(final, config, run, study, finals, inputs)
-            finals.set_user_attr(DONE, told)
-    click.echo(f"\n{told}\n")
-
-
-def _conclude(
-    job: Job, config: Config, run: Run, study: optuna.Study, finals: optuna.Study, inputs: Inputs
-) -> str:
-    """The verdict of the finals, written on the study's run; its table."""
-    assert job.finalists is not None
-    trained = results(finals, job.finalists)
-    if not trained:
-        raise LitemkdError(f"{finals.study_name}: none of the finalists could be trained with all seeds")
-    verdict = conclude(job, inputs, trained)
-    header, rows = verdict_table(verdict)
-    run.log_table([dict(zip(header, row, strict=True)) for row in rows], "result.json")
-    run.log_dict({"winner": verdict.winner.title, "settings": verdict.winner.values}, "winner.yaml")
-    metrics = {"val/accuracy": verdict.winner.mean}
-    metrics |= accuracy_metrics({shot: Interval.of(found) for shot, found in verdict.tests["winner"].items()})
-    metrics |= gain_metrics(verdict.gains)
-    run.log_metrics(metrics, 0)
-    run.describe(f"On the test classes:\n\n{markdown_table(header, rows)}")
-    if not is_promise(verdict.version):
-        run.set_tags({"litemkd.winner": f"{verdict.name} version {verdict.version}"})
-    moved = [line for promotion in verdict.promotions for line in promotion.messages]
-    return "\n".join([text_table(header, rows), "", made(verdict.name, verdict.version), *moved])
-
-
-def _tell(study: optuna.Study) -> None:
-    trials = finished(study)
-    states = [trial.state.name.lower() for trial in trials]
-    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    click.echo(
-        f"{len(trials)} trials: {counts}; pruning saved {100 * saved(trials):.0f} % of the training episodes"
+    Search(job, config, options.teacher).run(
+        terms, options.trials, options.timeout, options.finalists, options.final_seeds
     )
-    for best in best_trials(study, 1):
-        click.echo(f"best on val: trial {best.number}, {best.values[0]:.2f} %: {in_words(best.params)}")
 
 
-def _terms(config: Config, job: Job, space: str, teacher: str) -> dict[str, str]:
+def _terms(config: Config, job: Job, teacher: str) -> dict[str, str]:
     """What every trial of a study has in common, wherever it is run."""
     elsewhere = ("output", "threads", "device", "deterministic", "data.root", "data.source", "data.workers")
     shared = {key: value for key, value in flatten(config).items() if key not in elsewhere}
-    shared |= {SPACE: space, "--objective": ",".join(job.objectives), "--teacher": teacher}
+    shared |= {SPACE: job.space.digest, "--objective": ",".join(job.objectives), "--teacher": teacher}
     return {key: str(value) for key, value in shared.items()}
 
 

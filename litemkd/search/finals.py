@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from litemkd.config import digest_of
 from litemkd.evaluation import Evaluation, Interval, paired_difference
 from litemkd.models.student import Student
-from litemkd.search.job import Final, Finalists, Job, in_words
+from litemkd.search.job import Finalists, Job, in_words
 from litemkd.search.study import FIRST, Parameters, best_trials
 from litemkd.search.trial import Inputs
 from litemkd.stages.build import load_model
@@ -25,7 +25,7 @@ from litemkd.stages.student import student_checkpoints, student_stage
 from litemkd.tracking import Promotion, promote
 
 GIVEN = "untuned"
-DONE = "result"  # what the study of the finals notes at its end: the table
+VERDICT = "result"  # what the study of the finals notes at its end: the table
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Verdict:
 
 def choose_finalists(job: Job, study: optuna.Study, count: int, seeds: int) -> Finalists:
     """The configuration as given and the best `count` trials that differ from it, with fresh seeds."""
-    space, given = job.space(), job.config()
+    space, given = job.space, job.config()
     titles, values = [GIVEN], [Parameters()]
     for trial in best_trials(study):
         found = space.values_of(trial.params)
@@ -124,7 +124,7 @@ def conclude(job: Job, inputs: Inputs, trained: list[Trained]) -> Verdict:
         trained: the finalists, see `results`.
     """
     assert job.finalists is not None
-    recipe, seeds = Final(job, job.finalists), job.finalists.seeds
+    seeds = job.finalists.seeds
     winner = max(trained, key=lambda one: one.mean)  # the first of equals, so the given one before others
     best_seed = seeds[int(np.argmax(winner.accuracies))]
     given = next((one for one in trained if one.title == GIVEN), None)
@@ -136,7 +136,7 @@ def conclude(job: Job, inputs: Inputs, trained: list[Trained]) -> Verdict:
             continue
         by_seed: list[dict[int, Evaluation]] = []
         for seed in seeds:
-            config = recipe.config(job.finalists.titles.index(one.title), seed)
+            config = job.config_of(job.finalists.titles.index(one.title), seed)
             config = config.model_copy(update={"output": job.folder() / f"trial-{one.numbers[seed]}"})
             setup = Setup(config, inputs.device, inputs.data, resume=True)
             if label == "winner" and seed == best_seed:

@@ -19,9 +19,9 @@ class Interrupts:
         self.pending = False
         self._open = False
         for signum in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(signum, self._told)
+            signal.signal(signum, self._on_signal)
 
-    def _told(self, signum: int, frame: FrameType | None) -> None:
+    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         first, self.pending = not self.pending, True
         if self._open and first:
             self._open = False

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,21 @@ from litemkd.config import Config, load_config
 from litemkd.search.space import Space, read_space
 from litemkd.search.storage import HEARTBEAT
 from litemkd.search.study import open_study
-from litemkd.search.trial import Recipe
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a trial is to be.
+
+    Attributes:
+        config: of the trial.
+        settings: what differs from the configuration that was given, by key.
+        title: in words.
+    """
+
+    config: Config
+    settings: Mapping[str, Any]
+    title: str
 
 
 @dataclass(frozen=True)
@@ -66,8 +82,9 @@ class Job:
         """The configuration, with further overrides."""
         return load_config(self.config_file, [*self.settings, *overrides])
 
+    @cached_property
     def space(self) -> Space:
-        """The search space."""
+        """The search space, as the file was when it was first asked for; workers get it as it was then."""
         return read_space(self.space_file)
 
     def open(self, seed: int = 0) -> optuna.Study:
@@ -82,6 +99,21 @@ class Job:
             seed=seed,
             heartbeat=self.heartbeat,
         )
+
+    def recipe(self, trial: optuna.Trial) -> Recipe:
+        """What a trial is to be: values of the space are suggested, or it has a finalist and a seed."""
+        if self.finalists is None:
+            values = self.space.suggest(trial)
+            return Recipe(self.config(tuple(self.space.overrides(values))), values, in_words(values))
+        finalists = self.finalists
+        place = trial.suggest_int("setting", 0, len(finalists.titles) - 1)
+        seed = trial.suggest_categorical("seed", finalists.seeds)
+        return Recipe(self.config_of(place, seed), finalists.values[place], f"{finalists.titles[place]} again")
+
+    def config_of(self, place: int, seed: int) -> Config:
+        """The configuration of a finalist with a seed."""
+        assert self.finalists is not None
+        return self.config((*self.space.overrides(self.finalists.values[place]), f"seed={seed}"))
 
     def folder(self) -> Path:
         """Where its trials keep checkpoints, and its workers their logs."""
@@ -98,38 +130,6 @@ class Job:
             keep=len(finalists.titles) * len(finalists.seeds),
             finalists=finalists,
         )
-
-
-class Searched:
-    """The recipe of a trial of the space."""
-
-    def __init__(self, job: Job) -> None:
-        self.job, self.space = job, job.space()
-
-    def __call__(self, trial: optuna.Trial) -> Recipe:
-        """Suggest values and make the trial's configuration."""
-        values = self.space.suggest(trial)
-        config = self.job.config(tuple(self.space.overrides(values)))
-        return Recipe(config, values, in_words(values))
-
-
-class Final:
-    """The recipe of a finalist's training."""
-
-    def __init__(self, job: Job, finalists: Finalists) -> None:
-        self.job, self.finalists, self.space = job, finalists, job.space()
-
-    def __call__(self, trial: optuna.Trial) -> Recipe:
-        """Which finalist and seed is in the trial's parameters."""
-        place = trial.suggest_int("setting", 0, len(self.finalists.titles) - 1)
-        seed = trial.suggest_categorical("seed", self.finalists.seeds)
-        config, values = self.config(place, seed), self.finalists.values[place]
-        return Recipe(config, values, f"{self.finalists.titles[place]} again")
-
-    def config(self, place: int, seed: int) -> Config:
-        """The configuration of a finalist with a seed."""
-        overrides = self.space.overrides(self.finalists.values[place])
-        return self.job.config((*overrides, f"seed={seed}"))
 
 
 def in_words(values: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import mmap
 import os
 import time
 from collections.abc import Iterator
@@ -20,13 +21,13 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from litemkd.errors import TrackingError
 from litemkd.files import locked, not_a_file, tell_storage
+from litemkd.search.beyond_api import LOCK_ENDING, RECORD_BEGINS
 
 log = logging.getLogger(__name__)
 
 GRACE = 10.0  # seconds after which a lock of Optuna's is left over if neither it nor the journal changed
 POLL = 0.02  # seconds between two looks at such a lock
 _MARK = b"litemkd"  # in such a lock that a process of litemkd made
-_BEGINNING = b'{"op_code":'  # of every record, as Optuna writes it
 _MEND = "the file from a copy, or another one (--storage FILE) with a new study, would do"
 
 
@@ -47,9 +48,9 @@ def open_journal(path: Path) -> JournalStorage:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, AssertionError, IndexError) as error:
         # Lines that are JSON and no records, or records of trials and studies that were never begun.
-        told = " ".join(str(error).split()) or type(error).__name__
+        words = " ".join(str(error).split()) or type(error).__name__
         raise TrackingError(
-            f"the study's journal {path} holds records that do not fit together ({told}); {_MEND}"
+            f"the study's journal {path} holds records that do not fit together ({words}); {_MEND}"
         ) from None
     with backend.lock:  # which cuts off what was torn
         return storage
@@ -58,8 +59,8 @@ def open_journal(path: Path) -> JournalStorage:
 def _refuse_strangers(path: Path) -> None:
     """See that a file begins as a journal does, so that nothing is ever cut off another one."""
     with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-        begun = file.read(len(_BEGINNING))
-        if not _BEGINNING.startswith(begun):
+        begun = file.read(len(RECORD_BEGINS))
+        if not RECORD_BEGINS.startswith(begun):
             raise TrackingError(
                 f"the study's storage {path} is no journal of Optuna: it begins with {begun!r}, and was left "
                 "as it is; another path would do, or none for the journal beside the MLflow store"
@@ -99,7 +100,7 @@ class JournalLock(JournalFileOpenLock):
     def __init__(self, path: Path) -> None:
         super().__init__(str(path))
         self.path = path
-        self.ours, self.theirs = Path(f"{path}.write.lock"), Path(f"{path}.lock")
+        self.ours, self.theirs = Path(f"{path}.write.lock"), Path(f"{path}{LOCK_ENDING}")
         self._held = contextlib.ExitStack()
 
     def acquire(self) -> bool:
@@ -180,9 +181,9 @@ def _cut_torn(path: Path) -> None:
         end = file.seek(0, os.SEEK_END)
         if end == 0:
             return
-        whole = _line_start(file, end - 1)
-        file.seek(whole)
-        last = file.read()
+        with mmap.mmap(file.fileno(), end, access=mmap.ACCESS_READ) as content:
+            whole = content.rfind(b"\n", 0, end - 1) + 1
+            last = content[whole:]
         if not last.endswith(b"\n"):
             file.truncate(whole)
             os.fsync(file.fileno())
@@ -194,17 +195,6 @@ def _cut_torn(path: Path) -> None:
             )
         elif not _is_record(last):
             raise TrackingError(_damage(path))
-
-
-def _line_start(file: Any, end: int) -> int:
-    """Where the line begins that reaches beyond the byte before `end`."""
-    while end > 0:
-        size = min(end, 1 << 16)
-        file.seek(end - size)
-        if (found := file.read(size).rfind(b"\n")) >= 0:
-            return int(end - size + found + 1)
-        end -= size
-    return 0
 
 
 def _is_record(line: bytes) -> bool:

@@ -1,24 +1,23 @@
-"""Pictures of a study, made without pyplot's global state.
-
-Optuna has pictures of its own (`optuna.visualization.matplotlib`), which are not used: beside a dozen settings
-with choices and conditions their labels lie on one another, they leave out stopped and failed trials, mark
-neither the default settings nor the trials of a front by number, and change the style of all later figures.
-"""
+"""Pictures of a study. Optuna draws timeline and front; why not the others stands in docs/search.md."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import optuna
+from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import MaxNLocator
 from optuna.trial import FrozenTrial, TrialState
+from optuna.visualization import matplotlib as drawn_by_optuna
 
+from litemkd.report.figures import legend_below, logarithmic, panels, spread
 from litemkd.search.axes import Scale, scales
 from litemkd.search.tables import (
     STATES,
@@ -28,38 +27,32 @@ from litemkd.search.tables import (
     is_default,
     short_names,
     signs,
-    study_tables,
     varying,
 )
 
-__all__ = ["study_pictures", "study_tables"]
-
 BEST, PLAIN, PRUNED, FAILED, STAR = "tab:green", "tab:blue", "tab:orange", "tab:red", "black"
 SIZE = 26  # of markers
-WIDE = 8  # from this ratio of largest and smallest on, an axis is logarithmic
 LABELS = 12  # trials of a front that are numbered
 
 
-def study_pictures(
-    study: optuna.Study, names: Sequence[str], steps: str = "training episodes seen"
-) -> dict[str, Figure]:
+def study_pictures(study: optuna.Study, names: Sequence[str]) -> dict[str, Figure]:
     """The pictures of a study for which it has enough trials.
 
     Args:
         study: with one or two objectives.
         names: of the objectives, with their units.
-        steps: what the steps of intermediate values count.
 
     Returns:
-        `history`: objectives by trial; from the first finished trial on. `slices` (with two objectives also
-        `slices_2`) and `parallel`: objectives by setting; two complete trials whose settings differ.
-        `importances`: four of them. `curves`: intermediate values, where trials report any. `pareto`: with two
-        objectives, from the first complete trial on.
+        `history`: objectives by trial, and `timeline`: when each was run; from the first finished trial on.
+        `slices` (with two objectives also `slices_2`) and `parallel`: objectives by setting; of two complete
+        trials whose settings differ on. `importances`: of four of them on. `curves`: intermediate values, where
+        trials report any. `pareto`: with two objectives, from the first complete trial on.
     """
     done = complete(study)
     pictures: dict[str, Figure] = {}
     if study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)):
         pictures["history"] = _history(study, names)
+        pictures["timeline"], _ = _by_optuna(lambda: drawn_by_optuna.plot_timeline(study))
     if len(done) > 1 and varying(done):
         for place, name in enumerate(names):
             pictures["slices" if place == 0 else f"slices_{place + 1}"] = _slices(done, place, name)
@@ -68,19 +61,30 @@ def study_pictures(
     if any(row[name] for row in rows for name in names):
         pictures["importances"] = _importances(rows, names)
     if any(trial.intermediate_values for trial in study.get_trials(deepcopy=False)):
-        pictures["curves"] = _curves(study, names[0], steps)
+        pictures["curves"] = _curves(study, names[0])
     if len(names) > 1 and done:
         pictures["pareto"] = _pareto(study, names)
     return pictures
 
 
+def _by_optuna(draw: Callable[[], Axes]) -> tuple[Figure, Axes]:
+    """What Optuna draws, without what it does to pyplot's state and style."""
+    with pyplot.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        axes = draw()
+    figure = axes.figure
+    assert isinstance(figure, Figure)
+    pyplot.close(figure)
+    figure.set_layout_engine("constrained")
+    return figure, axes
+
+
 def _history(study: optuna.Study, names: Sequence[str]) -> Figure:
-    figure = Figure(figsize=(8, 1.2 + 2.8 * len(names)), layout="constrained")
-    panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
+    figure, every = panels(len(names), 1, (8, 2.8), (0, 1.2), sharex=True)
     done = complete(study)
     pruned = study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))
     failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
-    for place, (axes, name, sign) in enumerate(zip(panels, names, signs(study), strict=True)):
+    for place, (axes, name, sign) in enumerate(zip(every, names, signs(study), strict=True)):
         values = np.array([trial.values[place] for trial in done])
         numbers = [trial.number for trial in done]
         if done:
@@ -99,25 +103,16 @@ def _history(study: optuna.Study, names: Sequence[str]) -> Figure:
             axes.set_yticks([])
         axes.set(ylabel=name)
         axes.grid(alpha=0.3)
-    panels[-1].set(xlabel="trial")
-    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    _legend(figure, panels[0])
+    every[-1].set(xlabel="trial")
+    every[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    _legend(figure, every[0])
     return figure
 
 
 def _ticks(axes: Axes, numbers: Sequence[int], color: str, label: str) -> None:
     """Short strokes at the lower end of the axes, for trials without a value."""
-    at = axes.get_xaxis_transform()
-    _dots(
-        axes,
-        [(one, 0) for one in numbers],
-        90,
-        color=color,
-        marker="|",
-        label=label,
-        transform=at,
-        clip_on=False,
-    )
+    style = {"color": color, "label": label, "transform": axes.get_xaxis_transform()}
+    _dots(axes, [(one, 0) for one in numbers], 90, marker="|", clip_on=False, **style)
 
 
 def _star(axes: Axes, points: Sequence[tuple[Any, float]]) -> None:
@@ -131,19 +126,15 @@ def _dots(axes: Axes, points: Sequence[tuple[Any, Any]], size: float = SIZE, **s
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=8, frameon=False)
+    legend_below(figure, axes.get_legend_handles_labels()[0])
 
 
 def _slices(done: Sequence[FrozenTrial], place: int, name: str) -> Figure:
     found = scales(done)
-    columns = min(4, len(found))
-    rows = -(-len(found) // columns)
-    figure = Figure(figsize=(1.2 + 2.6 * columns, 0.6 + 2.5 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    figure, every = panels(len(found), 4, (2.6, 2.5), (1.2, 0.6), sharey=True)
     short = short_names(found)
     shades = Normalize(0, max(trial.number for trial in done) or 1)
-    for (key, scale), axes in zip(found.items(), panels.flat, strict=False):
+    for (key, scale), axes in zip(found.items(), every, strict=True):
         here = [trial for trial in done if key in trial.params]
         points = scale.places([trial.params[key] for trial in here])
         values = [trial.values[place] for trial in here]
@@ -154,57 +145,45 @@ def _slices(done: Sequence[FrozenTrial], place: int, name: str) -> Figure:
         _scaled(axes, scale)
         axes.set_xlabel(short[key])
         axes.grid(alpha=0.3)
-    for axes in panels[:, 0]:
+    for axes in every[::4]:
         axes.set_ylabel(name)
-    used, unused = list(panels.flat)[: len(found)], list(panels.flat)[len(found) :]
-    for axes in unused:
-        axes.remove()
-    bar = figure.colorbar(ScalarMappable(shades, "viridis_r"), ax=used, label="trial", aspect=30)
+    bar = figure.colorbar(ScalarMappable(shades, "viridis_r"), ax=every, label="trial", aspect=30)
     bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     if any(map(is_default, done)):
-        _legend(figure, next(axes for axes in used if axes.get_legend_handles_labels()[0]))
+        _legend(figure, next(axes for axes in every if axes.get_legend_handles_labels()[0]))
     return figure
 
 
 def _scaled(axes: Axes, scale: Scale) -> None:
     """The horizontal axis of a setting."""
     if scale.choices:
-        axes.set_xticks(range(len(scale.choices)), scale.choices)
+        long = sum(map(len, scale.choices)) > 18
+        turned: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if long else {}
+        axes.set_xticks(range(len(scale.choices)), scale.choices, **turned)
         axes.set_xlim(-0.6, len(scale.choices) - 0.4)
-        if sum(map(len, scale.choices)) > 18:
-            axes.tick_params("x", rotation=35)
-            for label in axes.get_xticklabels():
-                label.set(ha="right", rotation_mode="anchor")
     elif scale.log:
-        _logarithmic(axes, scale.high / scale.low)
+        logarithmic(axes, scale.high / scale.low)
     else:
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=scale.whole, min_n_ticks=1))
-
-
-def _logarithmic(axes: Axes, ratio: float) -> None:
-    axes.set_xscale("log")
-    subs = (1.0,) if ratio > 100 else (1.0, 3.0) if ratio > 10 else (1.0, 2.0, 5.0)
-    axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=6))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _parallel(done: Sequence[FrozenTrial], names: Sequence[str], sign: int) -> Figure:
     """A line for each trial over an axis for each setting, objectives first; the best ones lie on top."""
     found = scales(done)
     short = short_names(found)
-    columns: list[tuple[str, Scale, Callable[[FrozenTrial], Any]]] = [
-        (name.replace(", ", ",\n"), Scale.of_numbers([trial.values[place] for trial in done]), _value(place))
-        for place, name in enumerate(names)
-    ]
-    columns += [(short[key], scale, _param(key)) for key, scale in found.items()]
+    columns: list[tuple[str, Scale, list[Any]]] = []  # of each trial its value
+    for place, name in enumerate(names):
+        values = [trial.values[place] for trial in done]
+        columns.append((name.replace(", ", ",\n"), Scale(min(values), max(values)), values))
+    for key, scale in found.items():
+        columns.append((short[key], scale, [trial.params.get(key, Scale.ABSENT) for trial in done]))
     figure = Figure(figsize=(1.8 + 1.25 * len(columns), 4.6), layout="constrained")
     axes = figure.subplots()
-    values = [trial.values[0] for trial in done]
-    shades = ScalarMappable(Normalize(min(values), max(values)), "viridis" if sign < 0 else "viridis_r")
-    for trial in sorted(done, key=lambda trial: -sign * trial.values[0]):
-        heights = [scale.height(given(trial)) for _, scale, given in columns]
+    _, first, values = columns[0]
+    shades = ScalarMappable(Normalize(first.low, first.high), "viridis" if sign < 0 else "viridis_r")
+    for place in sorted(range(len(done)), key=lambda place: -sign * values[place]):
+        trial = done[place]
+        heights = [scale.height(of_trials[place]) for _, scale, of_trials in columns]
         line: dict[str, Any] = {"color": shades.to_rgba(trial.values[0]), "alpha": 0.8}
         if is_default(trial):
             line = {"color": STAR, "linestyle": "--", "label": "default settings"}
@@ -232,14 +211,6 @@ def _parallel(done: Sequence[FrozenTrial], names: Sequence[str], sign: int) -> F
     return figure
 
 
-def _value(place: int) -> Callable[[FrozenTrial], Any]:
-    return lambda trial: trial.values[place]
-
-
-def _param(key: str) -> Callable[[FrozenTrial], Any]:
-    return lambda trial: trial.params.get(key, Scale.ABSENT)
-
-
 def _importances(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> Figure:
     figure = Figure(figsize=(7, 1.3 + 0.32 * len(rows) * max(1, 0.7 * len(names))), layout="constrained")
     axes = figure.subplots()
@@ -258,7 +229,7 @@ def _importances(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> Figure
     return figure
 
 
-def _curves(study: optuna.Study, name: str, steps: str) -> Figure:
+def _curves(study: optuna.Study, name: str) -> Figure:
     figure = Figure(figsize=(8, 4.2), layout="constrained")
     axes = figure.subplots()
     done = complete(study)
@@ -284,36 +255,32 @@ def _curves(study: optuna.Study, name: str, steps: str) -> Figure:
         axes.plot(*zip(*points, strict=True), **line)
         if kind in ("pruned", "failed"):
             _dots(axes, points[-1:], color=line["color"], marker="x")
-    axes.set(xlabel=steps, ylabel=name)
+    axes.set(xlabel="training episodes seen", ylabel=name)
     axes.grid(alpha=0.3)
     _legend(figure, axes)
     return figure
 
 
 def _pareto(study: optuna.Study, names: Sequence[str]) -> Figure:
-    figure = Figure(figsize=(7, 4.6), layout="constrained")
-    axes = figure.subplots()
-    done, unbeaten = complete(study), front(study)
-    chosen = {trial.number for trial in unbeaten}
-    others = [_cost_first(trial) for trial in done if trial.number not in chosen]
-    _dots(axes, others, color="0.65", label="other trials", zorder=2)
-    points = [_cost_first(trial) for trial in unbeaten]
-    axes.plot(
-        *zip(*points, strict=True), "o-", color=BEST, markersize=6, linewidth=1, label="Pareto front", zorder=3
+    better = ["higher" if sign < 0 else "lower" for sign in signs(study)]
+    named = [f"{name} ({word} is better)" for name, word in zip(names, better, strict=True)]
+    figure, axes = _by_optuna(
+        lambda: drawn_by_optuna.plot_pareto_front(study, targets=_cost_first, target_names=named[::-1])
     )
-    every = max(1, -(-len(unbeaten) // LABELS))
-    for trial in unbeaten[::every]:
+    done, unbeaten = complete(study), front(study)
+    for trial in unbeaten[:: max(1, -(-len(unbeaten) // LABELS))]:
         axes.annotate(
-            str(trial.number), _cost_first(trial), (4, -10), textcoords="offset points", fontsize=8, color=BEST
+            str(trial.number),
+            _cost_first(trial),
+            (4, -10),
+            textcoords="offset points",
+            fontsize=8,
+            color=FAILED,
         )
     _star(axes, [_cost_first(trial) for trial in done if is_default(trial)])
-    costs = [trial.values[1] for trial in done]
-    if min(costs) > 0 and max(costs) / min(costs) >= WIDE:
-        _logarithmic(axes, max(costs) / min(costs))
-    better = ["higher" if sign < 0 else "lower" for sign in signs(study)]
-    axes.set(xlabel=f"{names[1]} ({better[1]} is better)", ylabel=f"{names[0]} ({better[0]} is better)")
+    spread(axes, [trial.values[1] for trial in done])
     axes.set_title("Numbers are those of trials", fontsize=9)
-    axes.grid(alpha=0.3)
+    axes.legend().remove()
     _legend(figure, axes)
     return figure
 

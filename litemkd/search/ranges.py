@@ -66,7 +66,7 @@ class Numbers:
         between = self.low + (self.step if self.step is not None else (self.high - self.low) / math.e)
         return list(dict.fromkeys([self.low, self.high, min(between, self.high)]))
 
-    def plain(self) -> dict[str, Any]:
+    def content(self) -> dict[str, Any]:
         """Everything about it in plain values, for digests."""
         return asdict(self)
 
@@ -106,7 +106,7 @@ class Choice:
         """Values to try the configuration with: all of them."""
         return list(self.values)
 
-    def plain(self) -> dict[str, Any]:
+    def content(self) -> dict[str, Any]:
         """Everything about it in plain values, for digests."""
         return {"kind": "categorical", "values": list(self.values)}
 
@@ -123,7 +123,7 @@ Range = Numbers | Choice
 
 
 def range_of(plain: Mapping[str, Any]) -> Range:
-    """The range of its plain values, as `plain` gives them."""
+    """The range of its plain values, as `content` gives them."""
     return Choice(tuple(plain["values"])) if plain["kind"] == "categorical" else Numbers(**plain)
 
 

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from litemkd.search.pictures import study_pictures, study_tables
+from litemkd.search.pictures import study_pictures
 from litemkd.search.study import BEST, best_trials, finished
+from litemkd.search.tables import study_tables
 from litemkd.search.trial import EPISODES, OF
 from litemkd.tracking import Run, close_dead, metric_points, read_runs
 
@@ -36,7 +37,7 @@ def run_of_study(study: optuna.Study, dataset: str) -> tuple[str, str | None]:
     return key, run_id
 
 
-def reconcile(study: optuna.Study, dataset: str) -> None:
+def close_lost_runs(study: optuna.Study, dataset: str) -> None:
     """Close the runs of trials whose worker died before it could."""
     states = {trial.number: trial.state for trial in study.get_trials(deepcopy=False)}
     for run in read_runs(dataset, stage="trial", tags={"study": study.study_name}):

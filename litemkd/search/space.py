@@ -55,11 +55,6 @@ class Parameter:
             key in values and any(same(values[key], one) for one in wanted) for key, wanted in self.when.items()
         )
 
-    @property
-    def condition(self) -> str:
-        """The condition in words, empty without one."""
-        return condition_words(self.when)
-
 
 @dataclass(frozen=True)
 class Space:
@@ -108,15 +103,14 @@ class Space:
     @property
     def digest(self) -> str:
         """A short digest of keys, ranges and conditions, whatever their order in the file."""
-        return digest_of(self.plain())
+        return digest_of(self.content())
 
-    def plain(self) -> dict[str, Any]:
+    def content(self) -> dict[str, Any]:
         """Everything in plain values: by key its range and its condition."""
-        return {p.key: [p.range.plain(), _plain(p.when)] for p in self.parameters}
-
-    def describe(self) -> list[tuple[str, str, str]]:
-        """Rows of a table: key, range, condition."""
-        return [(p.key, str(p.range), p.condition) for p in self.parameters]
+        return {
+            one.key: [one.range.content(), {key: list(values) for key, values in one.when.items()}]
+            for one in self.parameters
+        }
 
     def check(self, file: Path | None, overrides: Sequence[str] = ()) -> None:
         """Try every choice and end of a range with an experiment.
@@ -183,11 +177,11 @@ def read_space(path: Path) -> Space:
     known = flatten(Config())
     ranges: dict[str, Range] = {}
     for key, spec in given.items():
-        told = _not_searched(str(key), known)
+        reason = _not_searched(str(key), known)
         found, wrong = read_range(spec)
-        if found is not None and told is None and str(key) in known:
+        if found is not None and reason is None and str(key) in known:
             wrong += _refused_alone(str(key), found)
-        problems += [f"{path}: {key}: {one}" for one in ([told] if told else []) + wrong]
+        problems += [f"{path}: {key}: {one}" for one in ([reason] if reason else []) + wrong]
         if found is not None:
             ranges[str(key)] = found
     conditions, wrong = _conditions(given, ranges)
@@ -229,8 +223,8 @@ def _refused_alone(key: str, found: Range) -> list[str]:
         try:
             read = flatten(Config.model_validate(nested))[key]
         except ValidationError as error:
-            told = error.errors()[0]["msg"]
-            problems.append(f"{as_yaml(value)} given; {told[:1].lower()}{told[1:]}")
+            message = error.errors()[0]["msg"]
+            problems.append(f"{as_yaml(value)} given; {message[:1].lower()}{message[1:]}")
         else:
             if not (same(read, value) or (is_number(read) and is_number(value) and read == value)):
                 problems.append(f"{as_yaml(value)} given, which is read as {as_yaml(read)}; that would do")
@@ -259,8 +253,8 @@ def _conditions(
                 values = [wanted] if wanted in choice or not isinstance(wanted, list) else wanted
                 strange = [as_yaml(value) for value in values if value not in choice]
                 if strange or not values:
-                    told = ", ".join(strange) or "an empty list"
-                    problems.append(f"{name}: when: {parent}: {told} given; {choice} would do")
+                    given_values = ", ".join(strange) or "an empty list"
+                    problems.append(f"{name}: when: {parent}: {given_values} given; {choice} would do")
                 conditions[name][str(parent)] = tuple(values)
             elif isinstance(choice, Numbers):
                 problems.append(f"{name}: when: {parent}: a range of numbers; a categorical key would do")
@@ -276,7 +270,3 @@ def _conditions(
 
 def _choices(ranges: Mapping[str, Range]) -> str:
     return ", ".join(key for key, one in ranges.items() if isinstance(one, Choice)) or "a categorical key"
-
-
-def _plain(when: Mapping[str, Iterable[Any]]) -> dict[str, list[Any]]:
-    return {key: list(values) for key, values in when.items()}

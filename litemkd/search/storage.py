@@ -67,8 +67,8 @@ def open_storage(address: str, heartbeat: int = HEARTBEAT) -> BaseStorage:
     except LitemkdError:
         raise
     except (OSError, sqlalchemy.exc.SQLAlchemyError, ModuleNotFoundError, ImportError) as error:
-        told = getattr(error, "orig", None) or getattr(error, "strerror", None) or error
-        reason = str(told).strip().splitlines()[0]
+        cause = getattr(error, "orig", None) or getattr(error, "strerror", None) or error
+        reason = str(cause).strip().splitlines()[0]
         raise TrackingError(
             f"the study's storage {without_password(address)} cannot be opened: {reason}"
         ) from error

@@ -17,7 +17,8 @@ from optuna.trial import FrozenTrial, TrialState
 from litemkd.config import TrainConfig
 from litemkd.errors import ConfigError
 from litemkd.processes import is_gone
-from litemkd.search.storage import is_shared, open_storage
+from litemkd.search.beyond_api import as_retry, earlier_tries
+from litemkd.search.storage import open_storage
 from litemkd.search.tables import REASON
 
 SAMPLERS = ("tpe", "gp", "random", "nsga2")
@@ -27,7 +28,6 @@ INTERRUPTED = "interrupted"
 QUEUE = "queue"  # the lock under which trials are taken and settled
 BEST = "search/best_accuracy"  # of a study's run in MLflow, by number of the trial
 TRIES = 3  # times a trial is tried again after its worker died
-_RETRIED = "retry_history"  # as Optuna's own callback calls it
 _AT_LEAST = 5  # trials drawn at random before a sampler trusts what it saw
 P_VALUE = 0.05  # of a trial being worse than the best one, at which it is stopped
 
@@ -101,7 +101,7 @@ def _pruner(name: str, train: TrainConfig | None) -> optuna.pruners.BasePruner:
     return optuna.pruners.NopPruner()
 
 
-def top_up(
+def enqueue_missing(
     study: optuna.Study, trials: int, first: Iterable[Parameters] = (), attrs: dict[str, Any] | None = None
 ) -> int:
     """Let a study have `trials` trials, those that were tried again counted once; returns how many it lacks.
@@ -112,7 +112,7 @@ def top_up(
         first: parameters of the trials that a new study begins with.
         attrs: what these note of themselves.
     """
-    there = [trial for trial in study.get_trials(deepcopy=False) if _RETRIED not in trial.system_attrs]
+    there = [trial for trial in study.get_trials(deepcopy=False) if not earlier_tries(trial)]
     missing = max(0, trials - len(there))
     chosen = [*first][:missing] if not there else []
     for parameters in chosen:
@@ -122,41 +122,40 @@ def top_up(
     return missing
 
 
-def settle(study: optuna.Study) -> list[str]:
-    """End trials whose worker is gone, and let those that were not finished wait again; returns what to tell.
+def requeue_lost(study: optuna.Study) -> list[str]:
+    """End trials whose worker is gone, and let those that were not finished wait again; says so, a line each.
 
     The caller holds the study's lock, so a running trial without an owner has none.
     """
-    told = []
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         owner = trial.user_attrs.get(WORKED_BY)
         if owner is None or is_gone(owner):
             study.tell(trial.number, state=TrialState.FAIL)
     with _quiet():
-        if is_shared(_url(study)):
-            optuna.storages.fail_stale_trials(study)
+        optuna.storages.fail_stale_trials(study)  # by heartbeat, where the storage has one
+    lines = []
     trials = study.get_trials(deepcopy=False)
-    retried = {number for trial in trials for number in trial.system_attrs.get(_RETRIED, ())}
+    retried = {number for trial in trials for number in earlier_tries(trial)}
     for trial in trials:
         if trial.state is TrialState.FAIL and trial.number not in retried and is_unfinished(trial):
-            history = [*trial.system_attrs.get(_RETRIED, ()), trial.number]
+            tries = [*earlier_tries(trial), trial.number]
             why = trial.user_attrs.get(REASON, "its worker died")
-            if len(history) > TRIES:
-                told.append(f"trial {trial.number}: {why}; given up after {TRIES} more tries")
+            if len(tries) > TRIES:
+                lines.append(f"trial {trial.number}: {why}; given up after {TRIES} more tries")
                 continue
-            study.add_trial(_again(trial, history))
-            told.append(f"trial {trial.number}: {why}; it will be gone on with")
-    return told
+            study.add_trial(_again(trial, tries))
+            lines.append(f"trial {trial.number}: {why}; it will be gone on with")
+    return lines
 
 
-def _again(trial: FrozenTrial, history: list[int]) -> FrozenTrial:
+def _again(trial: FrozenTrial, tries: list[int]) -> FrozenTrial:
     kept = {key: value for key, value in trial.user_attrs.items() if key not in (WORKED_BY, REASON)}
     return optuna.create_trial(
         state=TrialState.WAITING,
         params=trial.params,
         distributions=trial.distributions,
-        user_attrs={**kept, FIRST: history[0], RETRY_OF: trial.number},
-        system_attrs={**trial.system_attrs, "failed_trial": history[0], _RETRIED: history},
+        user_attrs={**kept, FIRST: tries[0], RETRY_OF: trial.number},
+        system_attrs={**trial.system_attrs, **as_retry(tries)},
         intermediate_values=trial.intermediate_values,
     )
 
@@ -194,15 +193,6 @@ def best_trials(study: optuna.Study, count: int | None = None) -> list[FrozenTri
     return sorted(complete, key=lambda trial: (-trial.values[0], trial.number))[:count]
 
 
-def _url(study: optuna.Study) -> str:
-    storage = study._storage
-    storage = getattr(storage, "_backend", storage)  # behind Optuna's cache
-    return str(getattr(storage, "url", ""))
-
-
-class _quiet(warnings.catch_warnings):  # noqa: N801  (a context manager)
+def _quiet() -> warnings.catch_warnings:
     """Hides that parts of Optuna are called experimental."""
-
-    def __enter__(self) -> None:
-        super().__enter__()
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    return warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning)

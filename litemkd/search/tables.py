@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import optuna
@@ -127,13 +127,6 @@ def importances(study: optuna.Study, names: Sequence[str]) -> list[dict[str, Any
 
 def short_names(keys: Iterable[str]) -> dict[str, str]:
     """For each dotted key its shortest end that no other one has."""
-    parts = {key: key.split(".") for key in keys}
-    ends: Mapping[str, list[str]] = {
-        key: [".".join(one[-count:]) for count in range(1, len(one) + 1)] for key, one in parts.items()
-    }
-    return {
-        key: next(
-            (end for end in ends[key] if not any(end in ends[other] for other in ends if other != key)), key
-        )
-        for key in ends
-    }
+    ends = {key: [key.split(".", cut)[-1] for cut in range(key.count("."), -1, -1)] for key in keys}
+    seen = Counter(end for mine in ends.values() for end in mine)
+    return {key: next((end for end in mine if seen[end] == 1), key) for key, mine in ends.items()}

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import optuna
@@ -18,6 +17,7 @@ from litemkd.errors import LitemkdError
 from litemkd.evaluation import Evaluation
 from litemkd.processes import this_process
 from litemkd.search.interrupts import Interrupts
+from litemkd.search.job import Job
 from litemkd.search.study import FIRST, INTERRUPTED, RETRY_OF, WORKED_BY, best_trials
 from litemkd.search.tables import REASON
 from litemkd.seeding import numpy_generator
@@ -30,26 +30,7 @@ from litemkd.tracking import Run, find_address
 from litemkd.training import validation_episodes
 
 READ = 240  # val episodes of a trial that the Wilcoxon test reads, spread over its validations
-EPISODES, OF, RUN = (
-    "episodes",
-    "of",
-    "run",
-)  # what a trial notes: episodes trained, out of how many, MLflow's run
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a trial is to be.
-
-    Attributes:
-        config: of the trial.
-        settings: what differs from the configuration that was given, by key.
-        title: in words.
-    """
-
-    config: Config
-    settings: Mapping[str, Any]
-    title: str
+EPISODES, OF, RUN = "episodes", "of", "run"  # noted by a trial: episodes trained, out of how many, MLflow's run
 
 
 @dataclass(frozen=True)
@@ -68,44 +49,30 @@ def shared_teacher(config: Config, data: Prepared, device: torch.device, address
     return registered_teacher(Setup(config, device, data), version, fingerprint)
 
 
-class Objective:
+class TrialRunner:
     """What Optuna calls with a trial.
 
     Args:
+        job: the study and how it is worked on.
         inputs: what all trials share.
-        recipe: of a trial; suggests its values.
-        objectives: names of what is returned, `accuracy` (val, per cent) or `gmacs` (of an episode).
-        pruner: wilcoxon, hyperband or none: what validations report to the study.
-        turn: the lock under which the trial was taken from the queue; left once the trial has an owner.
-        parent: MLflow's run of the study, and the study's name for tags.
-        folder: where trials keep checkpoints, one folder each.
-        keep: so many of the best trials keep theirs.
+        parent: MLflow's run of the study.
         interrupts: of this process; training may be interrupted, what else a trial does may not.
+        leave_queue: gives back the lock under which the trial was taken, once it has an owner.
     """
 
     def __init__(
-        self,
-        inputs: Inputs,
-        recipe: Callable[[optuna.Trial], Recipe],
-        *,
-        objectives: tuple[str, ...],
-        pruner: str,
-        turn: Callable[[], None],
-        parent: Run,
-        folder: Path,
-        keep: int,
-        interrupts: Interrupts,
+        self, job: Job, inputs: Inputs, parent: Run, interrupts: Interrupts, leave_queue: Callable[[], None]
     ) -> None:
-        self.inputs, self.recipe = inputs, recipe
-        self.objectives, self.pruner, self.turn = objectives, pruner, turn
-        self.parent, self.folder, self.keep, self.interrupts = parent, folder, keep, interrupts
+        self.job, self.inputs, self.parent = job, inputs, parent
+        self.interrupts, self.leave_queue = interrupts, leave_queue
+        self.folder = job.folder()
 
     def __call__(self, trial: optuna.Trial) -> float | tuple[float, ...]:
         """The trial's objectives. What goes wrong is noted on the trial and raised."""
         try:
             trial.set_user_attr(WORKED_BY, this_process())
         finally:
-            self.turn()
+            self.leave_queue()
         first = trial.user_attrs.get(FIRST, trial.number)
         try:
             values = self._run(trial, first)
@@ -128,7 +95,7 @@ class Objective:
         return self.folder / f"trial-{first}"
 
     def _run(self, trial: optuna.Trial, first: int) -> list[float]:
-        recipe = self.recipe(trial)
+        recipe = self.job.recipe(trial)
         config = recipe.config.model_copy(update={"output": self.checkpoints(first)})
         teacher = self.inputs.teacher
         setup = Setup(config, self.inputs.device, self.inputs.data, resume=True)
@@ -150,11 +117,13 @@ class Objective:
             trial.set_user_attr(RUN, run.run_id)
             trial.set_user_attr(OF, config.student.train.episodes)
             try:
-                watch = Watch(trial, config.student.train, config.evaluation.val_episodes, self.pruner)
+                report = PruningReports(
+                    trial, config.student.train, config.evaluation.val_episodes, self.job.pruner
+                )
 
                 def undisturbed(evaluation: Evaluation, episodes: int) -> None:
                     with self.interrupts.taken(at_once=False):
-                        watch(evaluation, episodes)
+                        report(evaluation, episodes)
 
                 with self.interrupts.taken(at_once=True):
                     _, progress = train_student(
@@ -171,7 +140,7 @@ class Objective:
             run.set_tags({"litemkd.state": "COMPLETE"})
         found = {"accuracy": progress.best_accuracy, "gmacs": cost["cost/gmacs_per_episode"]}
         self._make_room(trial, first, found["accuracy"])
-        return [found[objective] for objective in self.objectives]
+        return [found[objective] for objective in self.job.objectives]
 
     def _drop(self, first: int) -> None:
         shutil.rmtree(self.checkpoints(first), ignore_errors=True)
@@ -180,11 +149,11 @@ class Objective:
         """Remove the checkpoints of all complete trials but the best few, this one among them."""
         others = best_trials(trial.study)
         ranked = [(-other.values[0], other.user_attrs.get(FIRST, other.number)) for other in others]
-        for _, number in sorted([*ranked, (-accuracy, first)])[self.keep :]:
+        for _, number in sorted([*ranked, (-accuracy, first)])[self.job.keep :]:
             self._drop(number)
 
 
-class Watch:
+class PruningReports:
     """Reports a trial's validations to its study, and stops the trial if the study says so.
 
     For Wilcoxon's test all trials read the same val episodes in one shuffled order: the first part of them at
@@ -224,6 +193,6 @@ class Watch:
     def _estimate(self) -> float:
         """What the trial would have reached, were it as far behind the best one as it is now, per cent."""
         best = self.trial.study.best_trial
-        mine = self.trial.storage.get_trial(self.trial._trial_id).intermediate_values
+        mine = self.trial.study.get_trials(deepcopy=False)[self.trial.number].intermediate_values
         shared = [step for step in mine if step in best.intermediate_values]
         return best.values[0] - float(np.mean([best.intermediate_values[step] - mine[step] for step in shared]))

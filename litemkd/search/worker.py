@@ -18,10 +18,10 @@ import torch
 from litemkd.errors import StorageError
 from litemkd.files import not_a_file
 from litemkd.search.interrupts import Interrupts
-from litemkd.search.job import Final, Job, Searched
+from litemkd.search.job import Job
 from litemkd.search.storage import exclusive
 from litemkd.search.study import BEST, QUEUE, best_trials, finished, waiting
-from litemkd.search.trial import Inputs, Objective, shared_teacher
+from litemkd.search.trial import Inputs, TrialRunner, shared_teacher
 from litemkd.stages.build import build_device
 from litemkd.stages.prepare import prepare
 from litemkd.tracking import attach
@@ -74,18 +74,8 @@ def _work(job: Job, place: int, deadline: float | None, interrupts: Interrupts) 
     seen = len(finished(job.open()))  # a sampler that begins again must not draw the same again
     study = job.open(seed=config.seed + 1000 * place + seen)
     parent = attach(job.run_id, config.data.dataset)
-    turn = contextlib.ExitStack()
-    objective = Objective(
-        inputs,
-        Searched(job) if job.finalists is None else Final(job, job.finalists),
-        objectives=job.objectives,
-        pruner=job.pruner,
-        turn=turn.close,
-        parent=parent,
-        folder=job.folder(),
-        keep=job.keep,
-        interrupts=interrupts,
-    )
+    queue = contextlib.ExitStack()
+    run_trial = TrialRunner(job, inputs, parent, interrupts, leave_queue=queue.close)
 
     def log_best(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
         if job.finalists is None and (best := best_trials(study, 1)):
@@ -94,11 +84,11 @@ def _work(job: Job, place: int, deadline: float | None, interrupts: Interrupts) 
 
     try:
         while not interrupts.pending and (deadline is None or time.time() < deadline):
-            with turn:  # left by the objective, as soon as the trial has an owner
-                turn.enter_context(exclusive(job.storage, QUEUE))
+            with queue:  # left by the runner, as soon as the trial has an owner
+                queue.enter_context(exclusive(job.storage, QUEUE))
                 if not waiting(study):
                     break
-                study.optimize(objective, n_trials=1, catch=(Exception,), callbacks=[log_best])
+                study.optimize(run_trial, n_trials=1, catch=(Exception,), callbacks=[log_best])
     finally:
         parent.close(None)
 

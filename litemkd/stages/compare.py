@@ -22,8 +22,8 @@ from litemkd.comparison.pictures import (
     per_class_gains,
     response,
 )
-from litemkd.comparison.plain import as_csv, as_json, flat_rows
 from litemkd.comparison.readings import readings_of
+from litemkd.comparison.records import as_csv, as_json, flat_rows
 from litemkd.comparison.sheets import Sheet, sheets_of
 from litemkd.errors import TrackingError, some
 from litemkd.files import write_text, write_whole

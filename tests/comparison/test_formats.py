@@ -16,8 +16,8 @@ from litemkd.comparison.entries import read_entries
 from litemkd.comparison.formats import as_html, as_latex, as_markdown, as_text
 from litemkd.comparison.gains import Gains
 from litemkd.comparison.grouping import DEFAULT_KEYS, group
-from litemkd.comparison.plain import as_csv, as_json
 from litemkd.comparison.published import PUBLISHED
+from litemkd.comparison.records import as_csv, as_json
 from litemkd.comparison.sheets import Sheet, sheets_of
 from litemkd.errors import TrackingError
 from litemkd.tracking import RunRecord

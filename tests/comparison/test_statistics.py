@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
 
-from litemkd.comparison.front import pareto
+from litemkd.comparison.pictures import pareto
 from litemkd.comparison.statistics import Figure, figure_of
 from litemkd.evaluation import Interval
 

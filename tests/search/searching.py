@@ -1,4 +1,4 @@
-"""`python tuning/search.py` as a process of its own, and what its study and its runs say afterwards."""
+"""Searches, as a process of their own where they are killed, and what study and runs say afterwards."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
+from click.testing import CliRunner
 from mlflow.entities import Run
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from litemkd.search.command import main
 from litemkd.search.storage import open_storage
 from litemkd.search.study import is_unfinished
 from tests.job import ROOT, SMOKE, Home
@@ -45,19 +47,13 @@ class Place:
             (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
         return cls(Home(folder), str(folder / "optuna.journal"))
 
+    def words(self, *words: str) -> list[str]:
+        common = ["--config", str(SMOKE), "--set", "data.workers=1", "--device", "cpu", "--study", "s"]
+        return [*common, "--storage", self.storage, *words]
+
     def start(self, *words: str) -> subprocess.Popen[str]:
-        """Start a search in a process group of its own; its output goes to search.out."""
-        common = [
-            "--config",
-            str(SMOKE),
-            "--set",
-            "data.workers=1",
-            "--device",
-            "cpu",
-            "--storage",
-            self.storage,
-        ]
-        script = [sys.executable, str(ROOT / "tuning" / "search.py"), "--study", "s"]
+        """`python tuning/search.py` in a process group of its own; its output goes to search.out."""
+        script = [*self.before, sys.executable, str(ROOT / "tuning" / "search.py")]
         environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")},
             "MLFLOW_TRACKING_URI": self.home.store,
@@ -67,7 +63,7 @@ class Place:
         }
         with (self.home.folder / "search.out").open("a") as out:
             return subprocess.Popen(
-                [*self.before, *script, *common, *words],
+                [*script, *self.words(*words)],
                 cwd=self.home.folder,
                 env=environment,
                 stdout=out,
@@ -77,16 +73,13 @@ class Place:
                 preexec_fn=_hear_interrupts,
             )
 
-    def search(self, *words: str, timeout: float = 240) -> tuple[int, str]:
-        """Run a search to its end; exit code and what it printed."""
-        (self.home.folder / "search.out").unlink(missing_ok=True)
-        process = self.start(*words)
-        try:
-            code = process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            kill(process)
-            raise AssertionError(f"no end after {timeout} s:\n{self.printed}") from None
-        return code, self.printed
+    def search(self, *words: str) -> tuple[int, str]:
+        """Run a search to its end in this process, its workers in theirs; exit code and what it printed."""
+        with self.home.entered():
+            result = CliRunner().invoke(main, self.words(*words))
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result.exit_code, result.output
 
     @property
     def printed(self) -> str:

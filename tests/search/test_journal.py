@@ -21,7 +21,7 @@ from optuna.trial import TrialState
 from litemkd.errors import LitemkdError, StorageError, TrackingError
 from litemkd.search import journal
 from litemkd.search.storage import exclusive, open_storage
-from litemkd.search.study import open_study, top_up
+from litemkd.search.study import enqueue_missing, open_study
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def file(tmp_path: Path) -> Path:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = tmp_path / "optuna.journal"
     study = study_in(path)
-    top_up(study, 3)
+    enqueue_missing(study, 3)
     trial = study.ask()
     study.tell(trial, trial.suggest_float("loss.kd", 1, 2))
     return path
@@ -69,7 +69,7 @@ def test_a_torn_end_is_cut_off_and_told_once(file: Path, torn: bytes, caplog: py
         "bytes were cut off"
     ]
     caplog.clear()
-    top_up(study_in(file), 4)
+    enqueue_missing(study_in(file), 4)
     assert len(study_in(file).trials) == 4
     assert told(caplog) == []
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import optuna
 import pytest
+from matplotlib import pyplot
 from matplotlib.figure import Figure
 
 from litemkd.config import load_config
@@ -21,7 +22,7 @@ from litemkd.shipped import SPACES
 from tests.search.studies import ONE, TWO, study_of
 
 TOY = Path(__file__).parents[2] / "experiments" / "toy" / "default.yaml"
-ALWAYS = {"history", "slices", "parallel", "importances"}
+ALWAYS = {"history", "timeline", "slices", "parallel", "importances"}
 
 
 def drawn(study: optuna.Study, names: list[str]) -> dict[str, Figure]:
@@ -36,15 +37,15 @@ def drawn(study: optuna.Study, names: list[str]) -> dict[str, Figure]:
     ("settings", "expected"),
     [
         ({"trials": 0}, set()),
-        ({"trials": 1, "failing": 0, "pruning": 0}, {"history", "curves"}),
+        ({"trials": 1, "failing": 0, "pruning": 0}, {"history", "timeline", "curves"}),
         ({"trials": 5, "failing": 0, "pruning": 0}, ALWAYS | {"curves"}),
         ({"trials": 30}, ALWAYS | {"curves"}),
-        ({"trials": 5, "failing": 1}, {"history"}),
-        ({"trials": 5, "failing": 0, "pruning": 1}, {"history", "curves"}),
+        ({"trials": 5, "failing": 1}, {"history", "timeline"}),
+        ({"trials": 5, "failing": 0, "pruning": 1}, {"history", "timeline", "curves"}),
         ({"trials": 0, "objectives": 2}, set()),
-        ({"trials": 1, "objectives": 2, "failing": 0, "pruning": 0}, {"history", "pareto"}),
+        ({"trials": 1, "objectives": 2, "failing": 0, "pruning": 0}, {"history", "timeline", "pareto"}),
         ({"trials": 30, "objectives": 2}, ALWAYS | {"slices_2", "pareto"}),
-        ({"trials": 5, "objectives": 2, "failing": 1}, {"history"}),
+        ({"trials": 5, "objectives": 2, "failing": 1}, {"history", "timeline"}),
     ],
 )
 def test_pictures_of_every_study(settings: dict[str, Any], expected: set[str]) -> None:
@@ -81,7 +82,7 @@ def test_a_setting_of_one_value_is_left_out() -> None:
     assert list(scales(complete(study))) == ["student.train.lr"]
     assert set(drawn(study, ONE)) == ALWAYS | {"curves"}
     constant = study_of(6, space=Space(space.parameters[:1]), failing=0, pruning=0)
-    assert set(drawn(constant, ONE)) == {"history", "curves"}
+    assert set(drawn(constant, ONE)) == {"history", "timeline", "curves"}
     assert study_tables(constant, ONE)["importances"] == []
 
 
@@ -91,7 +92,7 @@ def test_objectives_that_are_all_the_same_or_infinite() -> None:
         trial = study.ask()
         trial.suggest_float("loss.kd", 0.1, 10, log=True)
         study.tell(trial, math.inf if number == 5 else 20.0)
-    assert {"history", "slices", "parallel"} <= set(drawn(study, ONE))
+    assert {"history", "timeline", "slices", "parallel"} <= set(drawn(study, ONE))
     assert len(complete(study)) == 5
 
 
@@ -173,7 +174,7 @@ def test_pictures_have_units_and_no_overlapping_ticks() -> None:
     study = study_of(30, objectives=2)
     for name, figure in drawn(study, TWO).items():
         labels = [axes.get_xlabel() + axes.get_ylabel() for axes in figure.axes]
-        assert any(one in " ".join(labels) for one in (*TWO, "importance, per cent")), name
+        assert any(one in " ".join(labels) for one in (*TWO, "importance, per cent", "Datetime")), name
         for axes in figure.axes if name.startswith("slices") else []:
             low, high = axes.get_xlim()
             boxes = [
@@ -182,3 +183,10 @@ def test_pictures_have_units_and_no_overlapping_ticks() -> None:
                 if low <= tick.get_loc() <= high and not tick.label1.get_rotation()
             ]
             assert all(one.x1 <= other.x0 for one, other in itertools.pairwise(boxes)), axes.get_xlabel()
+
+
+def test_what_optuna_draws_leaves_pyplot_as_it_was() -> None:
+    style = dict(pyplot.rcParams)
+    drawn(study_of(12, objectives=2), TWO)
+    assert dict(pyplot.rcParams) == style
+    assert pyplot.get_fignums() == []

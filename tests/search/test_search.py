@@ -12,11 +12,11 @@ from mlflow.entities import Run
 from optuna.trial import TrialState
 
 from litemkd.checkpoints import weights_digest
-from litemkd.search import command as search
+from litemkd.search import command, search
 from litemkd.search.tables import DEFAULT
 from litemkd.stages.build import load_model
 from litemkd.tracking.delivery.journal import promise
-from tests.job import SMOKE, Job
+from tests.job import Job
 from tests.search.searching import Place
 
 WORDS = ("--workers", "2", "--finalists", "1", "--final-seeds", "2", "--keep", "1")
@@ -125,9 +125,9 @@ def test_the_same_command_again_makes_nothing_new_and_more_trials_go_on(searched
         before.split("settings")[-1].split("registered")[0]
         == printed.split("settings")[-1].split("registered")[0]
     )
-    code, printed = place.search("--trials", "5", *WORDS)
+    code, printed = place.search("--trials", "4", *WORDS)
     assert code == 0, printed
-    place.check_truth(5)
+    place.check_truth(4)
     assert place.parent().info.status == "FINISHED"
 
 
@@ -201,8 +201,7 @@ def test_a_teacher_that_waits_for_the_store_is_told_and_begins_no_trials(
     monkeypatch.setattr(search, "teacher_stage", lambda *given, **named: ready)
     place = Place.copy(job.home, tmp_path)
     with place.home.entered():
-        words = ["--config", str(SMOKE), "--storage", place.storage, "--study", "s", "--device", "cpu"]
-        result = CliRunner().invoke(search.main, words)
+        result = CliRunner().invoke(command.main, place.words())
     assert result.exit_code == 1
     told = (
         "model kept on disk: litemkd-toy-teacher, registered when the tracking store answers (`litemkd sync`)"

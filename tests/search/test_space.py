@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from litemkd.config import flatten, load_config
 from litemkd.errors import ConfigError
 from litemkd.search.ranges import Choice, Numbers
-from litemkd.search.space import Parameter, Space, read_space
+from litemkd.search.space import Parameter, Space, condition_words, read_space
 from litemkd.shipped import SPACES
 
 ROOT = Path(__file__).parents[2]
@@ -155,11 +155,9 @@ def test_conditions_come_first_and_may_follow_one_another(tmp_path: Path) -> Non
         seen.add(tuple(values))
         assert set(values) == told_active(space, values)
     assert len(seen) == 3
-    assert space.describe()[1] == (
-        "student.head.distance",
-        "cosine | euclidean",
-        "student.head.name = prototype or otam",
-    )
+    distance = space.parameters[1]
+    assert str(distance.range) == "cosine | euclidean"
+    assert condition_words(distance.when) == "student.head.name = prototype or otam"
 
 
 def test_lists_and_null_are_choices(tmp_path: Path) -> None:

@@ -155,8 +155,8 @@ def test_numbers_may_be_written_without_a_point_and_merged(tmp_path: Path) -> No
         "loss.kd: &wide {float: [1e-3, 1E+1], log: true}\nloss.ce: {<<: *wide, float: [1e-3, 1]}\n"
         "student.train.lr: {categorical: [1e-4, 2e-4]}\n",
     )
-    assert space.describe() == [
-        ("loss.kd", "0.001 to 10, log", ""),
-        ("loss.ce", "0.001 to 1, log", ""),
-        ("student.train.lr", "0.0001 | 0.0002", ""),
+    assert [(one.key, str(one.range), one.when) for one in space.parameters] == [
+        ("loss.kd", "0.001 to 10, log", {}),
+        ("loss.ce", "0.001 to 1, log", {}),
+        ("student.train.lr", "0.0001 | 0.0002", {}),
     ]

@@ -14,7 +14,7 @@ from litemkd.config import TrainConfig
 from litemkd.errors import ConfigError
 from litemkd.search.record import run_of_study
 from litemkd.search.space import Space, read_space
-from litemkd.search.study import SAMPLERS, best_trials, finished, open_study, top_up
+from litemkd.search.study import SAMPLERS, best_trials, enqueue_missing, finished, open_study
 from litemkd.shipped import SPACES
 from litemkd.tracking import stage_run
 from tests.job import Home
@@ -44,7 +44,7 @@ def run(study: optuna.Study, trials: int, space: Space = SPACE) -> None:
                 raise optuna.TrialPruned
         return good
 
-    top_up(study, trials)
+    enqueue_missing(study, trials)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.optimize(objective, n_trials=trials)

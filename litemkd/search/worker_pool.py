@@ -17,17 +17,17 @@ from tqdm import tqdm
 from litemkd.errors import LitemkdError
 from litemkd.search.job import Job
 from litemkd.search.storage import exclusive
-from litemkd.search.study import QUEUE, best_trials, finished, running, settle, waiting
+from litemkd.search.study import QUEUE, best_trials, finished, requeue_lost, running, waiting
 from litemkd.search.tables import REASON
 from litemkd.search.worker import log_file, work
 
 POLL = 1.0  # seconds between two looks at the study
-SETTLE = 10.0  # seconds between two searches for trials whose worker is gone
+LOOK = 10.0  # seconds between two searches for trials whose worker is gone
 PATIENCE = 20.0  # seconds that a worker is given to stop
 HOPELESS = 3  # trials that may fail before one succeeds
 
 
-class Crew:
+class WorkerPool:
     """Works on a study until no trial waits or runs.
 
     Args:
@@ -49,21 +49,21 @@ class Crew:
         Raises:
             LitemkdError: the first trials all failed, or workers end before they take a trial.
         """
-        told = {trial.number for trial in finished(self.study)}
-        total = len(told) + waiting(self.study) + running(self.study)
-        with tqdm(total=total, initial=len(told), desc=self.label, unit="trial") as bar, self._stopped():
-            settled = 0.0
+        ended = {trial.number for trial in finished(self.study)}
+        total = len(ended) + waiting(self.study) + running(self.study)
+        with tqdm(total=total, initial=len(ended), desc=self.label, unit="trial") as bar, self._stopped():
+            looked = 0.0
             while True:
                 died = self._reap()
                 # Also before the end: a lost trial that Optuna itself found and ended has to wait again.
-                if died or self._at_rest() or time.time() - settled > SETTLE:
-                    settled = time.time()
+                if died or self._at_rest() or time.time() - looked > LOOK:
+                    looked = time.time()
                     with exclusive(self.job.storage, QUEUE):
-                        for line in settle(self.study):
+                        for line in requeue_lost(self.study):
                             bar.write(line)
                 for trial in finished(self.study):
-                    if trial.number not in told:
-                        told.add(trial.number)
+                    if trial.number not in ended:
+                        ended.add(trial.number)
                         self.deaths = 0
                         bar.update()
                         bar.write(self._line(trial))
@@ -137,7 +137,7 @@ class Crew:
                     worker.join()
             self.workers.clear()
             with exclusive(self.job.storage, QUEUE):
-                settle(self.study)
+                requeue_lost(self.study)
 
     def _line(self, trial: optuna.trial.FrozenTrial) -> str:
         title = self._title(trial)

@@ -1,12 +1,12 @@
-"""The comparison as plain values: JSON with every run, and CSV with one line a row and column."""
+"""The comparison as data: JSON with every run, and CSV with one line a row and column."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from typing import Any
+
+import pandas as pd
 
 from litemkd.comparison.comparison import Cell, Comparison, Line, typical
 from litemkd.comparison.grouping import Column
@@ -14,18 +14,13 @@ from litemkd.comparison.published import PUBLISHED, QUOTED
 from litemkd.comparison.sheets import GAINS, INTERVALS, cost_names
 from litemkd.comparison.statistics import Figure
 
-Plain = dict[str, Any]
+Record = dict[str, Any]
 
 
 def as_json(comparison: Comparison, published: bool = False) -> str:
     """All figures with their runs; unknown ones are null."""
-    return json.dumps(plain_values(comparison, published), indent=2, allow_nan=False) + "\n"
-
-
-def plain_values(comparison: Comparison, published: bool = False) -> Plain:
-    """The same before it is written."""
     groups = comparison.groups
-    values: Plain = {
+    values: Record = {
         "by": list(groups.by),
         "columns": [
             {"dataset": c.dataset, "shot": c.shot, "unit": "%", "protocol": dict(groups.protocols[c.dataset])}
@@ -53,10 +48,10 @@ def plain_values(comparison: Comparison, published: bool = False) -> Plain:
                 for row in PUBLISHED
             ],
         }
-    return values
+    return json.dumps(values, indent=2, allow_nan=False) + "\n"
 
 
-def _line(line: Line, by: tuple[str, ...]) -> Plain:
+def _line(line: Line, by: tuple[str, ...]) -> Record:
     return {
         "keys": dict(zip(by, line.row.keys, strict=True)),
         "settings": dict(line.row.settings),
@@ -73,7 +68,7 @@ def _line(line: Line, by: tuple[str, ...]) -> Plain:
     }
 
 
-def _cell(column: Column, cell: Cell) -> Plain:
+def _cell(column: Column, cell: Cell) -> Record:
     return {
         "dataset": column.dataset,
         "shot": column.shot,
@@ -94,7 +89,7 @@ def _cell(column: Column, cell: Cell) -> Plain:
     }
 
 
-def _figure(figure: Figure) -> Plain:
+def _figure(figure: Figure) -> Record:
     return {
         "mean": _number(figure.mean),
         "half_width": _number(figure.half),
@@ -107,17 +102,17 @@ def _number(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def flat_rows(comparison: Comparison, published: bool = False) -> list[Plain]:
+def flat_rows(comparison: Comparison, published: bool = False) -> list[Record]:
     """One record a row and column, with numbers as numbers; quoted ones say so."""
     costs = cost_names(comparison)
-    records: list[Plain] = []
+    records: list[Record] = []
     for line in comparison.lines:
         for column, cell in line.cells.items():
             gain = cell.gain
             records.append(
                 {
                     **dict(zip(comparison.groups.by, line.row.keys, strict=True)),
-                    "settings": ", ".join(f"{key}={value}" for key, value in line.row.settings.items()),
+                    "settings": line.row.settings_in_one,
                     "dataset": column.dataset,
                     "shot": column.shot,
                     "accuracy_percent": cell.accuracy.mean,
@@ -133,10 +128,10 @@ def flat_rows(comparison: Comparison, published: bool = False) -> list[Plain]:
                 }
             )
     for row in PUBLISHED if published else ():
-        told = {"backbone": row.backbone, "head": row.head, "distilled": row.distilled}
+        keys = {"backbone": row.backbone, "head": row.head, "distilled": row.distilled}
         records += [
             {
-                **{key: told.get(key, "") for key in comparison.groups.by},
+                **{key: keys.get(key, "") for key in comparison.groups.by},
                 "settings": row.method,
                 "dataset": name,
                 "shot": shot,
@@ -153,8 +148,4 @@ def as_csv(comparison: Comparison, published: bool = False) -> str:
     """The flat rows."""
     records = flat_rows(comparison, published)
     names = list(dict.fromkeys(name for record in records for name in record)) or list(comparison.groups.by)
-    out = io.StringIO()
-    writer = csv.DictWriter(out, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    return out.getvalue()
+    return pd.DataFrame(records, columns=names, dtype=object).to_csv(index=False, lineterminator="\n")
