@@ -12,11 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from litemkd.arrays import read_array
-from litemkd.data.endings import VIDEO_SUFFIXES, is_litter
-from litemkd.data.folders import Listing, list_files
-from litemkd.data.frames import natural_key
-from litemkd.data.sampled import in_proportion, same_recording
-from litemkd.data.videos import count_frames, resized, sample_times, video_size
+from litemkd.data.finding.folders import Listing, list_files
 from litemkd.errors import DataError
 from litemkd.modalities.alphapose import read_alphapose
 from litemkd.modalities.depth import encode_depth
@@ -25,6 +21,9 @@ from litemkd.modalities.flo import read_flo
 from litemkd.modalities.flow import encode_flow, flow_bound, resize_flow
 from litemkd.modalities.skeleton import Bones, bones_for, draw_people, render_joints
 from litemkd.pictures import check_made
+from litemkd.recordings.endings import VIDEO_SUFFIXES, is_litter, natural_key
+from litemkd.recordings.times import in_proportion, same_recording, sample_times
+from litemkd.recordings.videos import count_frames, resized, video_size
 
 ALPHAPOSE_FILE = "alphapose-results.json"
 

@@ -14,8 +14,8 @@ from torch import nn
 from litemkd.catalogue import HEAD_SETTINGS
 from litemkd.checkpoints import check_weights, load_weights, read_description, read_weights
 from litemkd.config import BackboneConfig, Config, ExpertConfig, HeadConfig, StudentConfig, TeacherConfig
-from litemkd.data.clips import Augmentation
-from litemkd.data.estimating import Estimator
+from litemkd.data.packs.clips import Augmentation
+from litemkd.data.preparing.estimating import Estimator
 from litemkd.distributed import group
 from litemkd.errors import BackboneError, CheckpointError, ConfigError
 from litemkd.memory import keep_freed_memory

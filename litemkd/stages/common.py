@@ -13,7 +13,7 @@ import torch
 
 from litemkd import __version__
 from litemkd.config import Config, digest_of, flatten
-from litemkd.data.clips import ClipSource
+from litemkd.data.packs.clips import ClipSource
 from litemkd.errors import some
 from litemkd.evaluation import Classifier, Evaluation, Interval
 from litemkd.report.model_card import model_card

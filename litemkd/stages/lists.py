@@ -16,9 +16,9 @@ from typing import Any
 
 from litemkd.config import Config
 from litemkd.data.episodes import EpisodeSampler
-from litemkd.data.finding import Catalogue, find_videos, link_videos
+from litemkd.data.finding.catalogue import Catalogue, find_videos, link_videos
 from litemkd.data.names import name_of
-from litemkd.data.preparing import clips_there
+from litemkd.data.preparing.modality import clips_there
 from litemkd.data.published import Published, class_key, published
 from litemkd.data.splits import Split, make_split, make_splits, read_splits, write_splits
 from litemkd.errors import DataError, some

@@ -13,12 +13,12 @@ from PIL.Image import Image
 
 from litemkd.config import Config, digest_of
 from litemkd.data.episodes import EpisodeSampler
-from litemkd.data.estimating import Estimator
-from litemkd.data.packs import FramePack, build_pack
-from litemkd.data.preparing import PrepareReport, choose_method, prepare_modality
+from litemkd.data.finding.zips import find_zip, unpack_frames
+from litemkd.data.packs.pack import FramePack, build_pack
+from litemkd.data.preparing.estimating import Estimator
+from litemkd.data.preparing.modality import PrepareReport, choose_method, prepare_modality
 from litemkd.data.splits import Split, class_of
 from litemkd.data.toy import make_toy
-from litemkd.data.zips import find_zip, unpack_frames
 from litemkd.distributed import main_first
 from litemkd.errors import ConfigError, DataError, some
 from litemkd.files import write_text

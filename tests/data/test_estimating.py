@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from litemkd.data.preparing import prepare_modality
-from litemkd.data.videos import sample_times
+from litemkd.data.preparing.modality import prepare_modality
 from litemkd.errors import CheckpointError, DataError
 from litemkd.modalities.raft import Raft
+from litemkd.recordings.times import sample_times
 from litemkd.weights import Weights
 from tests.data.recordings import clip_of, frame_numbers, numbered_frames, write_video
 

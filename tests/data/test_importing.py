@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 
 from litemkd.data.importing import list_sources
-from litemkd.data.preparing import choose_method, prepare_modality
-from litemkd.data.videos import sample_times, video_size
+from litemkd.data.preparing.modality import choose_method, prepare_modality
 from litemkd.errors import DataError
 from litemkd.modalities.flow import flow_bound
+from litemkd.recordings.times import sample_times
+from litemkd.recordings.videos import video_size
 from tests.data.flows import decode_flow
 from tests.data.recordings import clip_of, numbered_frames, write_video
 

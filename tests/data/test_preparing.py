@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from litemkd.data import making
 from litemkd.data.frames import write_frames
 from litemkd.data.importing import joint_times
-from litemkd.data.packs import build_pack
-from litemkd.data.preparing import choose_method, prepare_modality
+from litemkd.data.packs.pack import build_pack
+from litemkd.data.preparing import making
+from litemkd.data.preparing.modality import choose_method, prepare_modality
 from litemkd.data.splits import read_splits
-from litemkd.data.videos import sample_times
 from litemkd.errors import DataError
 from litemkd.modalities.flow import flow_bound
+from litemkd.recordings.times import sample_times
 from tests.data.flows import decode_flow
 from tests.data.recordings import clip_of, frame_numbers, numbered_frames, write_video
 
@@ -85,7 +85,7 @@ def test_several_processes_make_the_same(tmp_path, source):
 SCRIPT = """
 import sys
 from pathlib import Path
-from litemkd.data.preparing import prepare_modality
+from litemkd.data.preparing.modality import prepare_modality
 from tests.data.flows import decode_flow
 if __name__ == "__main__":
     prepare_modality(Path(sys.argv[1]), Path(sys.argv[1]), "rgb", T=8, short_side=64, method="video", workers=2)

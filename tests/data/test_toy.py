@@ -12,14 +12,13 @@ import numpy as np
 import psutil
 import pytest
 
-from litemkd.data.crops import crop_clips
-from litemkd.data.packs import build_pack
-from litemkd.data.preparing import prepare_modality
+from litemkd.data.packs.crops import crop_clips
+from litemkd.data.packs.pack import build_pack
+from litemkd.data.preparing.modality import prepare_modality
 from litemkd.data.toy import ToySettings, make_clip, make_toy, toy_classes
-from litemkd.data.toy_actions import ACTIONS, SAME_START
-from litemkd.data.toy_motion import BONES, JOINTS, Shot, perform, pose_curves
-from litemkd.data.toy_render import depth_pictures, surfaces, true_flow
-from litemkd.data.toy_tracks import REST
+from litemkd.data.toy.actions import ACTIONS, REST, SAME_START
+from litemkd.data.toy.motion import BONES, JOINTS, Shot, perform, pose_curves
+from litemkd.data.toy.render import depth_pictures, surfaces, true_flow
 from litemkd.errors import DataError
 from litemkd.modalities.flow import flow_bound
 from litemkd.seeding import numpy_generator

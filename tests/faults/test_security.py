@@ -20,8 +20,8 @@ import yaml
 from litemkd.arrays import read_array
 from litemkd.checkpoints import load_state, read_tensors, save_model
 from litemkd.config import load_config
+from litemkd.data.finding.zips import unpack_frames
 from litemkd.data.importing import joint_frames
-from litemkd.data.zips import unpack_frames
 from litemkd.errors import CheckpointError, ConfigError, DataError
 from litemkd.modalities.depth_maps import read_depth_map
 from litemkd.stages.build import build_student, describe_student, load_model

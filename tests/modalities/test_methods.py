@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 
 from litemkd.config import load_config
-from litemkd.data.making import IMPORTS
+from litemkd.data.preparing.making import IMPORTS
 from litemkd.errors import ConfigError
 from litemkd.modalities.methods import METHODS, NETWORKS, USUAL, MethodName, methods_of, parse_derive
 from litemkd.stages.build import build_estimator

@@ -6,6 +6,8 @@ an error of that file. What has none of these endings is passed over and told.
 
 from __future__ import annotations
 
+import re
+
 # The containers of recordings by the names of FFmpeg's demuxers, and the endings of their files, in lower case.
 # Others are sound, subtitles, single pictures, raw streams without a size, or lists of further files to read.
 CONTAINERS: dict[str, tuple[str, ...]] = {
@@ -55,3 +57,8 @@ def is_video(name: str) -> bool:
 def is_picture(name: str) -> bool:
     """Whether a file is a frame of a clip, to judge by its name."""
     return name.lower().endswith(FRAME_SUFFIXES)
+
+
+def natural_key(name: str) -> tuple[tuple[int, str], ...]:
+    """Sorts names with numbers in them as people do: 2.jpg before 10.jpg."""
+    return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name))

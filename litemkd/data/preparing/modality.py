@@ -15,17 +15,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from litemkd.data.endings import VIDEO_SUFFIXES
-from litemkd.data.estimating import Estimator, estimate_clips
-from litemkd.data.folders import Listing, list_files, list_folders
-from litemkd.data.frames import BLANK, frame_entries, frame_files, frame_folder, frame_folder_path
+from litemkd.data.finding.folders import Listing, list_files, list_folders
+from litemkd.data.frames import (
+    BLANK,
+    frame_entries,
+    frame_files,
+    frame_folder,
+    frame_folder_path,
+    sampled_entries,
+)
 from litemkd.data.importing import list_sources
-from litemkd.data.making import Job, make_clips
-from litemkd.data.sampled import sampled_entries
+from litemkd.data.preparing.estimating import Estimator, estimate_clips
+from litemkd.data.preparing.making import Job, make_clips
 from litemkd.errors import DataError
 from litemkd.files import locked, write_text
 from litemkd.modalities.methods import METHODS, NETWORKS, methods_of
 from litemkd.modalities.skeleton import Bones
+from litemkd.recordings.endings import VIDEO_SUFFIXES
 
 NOTE = "prepare.json"
 

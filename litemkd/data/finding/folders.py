@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from litemkd.data.endings import is_litter
 from litemkd.data.names import name_of, only
 from litemkd.errors import DataError
 from litemkd.files import not_a_file
+from litemkd.recordings.endings import is_litter
 
 _NOTES = ("encoding.json", "prepare.json", "made_from.json")  # beside class folders, and read by their names
 

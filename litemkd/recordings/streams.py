@@ -1,4 +1,4 @@
-"""A recording opened with PyAV: which of its streams is the film, and its frames, if it is whole.
+"""A recording opened with PyAV: which of its streams is the film, its frames, if it is whole, and how they lie.
 
 One thread decodes a recording: with several, FFmpeg's signs of damage in the same file now come and now do not.
 Whoever reads many recordings reads several at once.
@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 from av.stream import Disposition
 
-from litemkd.data.containers import missing_bytes
-from litemkd.data.endings import CONTAINERS
 from litemkd.errors import DataError
 from litemkd.files import not_a_file
 from litemkd.pictures import MAX_PIXELS
+from litemkd.recordings.containers import missing_bytes
+from litemkd.recordings.endings import CONTAINERS
 
 # Containers of recordings. Others, playlists for instance, are lists of further files and addresses to read.
 _SAFE = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
@@ -103,3 +104,47 @@ def _film(path: Path, streams: list[Any]) -> Any:
         return one.frames != 1, bool(one.disposition & Disposition.default), size
 
     return max(known, key=rank)
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """What is done to a stored picture so that it stands upright, in this order.
+
+    Attributes:
+        transposed: rows become columns.
+        mirrored: left and right change places.
+        flipped: top and bottom change places.
+    """
+
+    transposed: bool = False
+    mirrored: bool = False
+    flipped: bool = False
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """(H, W) of a picture of that stored size once it is upright."""
+        return (width, height) if self.transposed else (height, width)
+
+    def upright(self, picture: np.ndarray) -> np.ndarray:
+        """A stored picture (H, W, 3), upright."""
+        if self.transposed:
+            picture = picture.swapaxes(0, 1)
+        return np.ascontiguousarray(
+            picture[:: -1 if self.flipped else 1, :: -1 if self.mirrored else 1],
+        )
+
+
+def orientation_of(frame: av.VideoFrame) -> Orientation:
+    """How a decoded frame lies: by its display matrix, which is upright where there is none.
+
+    The matrix takes a stored place (x, y), y downwards, to (a x + c y, b x + d y). Of what it may say, the
+    eight ways to lay a picture on its sides are followed, as FFmpeg's own `-autorotate` does; a matrix in
+    between counts as the nearest of them, and its scale and offset do not matter.
+    """
+    beside: Any = frame.side_data
+    matrix = beside.get("DISPLAYMATRIX")
+    if matrix is None:
+        return Orientation()
+    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()  # 9 whole numbers, row by row
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return Orientation(mirrored=a < 0, flipped=d < 0)
+    return Orientation(transposed=True, mirrored=c < 0, flipped=b < 0)

@@ -6,8 +6,8 @@ import av
 import numpy as np
 import pytest
 
-from litemkd.data.orientation import Orientation, orientation_of
-from litemkd.data.videos import read_video, video_size
+from litemkd.recordings.streams import Orientation, orientation_of
+from litemkd.recordings.videos import read_video, video_size
 from tests.data.recordings import lay, write_video
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255)}

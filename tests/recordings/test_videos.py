@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from litemkd.data.endings import VIDEO_SUFFIXES
-from litemkd.data.streams import Film
-from litemkd.data.videos import count_frames, read_video, resize_short, sample_times
 from litemkd.errors import DataError
+from litemkd.recordings.endings import VIDEO_SUFFIXES
+from litemkd.recordings.streams import Film
+from litemkd.recordings.times import sample_times
+from litemkd.recordings.videos import count_frames, read_video, resize_short
 from tests.data.recordings import frame_numbers, lay, numbered_frames, write_video
 
 

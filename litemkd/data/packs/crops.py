@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 
-from litemkd.data.packs import FramePack
-from litemkd.data.videos import centre_corner
+from litemkd.data.packs.pack import FramePack
 from litemkd.errors import DataError
+from litemkd.recordings.videos import centre_corner
 
 
 def crop_clips(

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from litemkd.data.crops import crop_clips
-from litemkd.data.packs import FramePack
+from litemkd.data.packs.crops import crop_clips
+from litemkd.data.packs.pack import FramePack
 from litemkd.data.splits import Split
 from litemkd.seeding import numpy_generator
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from litemkd.data.toy_tracks import REST, Action, Track
+from litemkd.data.toy.actions import REST, Action, Track
 
 Array = NDArray[np.float32]
 

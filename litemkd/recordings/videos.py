@@ -13,10 +13,10 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from litemkd.data.orientation import orientation_of
-from litemkd.data.streams import check_size, opened
 from litemkd.errors import DataError
 from litemkd.pictures import check_made
+from litemkd.recordings.streams import check_size, opened, orientation_of
+from litemkd.recordings.times import sample_times
 
 OnShort = Literal["error", "repeat"]
 
@@ -42,17 +42,6 @@ class ClipFrames:
         """The earlier and the later frame of each pair, twice (T, H, W, 3), both ordered in time."""
         last = (self.times == self.n_frames - 1)[:, None, None, None]
         return np.where(last, self.following, self.frames), np.where(last, self.frames, self.following)
-
-
-def sample_times(n: int, T: int) -> np.ndarray:
-    """Which T of n frames stand for a recording: evenly spread, first and last included, (T,) int64 from 0.
-
-    The rule is round(linspace(0, n - 1, T)), halves to the even number. For T = 1 it is the first frame. When T
-    is above n, frames repeat.
-    """
-    if n < 1 or T < 1:
-        raise DataError(f"cannot take {T} of {n} frames")
-    return np.rint(np.linspace(0, n - 1, T)).astype(np.int64)
 
 
 def read_video(path: Path, T: int, short_side: int, *, on_short: OnShort = "error") -> ClipFrames:

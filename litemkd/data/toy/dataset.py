@@ -23,17 +23,16 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from litemkd.data.making import worker_pool
-from litemkd.data.toy_actions import ACTIONS
-from litemkd.data.toy_motion import perform
-from litemkd.data.toy_render import (
+from litemkd.data.preparing.making import worker_pool
+from litemkd.data.toy.actions import ACTIONS, Action
+from litemkd.data.toy.motion import perform
+from litemkd.data.toy.render import (
     depth_pictures,
     flow_pictures,
     rgb_pictures,
     skeleton_pictures,
     surfaces,
 )
-from litemkd.data.toy_tracks import Action
 from litemkd.errors import DataError
 from litemkd.files import write_text, write_whole
 from litemkd.seeding import numpy_generator

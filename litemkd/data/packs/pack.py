@@ -17,7 +17,7 @@ import os
 import shutil
 import weakref
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,16 +25,16 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from litemkd.data.folders import list_folders
-from litemkd.data.frames import frame_folder, frame_size, read_files
-from litemkd.data.packable import FORMAT, has_turned, is_signed_dx, key_of, listing_of
-from litemkd.data.videos import resize_short, resized
+from litemkd.data.finding.folders import list_folders
+from litemkd.data.frames import frame_folder, frame_size, is_stored_turned, read_files, sampled_entries
 from litemkd.errors import DataError, StorageError, some
 from litemkd.files import locked, tell_storage, write_text
 from litemkd.pictures import check_made
+from litemkd.recordings.videos import resize_short, resized
 
 log = logging.getLogger(__name__)
 
+FORMAT = 1  # of packs; another one has another key
 AT_ONCE = 8  # folders listed at once: waiting for a disk or a server, not computing
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -186,11 +186,11 @@ def build_pack(
     rgb = None if modality == "rgb" or beside is None else list_folders(beside)
 
     def listing(name: str) -> list[tuple[str, int, int]]:
-        return listing_of(clips.path(name), T, None if rgb is None else rgb.path(name))
+        return _listing_of(clips.path(name), T, None if rgb is None else rgb.path(name))
 
     listings = _each(videos, videos, listing, AT_ONCE)
     signed_dx = is_signed_dx(source)
-    key = key_of(listings, videos, modality, T, short_side, signed_dx)
+    key = _key_of(listings, videos, modality, T, short_side, signed_dx)
     names_key = hashlib.sha256("\n".join(videos).encode()).hexdigest()[:8]
     stem = f"{modality}_l{T}_s{short_side or 'full'}_{names_key}_"
     packs = Path(dataset_dir) / "packs"
@@ -226,6 +226,54 @@ def build_pack(
     return pack
 
 
+def _listing_of(clip_folder: Path, T: int, rgb: Path | None) -> list[tuple[str, int, int]]:
+    """Name, size and time of change of each of the T frames of a clip; `rgb` as for `sampled_entries`.
+
+    Raises:
+        DataError: not T frames, or one of which nothing is known.
+    """
+    listing = []
+    for entry in sampled_entries(clip_folder, T, rgb):
+        try:
+            about = entry.stat()
+        except OSError as error:
+            raise DataError(f"cannot read frame {entry.path}: {error.strerror}") from error
+        listing.append((entry.name, about.st_size, about.st_mtime_ns))
+    return listing
+
+
+def _key_of(
+    listings: list[list[tuple[str, int, int]]],
+    videos: Sequence[str],
+    modality: str,
+    T: int,
+    short_side: int | None,
+    signed_dx: bool,
+) -> str:
+    """A digest of all that decides a pack's content, as far as the file system knows without reading."""
+    digest = hashlib.sha256(f"{FORMAT} {modality} {T} {short_side}{' signed' * signed_dx}\n".encode())
+    for name, listing in zip(videos, listings, strict=True):
+        lines = (f"{file} {size} {changed}\n" for file, size, changed in listing)
+        digest.update(f"{name}\n{''.join(lines)}".encode())
+    return digest.hexdigest()
+
+
+def is_signed_dx(source: Path) -> bool:
+    """Whether frames hold flow as `encode_flow` writes it: what preparing notes beside them."""
+    try:
+        return json.loads((source / "prepare.json").read_text(encoding="utf-8")).get("encoding") == "flow_xy"
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _has_turned(source: Path, files: Mapping[str, Sequence[Path]], threads: int) -> bool:
+    """Whether a frame of the clips in a folder is not stored upright. Those made here have no EXIF data."""
+    if (source / "prepare.json").is_file():
+        return False
+    with ThreadPoolExecutor(threads) as pool:
+        return any(pool.map(is_stored_turned, [path for of_clip in files.values() for path in of_clip]))
+
+
 def _turn_old(target: Path, source: Path, files: dict[str, list[Path]], threads: int) -> None:
     """Take away a pack of an earlier version, which took pictures as they are stored, if one of them is turned.
 
@@ -234,7 +282,7 @@ def _turn_old(target: Path, source: Path, files: dict[str, list[Path]], threads:
     index = _read_index(target)
     if index is None or index.get("upright"):
         return
-    if has_turned(source, files, threads):
+    if _has_turned(source, files, threads):
         log.warning("%s: made when pictures were not turned as their EXIF data say; it is built anew", target)
         shutil.rmtree(target)
         return

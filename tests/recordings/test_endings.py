@@ -5,7 +5,7 @@ from __future__ import annotations
 import av
 import pytest
 
-from litemkd.data.endings import CONTAINERS, VIDEO_SUFFIXES, is_litter, is_picture, is_video
+from litemkd.recordings.endings import CONTAINERS, VIDEO_SUFFIXES, is_litter, is_picture, is_video
 
 # What FFmpeg's demuxers of recordings read beside: sound, subtitles, single pictures, and numbers.
 NO_RECORDINGS = {".m4a", ".m4b", ".isma", ".ism", ".mka", ".mks", ".avif", ".heic", ".heif", ".mpo"}

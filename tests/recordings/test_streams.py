@@ -6,10 +6,10 @@ import av
 import numpy as np
 import pytest
 
-from litemkd.data.loose import read_centre
-from litemkd.data.streams import opened
-from litemkd.data.videos import count_frames, read_video, video_size
+from litemkd.data.finding.loose import read_centre
 from litemkd.errors import DataError
+from litemkd.recordings.streams import opened
+from litemkd.recordings.videos import count_frames, read_video, video_size
 from tests.data.recordings import frame_numbers, noisy_frames, numbered_frames, with_cover_first, write_video
 from tests.faults.trees import damage
 

@@ -19,9 +19,9 @@ import torch
 from tqdm import tqdm
 
 from litemkd.data.frames import write_frames
-from litemkd.data.making import Job
-from litemkd.data.videos import ClipFrames, read_video, resized
+from litemkd.data.preparing.making import Job
 from litemkd.errors import DataError
+from litemkd.recordings.videos import ClipFrames, read_video, resized
 
 logger = logging.getLogger(__name__)
 _Item = TypeVar("_Item")

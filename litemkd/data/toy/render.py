@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from litemkd.data.toy_motion import BONES, DISTANCE, RADII, Shot
+from litemkd.data.toy.motion import BONES, DISTANCE, RADII, Shot
 from litemkd.modalities.flow import encode_flow, flow_bound
 from litemkd.modalities.skeleton import draw_skeleton
 

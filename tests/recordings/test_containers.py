@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from litemkd.data.containers import missing_bytes
-from litemkd.data.videos import count_frames, read_video
 from litemkd.errors import DataError
+from litemkd.recordings.containers import missing_bytes
+from litemkd.recordings.videos import count_frames, read_video
 from tests.data.recordings import noisy_frames, write_video
 
 KINDS = {

@@ -18,10 +18,10 @@ from tqdm import tqdm
 
 from litemkd.data.frames import write_frames
 from litemkd.data.importing import depth_map_frames, flo_frames, joint_frames, people_frames
-from litemkd.data.videos import read_video
 from litemkd.errors import DataError
 from litemkd.modalities.flow import dis_flow, encode_flow, flow_bound
 from litemkd.modalities.skeleton import Bones
+from litemkd.recordings.videos import read_video
 
 # The methods that read what others wrote, in one form: (source, video, T, short_side) -> frames.
 IMPORTS = {"flownet2": flo_frames, "adabins": depth_map_frames, "alphapose": people_frames}
