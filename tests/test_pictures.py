@@ -15,7 +15,7 @@ from litemkd.data.finding.loose import centre_crops, read_centre
 from litemkd.data.frames import decode_frame, frame_size, is_stored_turned, read_frame, write_frames
 from litemkd.data.packs.pack import build_pack
 from litemkd.errors import DataError
-from litemkd.modalities.depth_maps import read_depth_map
+from litemkd.modalities.depth import read_depth_map
 from litemkd.pictures import upright, upright_size
 
 

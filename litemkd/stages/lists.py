@@ -23,7 +23,8 @@ from litemkd.data.published import Published, class_key, published
 from litemkd.data.splits import Split, make_split, make_splits, read_splits, write_splits
 from litemkd.errors import DataError, some
 from litemkd.files import whole_folder, write_text
-from litemkd.modalities.methods import METHODS
+from litemkd.modalities.registry import modalities
+from litemkd.stages.build import build_place
 
 NOTE = "made_by_litemkd.json"
 # What a data set's own folder holds beside the archive that may have been unpacked there.
@@ -37,7 +38,11 @@ _OWN: tuple[str, ...] = (
     "embeddings",
     "data_card.*",
 )
-_OWN += tuple({method.source for method in METHODS.values()} - {"videos"})
+
+
+def _own(config: Config) -> set[str]:
+    ways = (way for record in modalities(config.data.own_modalities).values() for way in record.ways)
+    return {*_OWN, *(way.source for way in ways)}
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,7 @@ def ready_lists(config: Config) -> Lists:
     linked = data.videos is not None and data.videos.resolve() != links.resolve()
     found = None
     if data.videos is not None and linked:
-        own = [path for pattern in _OWN for path in config.dataset_dir.glob(pattern)]
+        own = [path for pattern in _own(config) for path in config.dataset_dir.glob(pattern)]
         found = find_videos(data.videos, flat=known is not None and known.flat, leave_out=own)
     folder = split_folder(config)
     if data.lists is None and folder.is_dir() and _stands(folder, config, renewed=found is not None):
@@ -118,7 +123,7 @@ def ready_lists(config: Config) -> Lists:
         new = False
     else:
         _need_lists(config, known, folder)
-        there = found or Catalogue(*clips_there(config.dataset_dir, config.source_dir, "rgb", data.frames))
+        there = found or Catalogue(*clips_there(build_place(config), config.modality("rgb")))
         splits, origin = _new(config, known, there)
         lists = Lists(splits, _target(config, known), origin, known)
         found, new = there, True

@@ -257,7 +257,7 @@ def test_options_do_not_change_the_numbers_drawn(dataset):
 
 def test_mirrored_flow_changes_the_sign_of_dx(dataset):
     pack = flow_pack(dataset)
-    assert pack.signed_dx
+    assert pack.signed
     for seed in range(20):
         plain = crop_clips(pack, [0], 24, np.random.default_rng(seed), flip=False)
         crop = crop_clips(pack, [0], 24, np.random.default_rng(seed))

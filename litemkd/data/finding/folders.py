@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from litemkd.data.frames import frame_folder
 from litemkd.data.names import name_of, only
 from litemkd.errors import DataError
 from litemkd.files import not_a_file
@@ -75,6 +76,12 @@ def list_folders(folder: Path) -> Listing:
     """
     folder = Path(folder)
     return _list(folder, (), True) if folder.is_dir() else Listing(folder, {}, ())
+
+
+def rgb_beside(dataset_dir: Path, modality: str, T: int) -> Listing | None:
+    """The folders of RGB frames, which give another modality its times; None where there are none."""
+    folder = None if modality == "rgb" else frame_folder(dataset_dir, "rgb", T)
+    return None if folder is None else list_folders(folder)
 
 
 def _list(folder: Path, suffixes: tuple[str, ...], folders: bool) -> Listing:

@@ -31,7 +31,7 @@ def crop_clips(
         size: side of the crops in pixels.
         rng: None takes the centre, unmirrored. Else four numbers a clip are drawn whatever the options, so the
             same generator state crops every modality of a clip alike.
-        flip: with `rng`, mirror every second clip or so (half the chance); flow's dx changes its sign then.
+        flip: with `rng`, mirror every second clip or so (half the chance), as its modality's record does.
         scale: with `rng`, cut a square of this share of the short side, (smallest, largest), and resize it to
             `size`; None or (1, 1) cuts `size` pixels as they are.
 
@@ -66,7 +66,7 @@ def crop_clips(
             side = max(1, round((smallest + (largest - smallest) * by_scale) * min(height, width)))
         _cut(pack, row, clip, int(down * (height - side + 1)), int(across * (width - side + 1)), side)
         if flip and by_flip < 0.5:
-            _mirror(clip, pack.signed_dx)
+            pack.mirror(clip)
 
     draws = rng.random((len(rows), 4))
     if resizing:  # resizing computes; copying alone is as fast as memory is, whatever the number of threads
@@ -88,13 +88,3 @@ def _cut(pack: FramePack, row: int, out: np.ndarray, top: int, left: int, side: 
     how = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
     for frame, place in zip(piece, out, strict=True):
         cv2.resize(frame, (size, size), dst=place, interpolation=how)
-
-
-def _mirror(clip: np.ndarray, signed_dx: bool) -> None:
-    """Mirror (T, size, size, 3) frames where they are."""
-    rows = clip.reshape(-1, *clip.shape[2:])  # OpenCV mirrors a tall picture in place, much faster than NumPy
-    cv2.flip(rows, 1, dst=rows)
-    if signed_dx:
-        dx = clip[..., 0]
-        # 256 - dx in eight bits; 0, which only JPEG noise makes, becomes 255.
-        clip[..., 0] = np.where(dx == 0, 255, np.negative(dx))

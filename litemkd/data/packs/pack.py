@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import logging
@@ -25,10 +26,20 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from litemkd.data.finding.folders import list_folders
-from litemkd.data.frames import frame_folder, frame_size, is_stored_turned, read_files, sampled_entries
+from litemkd.data.finding.folders import list_folders, rgb_beside
+from litemkd.data.frames import (
+    frame_folder,
+    frame_folder_path,
+    frame_size,
+    is_stored_turned,
+    read_files,
+    sampled_entries,
+)
 from litemkd.errors import DataError, StorageError, some
 from litemkd.files import locked, tell_storage, write_text
+from litemkd.modalities.record import PLAIN, Modality, turn
+from litemkd.modalities.registry import address, mirror_of, signed
+from litemkd.modalities.registry import modality as record_of
 from litemkd.pictures import check_made
 from litemkd.recordings.videos import resize_short, resized
 
@@ -63,11 +74,12 @@ class FramePack:
 
     Attributes:
         folder: where it lies.
-        modality: rgb, flow, depth or skeleton.
+        modality: its name.
         T: frames a clip.
         names: "class/video" of each clip, in the order of the rows.
-        digest: sha256 of the content (names, sizes, pixels, and whether dx is signed); the same on any machine.
-        signed_dx: channel 0 is a movement in x about 128 (made by `encode_flow`), so mirroring negates it.
+        digest: sha256 of the content (names, sizes, pixels, and `signed`); the same on any machine.
+        signed: whether mirroring does more than turn a clip, as with movements, whose x it negates.
+        own: whether its modality is not one of the package's.
         bad: (name, reason) of clips that were asked for and left out.
     """
 
@@ -82,7 +94,9 @@ class FramePack:
         self.T: int = index["T"]
         self.names: tuple[str, ...] = tuple(index["names"])
         self.digest: str = index["digest"]
-        self.signed_dx: bool = index["signed_dx"]
+        self.signed: bool = index["signed_dx"]  # the name of when flow alone was
+        self._use: str | None = index.get("use")
+        self.own = self._use is not None
         self.bad: tuple[tuple[str, str], ...] = tuple((name, why) for name, why in index.get("bad", ()))
         self._sizes = np.array(index["sizes"], np.int64).reshape(-1, 2)
         self._offsets = _offsets(self._sizes, self.T)
@@ -114,6 +128,24 @@ class FramePack:
         piece = self._bytes[self._offsets[row] : self._offsets[row + 1]]
         return np.asarray(piece).reshape(self.T, height, width, 3)
 
+    @functools.cached_property
+    def record(self) -> Modality:
+        """The record of its modality.
+
+        Raises:
+            DataError: a modality of others that is not found.
+        """
+        try:
+            return record_of(self.modality, self._use)
+        except ValueError as error:
+            raise DataError(
+                f"{self.folder}: made of the modality {self._use or self.modality}: {error}"
+            ) from error
+
+    def mirror(self, clip: np.ndarray) -> None:
+        """Mirror frames (T, side, side, 3) of a clip where they are, and what they hold."""
+        (mirror_of(self.record) if self.signed else turn)(clip)
+
     def size(self, row: int) -> tuple[int, int]:
         """(H, W) of a clip's frames."""
         return int(self._sizes[row, 0]), int(self._sizes[row, 1])
@@ -140,12 +172,11 @@ class FramePack:
 
 def build_pack(
     dataset_dir: Path,
-    modality: str,
+    modality: str | Modality,
     T: int,
     videos: Sequence[str],
     short_side: int | None,
     workers: int | None = None,
-    progress: bool = False,
     skip: bool = False,
     verify: bool = False,
 ) -> FramePack:
@@ -156,25 +187,25 @@ def build_pack(
 
     Args:
         dataset_dir: holds `<modality>_l<T>/`; the pack goes into `packs/` there.
-        modality: rgb, flow, depth or skeleton.
+        modality: its record, or a name that needs no experiment.
         T: frames a clip.
         videos: "class/video" names; the rows of the pack in this order.
         short_side: of the frames in the pack, in pixels; None leaves them as they are.
         workers: threads that decode; None is one for each CPU.
-        progress: show a progress bar on standard error.
         skip: leave out clips that cannot be read, and say so in `FramePack.bad`, unless that is all of them.
-        verify: read a pack that is there through, and build it anew where its pixels are not what was packed.
+        verify: read a pack that is there through, and build it anew where its pixels are not what was packed;
+            with progress bars on standard error.
 
     Raises:
         ClipsError: clips missing or damaged.
         DataError: no frames of the modality, or clips of one name.
         StorageError: too little disk space; nothing of the pack stays.
     """
-    source = frame_folder(dataset_dir, modality, T)
+    record = record_of(modality) if isinstance(modality, str) else modality
+    source = frame_folder(dataset_dir, record.name, T)
     if source is None:
-        raise DataError(
-            f"no {modality} frames: no folder {Path(dataset_dir) / f'{modality}_l{T}'}; prepare them first"
-        )
+        folder = frame_folder_path(dataset_dir, record.name, T)
+        raise DataError(f"no {record.name} frames: no folder {folder}; prepare them first")
     repeated = [name for name, count in Counter(videos).items() if count > 1]
     if repeated or not videos:
         raise DataError(
@@ -182,17 +213,17 @@ def build_pack(
             f"repeated {len(repeated)}: {some(repeated) or 'none'}"
         )
     threads = workers or os.cpu_count() or 1
-    clips, beside = list_folders(source), frame_folder(dataset_dir, "rgb", T)
-    rgb = None if modality == "rgb" or beside is None else list_folders(beside)
+    clips, rgb = list_folders(source), rgb_beside(dataset_dir, record.name, T)
 
     def listing(name: str) -> list[tuple[str, int, int]]:
         return _listing_of(clips.path(name), T, None if rgb is None else rgb.path(name))
 
     listings = _each(videos, videos, listing, AT_ONCE)
-    signed_dx = is_signed_dx(source)
-    key = _key_of(listings, videos, modality, T, short_side, signed_dx)
+    is_signed = signed(record, _encoding(source))
+    header = f"{FORMAT} {record.name} {T} {short_side}{' signed' * is_signed}\n"
+    key = _key_of(header, dict(zip(videos, listings, strict=True)))
     names_key = hashlib.sha256("\n".join(videos).encode()).hexdigest()[:8]
-    stem = f"{modality}_l{T}_s{short_side or 'full'}_{names_key}_"
+    stem = f"{record.name}_l{T}_s{short_side or 'full'}_{names_key}_"
     packs = Path(dataset_dir) / "packs"
     target = packs / f"{stem}{key[:12]}"
     files = {
@@ -200,7 +231,7 @@ def build_pack(
         for name, found in zip(videos, listings, strict=True)
     }
     _turn_old(target, source, files, threads)
-    if verify and _read_index(target) is not None and not _is_intact(FramePack(target), threads, progress):
+    if verify and _read_index(target) is not None and not _is_intact(FramePack(target), threads):
         log.warning("%s: damaged, its pixels are not what was packed; it is built anew", target)
         shutil.rmtree(target)
     if _read_index(target) is None:
@@ -211,9 +242,10 @@ def build_pack(
                     shutil.rmtree(old)
                 building = packs / f".building_{target.name}"
                 building.mkdir()
-                about = {"key": key, "modality": modality, "T": T, "signed_dx": signed_dx}
+                about = {"key": key, "modality": record.name, "T": T, "signed_dx": is_signed}
+                about |= {"use": use} if (use := address(record)) else {}
                 try:
-                    _fill_with_good(building, about, files, short_side, threads, progress, skip)
+                    _fill_with_good(building, about, files, short_side, threads, skip, verify)
                     building.replace(target)
                 except OSError as error:
                     tell_storage(target, error)
@@ -242,28 +274,21 @@ def _listing_of(clip_folder: Path, T: int, rgb: Path | None) -> list[tuple[str, 
     return listing
 
 
-def _key_of(
-    listings: list[list[tuple[str, int, int]]],
-    videos: Sequence[str],
-    modality: str,
-    T: int,
-    short_side: int | None,
-    signed_dx: bool,
-) -> str:
+def _key_of(header: str, listings: Mapping[str, list[tuple[str, int, int]]]) -> str:
     """A digest of all that decides a pack's content, as far as the file system knows without reading."""
-    digest = hashlib.sha256(f"{FORMAT} {modality} {T} {short_side}{' signed' * signed_dx}\n".encode())
-    for name, listing in zip(videos, listings, strict=True):
+    digest = hashlib.sha256(header.encode())
+    for name, listing in listings.items():
         lines = (f"{file} {size} {changed}\n" for file, size, changed in listing)
         digest.update(f"{name}\n{''.join(lines)}".encode())
     return digest.hexdigest()
 
 
-def is_signed_dx(source: Path) -> bool:
-    """Whether frames hold flow as `encode_flow` writes it: what preparing notes beside them."""
+def _encoding(source: Path) -> str:
+    """What the pixels of frames mean: what preparing notes beside them."""
     try:
-        return json.loads((source / "prepare.json").read_text(encoding="utf-8")).get("encoding") == "flow_xy"
-    except (OSError, ValueError, AttributeError):
-        return False
+        return str(json.loads((source / "prepare.json").read_text(encoding="utf-8"))["encoding"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return PLAIN
 
 
 def _has_turned(source: Path, files: Mapping[str, Sequence[Path]], threads: int) -> bool:
@@ -296,8 +321,8 @@ def _fill_with_good(
     files: dict[str, list[Path]],
     short_side: int | None,
     threads: int,
-    progress: bool,
     skip: bool,
+    progress: bool,
 ) -> None:
     """As `_fill`; with `skip`, as often as it takes to know all clips that cannot be read."""
     of, bad = len(files), list[tuple[str, str]]()
@@ -375,15 +400,15 @@ def _content_digest(
     return content.hexdigest()
 
 
-def _is_intact(pack: FramePack, threads: int, progress: bool) -> bool:
+def _is_intact(pack: FramePack, threads: int) -> bool:
     """Whether a pack's pixels are those of its digest; all of it is read."""
     rows = range(len(pack))
-    with tqdm(total=len(pack), desc=f"checking {pack.modality}", disable=not progress) as bar:
+    with tqdm(total=len(pack), desc=f"checking {pack.modality}") as bar:
         hashes = _each(
             pack.names, rows, lambda row: hashlib.sha256(pack.clip(row).data).hexdigest(), threads, bar
         )
     sizes = [pack.size(row) for row in rows]
-    return _content_digest(pack.T, pack.signed_dx, pack.names, sizes, hashes) == pack.digest
+    return _content_digest(pack.T, pack.signed, pack.names, sizes, hashes) == pack.digest
 
 
 def _each(

@@ -12,7 +12,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from tqdm import tqdm
 from litemkd.data.frames import write_frames
 from litemkd.data.preparing.making import Job
 from litemkd.errors import DataError
+from litemkd.modalities.record import Estimator
 from litemkd.recordings.videos import ClipFrames, read_video, resized
 
 logger = logging.getLogger(__name__)
@@ -28,48 +29,14 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-class Estimator(Protocol):
-    """A network that makes a modality from frames.
-
-    Attributes:
-        side: the least short side, in pixels, that it wants frames with.
-        pairs: whether it looks at the frame that follows, too; else it gets the same frames twice.
-    """
-
-    @property
-    def side(self) -> int:
-        """See above."""
-
-    @property
-    def pairs(self) -> bool:
-        """See above."""
-
-    def identity(self) -> str:
-        """What its weights are, to be noted beside what it makes."""
-
-    def load(self) -> None:
-        """Read the weights; CheckpointError if they cannot be read."""
-
-    def estimate(self, frames: np.ndarray, following: np.ndarray) -> list[np.ndarray]:
-        """What it finds in each of N frames (N, H, W, 3)."""
-
-    def encode(
-        self, found: list[np.ndarray], before: tuple[int, int], size: tuple[int, int], short_side: int
-    ) -> np.ndarray:
-        """Pictures (T, *size, 3) of what was found in the T frames of a clip, which were of size `before`."""
-
-
-def estimate_clips(
-    jobs: list[Job], estimator: Estimator, workers: int, label: str, progress: bool
-) -> list[tuple[str, str]]:
+def estimate_clips(jobs: list[Job], estimator: Estimator, workers: int, label: str) -> list[tuple[str, str]]:
     """Make clips with a network; (name, reason) of those that cannot be made.
 
     Args:
         jobs: the clips.
         estimator: the network.
         workers: threads that decode.
-        label: of the progress bar.
-        progress: a progress bar, if standard error is a terminal.
+        label: of the progress bar, which is shown if standard error is a terminal.
 
     Raises:
         CheckpointError: the weights cannot be read; nothing is made then.
@@ -92,7 +59,7 @@ def estimate_clips(
                 yield job[0], found, (clip.frames.shape[1], clip.frames.shape[2])
 
     with (
-        tqdm(total=len(jobs), desc=label, unit="clip", disable=None if progress else True) as bar,
+        tqdm(total=len(jobs), desc=label, unit="clip", disable=None) as bar,
         ThreadPoolExecutor(1) as writer,
         ThreadPoolExecutor(max(1, workers)) as readers,
     ):

@@ -17,14 +17,8 @@ import cv2
 from tqdm import tqdm
 
 from litemkd.data.frames import write_frames
-from litemkd.data.importing import depth_map_frames, flo_frames, joint_frames, people_frames
 from litemkd.errors import DataError
-from litemkd.modalities.flow import dis_flow, encode_flow, flow_bound
-from litemkd.modalities.skeleton import Bones
-from litemkd.recordings.videos import read_video
-
-# The methods that read what others wrote, in one form: (source, video, T, short_side) -> frames.
-IMPORTS = {"flownet2": flo_frames, "adabins": depth_map_frames, "alphapose": people_frames}
+from litemkd.modalities.record import Estimated, Way
 
 
 @dataclass(frozen=True)
@@ -33,51 +27,42 @@ class Job:
 
     Attributes:
         name: "class/video".
-        method: `video`, or a key of `METHODS`.
-        source: the video, or the file or folder that the method reads.
+        way: that it is made in; a function of a module makes it.
+        source: the video, or the file or folder that this way reads.
         video: of the same clip, if there is one and the source is another: gives the times.
         target: folder to write.
         T: frames to take.
         short_side: of the frames, in pixels.
-        layout: of the joints, see `prepare_modality`.
     """
 
     name: str
-    method: str
+    way: Way
     source: Path
     video: Path | None
     target: Path
     T: int
     short_side: int
-    layout: str | Bones | None
 
 
 def _make(job: Job) -> str | None:
     """Make one clip; what is wrong with it, or None."""
     try:
-        if job.method == "joints":
-            frames = joint_frames(job.source, job.video, job.T, job.short_side, job.layout)
-        elif job.method in IMPORTS:
-            frames = IMPORTS[job.method](job.source, job.video, job.T, job.short_side)
-        else:
-            clip = read_video(job.source, job.T, job.short_side)
-            frames = clip.frames
-            if job.method == "dis":
-                frames = encode_flow(dis_flow(*clip.flow_pairs()), flow_bound(job.short_side))
+        assert not isinstance(job.way, Estimated), "networks are for `estimate_clips`"
+        frames = job.way.make(job.source, job.video, job.T, job.short_side)
         write_frames(job.target, frames)
     except DataError as error:
         return str(error)
     return None
 
 
-def make_clips(jobs: list[Job], workers: int, label: str, progress: bool) -> list[tuple[str, str]]:
+def make_clips(jobs: list[Job], workers: int, label: str) -> list[tuple[str, str]]:
     """Make clips, in up to so many processes; (name, reason) of those that cannot be made.
 
     Raises:
         DataError: a process was killed.
     """
     failed = []
-    with tqdm(total=len(jobs), desc=label, unit="clip", disable=None if progress else True) as bar:
+    with tqdm(total=len(jobs), desc=label, unit="clip", disable=None) as bar:
         for name, reason in _results(jobs, min(workers, len(jobs))):
             bar.update()
             if reason is not None:

@@ -8,14 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from litemkd.data.importing import list_sources
-from litemkd.data.preparing.modality import choose_method, prepare_modality
 from litemkd.errors import DataError
 from litemkd.modalities.flow import flow_bound
 from litemkd.recordings.times import sample_times
 from litemkd.recordings.videos import video_size
 from tests.data.flows import decode_flow
-from tests.data.recordings import clip_of, numbered_frames, write_video
+from tests.data.recordings import chosen, clip_of, numbered_frames, prepared, write_video
 
 N = 30
 TIMES = sample_times(N, 8).tolist()
@@ -28,8 +26,8 @@ def source(tmp_path: Path) -> Path:
 
 
 def prepare(source: Path, method: str, modality: str, **changes):
-    options = {"T": 8, "short_side": 24, "workers": 1, "progress": False, **changes}
-    return prepare_modality(source / "made", source, modality, method=method, **options)
+    options = {"T": 8, "short_side": 24, "workers": 1, **changes}
+    return prepared(source / "made", source, modality, method=method, **options)
 
 
 def write_flo(folder: Path, count: int) -> None:
@@ -43,7 +41,7 @@ def write_flo(folder: Path, count: int) -> None:
 @pytest.mark.parametrize("count", [N, N - 1])
 def test_flow_files_are_taken_at_the_sampled_times(source, count):
     write_flo(source / "flow_flo/run/v1", count)
-    assert choose_method(source / "made", source, "flow", {"flow": "flownet2"}) == "flownet2"
+    assert chosen(source / "made", source, "flow", {"flow": "flownet2"}) == "flownet2"
     assert prepare(source, "flownet2", "flow").made == 1
     flow = decode_flow(clip_of(source / "made/flow_l8/run/v1", 8), flow_bound(24))
     # At half the size, half the movement; steps of the picture and JPEG.
@@ -148,7 +146,7 @@ def test_people_need_the_video(source):
         prepare(source, "alphapose", "skeleton")
     (source / "videos").rename(source / "elsewhere")
     with pytest.raises(DataError) as caught:
-        choose_method(source / "new", source, "skeleton", {"skeleton": "alphapose"})
+        chosen(source / "new", source, "skeleton", {"skeleton": "alphapose"})
     assert f"{source}/alphapose and {source}/videos, with data.derive.skeleton=alphapose" in str(caught.value)
 
 
@@ -156,7 +154,7 @@ def test_two_results_of_one_clip_are_refused(source):
     (source / "alphapose/run/v1").mkdir(parents=True)
     (source / "alphapose/run/v1.json").write_text("[]")
     with pytest.raises(DataError, match=r"run/v1 and .*run/v1\.json are both run/v1; keep one or rename one"):
-        list_sources(source / "alphapose", "alphapose").all()
+        prepare(source, "alphapose", "skeleton")
 
 
 def test_the_size_of_a_video(source):
