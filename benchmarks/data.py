@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.sizes import Sizes, T
 from litemkd.data.frames import frame_folder_path, write_frames
-from litemkd.data.packs import FramePack, build_pack
+from litemkd.data.packs.pack import FramePack, build_pack
 from litemkd.data.splits import Split, make_split
 from litemkd.files import locked, whole_folder
 

@@ -15,8 +15,8 @@ from benchmarks.published.student import TwoPassStudent
 from benchmarks.published.trx import LoopTRX
 from benchmarks.sizes import WAY, Sizes
 from benchmarks.work import Part, Setting, Side, Work
-from litemkd.data.clips import ClipSource
 from litemkd.data.episodes import Episodes, EpisodeSampler
+from litemkd.data.packs.clips import ClipSource
 from litemkd.data.splits import Split, make_split
 from litemkd.embedding import branch_embeddings, student_classifier
 from litemkd.evaluation import evaluate

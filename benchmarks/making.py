@@ -8,8 +8,8 @@ from torch.optim.swa_utils import update_bn
 from benchmarks.sizes import T
 from benchmarks.work import Setting
 from litemkd.config import Config
-from litemkd.data.clips import ClipSource
-from litemkd.data.packs import FramePack
+from litemkd.data.packs.clips import ClipSource
+from litemkd.data.packs.pack import FramePack
 from litemkd.data.splits import Split
 from litemkd.models.student import Student
 from litemkd.stages.build import build_device, build_student

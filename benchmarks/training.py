@@ -17,9 +17,9 @@ from benchmarks.published.student import TwoPassStudent
 from benchmarks.published.trx import LoopTRX
 from benchmarks.sizes import WAY, Sizes, T
 from benchmarks.work import Part, Setting, Side, Work
-from litemkd.data.clips import Augmentation
-from litemkd.data.crops import crop_clips
 from litemkd.data.episodes import EpisodeSampler
+from litemkd.data.packs.clips import Augmentation
+from litemkd.data.packs.crops import crop_clips
 from litemkd.evaluation import ValEpisodes
 from litemkd.losses import LABELS
 from litemkd.models.heads.trx import TRX

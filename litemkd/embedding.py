@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from litemkd.array_cache import ArrayCache
 from litemkd.checkpoints import weights_digest
-from litemkd.data.clips import ClipSource
 from litemkd.data.episodes import Episodes
+from litemkd.data.packs.clips import ClipSource
 from litemkd.distributed import broadcast, gather_rows, group
 from litemkd.evaluation import Classifier
 from litemkd.models.backbones import Backbone

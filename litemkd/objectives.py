@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from litemkd.data.clips import Ahead, Augmentation, ClipSource, Cut
 from litemkd.data.episodes import Episodes, EpisodeSampler
+from litemkd.data.packs.clips import Ahead, Augmentation, ClipSource, Cut
 from litemkd.embedding import CLIPS_AT_ONCE, fuse_all, match_rows, student_classifier, teacher_classifier
 from litemkd.evaluation import Evaluation, ValEpisodes
 from litemkd.losses import D2M, LABELS

@@ -17,8 +17,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 from litemkd.checkpoints import read_description
+from litemkd.data.finding.loose import centre_crops, read_centre
 from litemkd.data.frames import decode_frame
-from litemkd.data.loose import centre_crops, read_centre
 from litemkd.errors import CheckpointError, EpisodeError, LitemkdError
 from litemkd.models.student import Student
 from litemkd.recognition import Recogniser

@@ -9,6 +9,7 @@ import torch
 
 from litemkd.data.episodes import Episodes
 from litemkd.data.splits import Split, make_split
+from litemkd.modalities.record import turn
 
 
 def free_port() -> int:
@@ -28,7 +29,7 @@ def split_of(counts: list[int], name: str = "train") -> Split:
 class MemoryPack:
     """A pack of RGB frames (V, T, H, W, 3) that lie in memory."""
 
-    modality, signed_dx = "rgb", False
+    modality, mirror = "rgb", staticmethod(turn)
 
     def __init__(self, names: tuple[str, ...], frames: np.ndarray) -> None:
         self.names, self.frames, self.T = names, frames, frames.shape[1]

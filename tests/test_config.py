@@ -246,7 +246,7 @@ def test_whole_numbers_may_be_written_with_an_exponent():
         ("data.flip=maybe", "data.flip: 'maybe' given; input should be a valid boolean"),
         (
             "data.derive.flow=raf",
-            "data.derive.flow: 'raf' given; input should be 'dis', 'raft', 'raft_small', ",
+            "data.derive.flow: 'raf' given; dis, raft, raft_small, flownet2 would do",
         ),
         ("student=3", "student: 3 given; input should be a valid dictionary"),
         ("student", "override `student`: not of the form key=value"),

@@ -9,8 +9,8 @@ from torch import nn
 
 from litemkd import embedding
 from litemkd.array_cache import ArrayCache
-from litemkd.data.clips import ClipSource
 from litemkd.data.episodes import EpisodeSampler
+from litemkd.data.packs.clips import ClipSource
 from litemkd.embedding import student_classifier, teacher_classifier
 from litemkd.evaluation import evaluate
 from litemkd.models.backbones import Backbone

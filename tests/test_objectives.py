@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from litemkd.config import TrainConfig
-from litemkd.data.clips import Augmentation, ClipSource
 from litemkd.data.episodes import EpisodeSampler
+from litemkd.data.packs.clips import Augmentation, ClipSource
 from litemkd.embedding import (
     CLIPS_AT_ONCE,
     branch_embeddings,

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from litemkd.data.finding.loose import centre_crops, read_centre
 from litemkd.data.frames import decode_frame, frame_size, is_stored_turned, read_frame, write_frames
-from litemkd.data.loose import centre_crops, read_centre
-from litemkd.data.packs import build_pack
+from litemkd.data.packs.pack import build_pack
 from litemkd.errors import DataError
-from litemkd.modalities.depth_maps import read_depth_map
+from litemkd.modalities.depth import read_depth_map
 from litemkd.pictures import upright, upright_size
 
 

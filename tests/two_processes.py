@@ -11,7 +11,7 @@ from torch import nn
 
 from litemkd import distributed
 from litemkd.config import TrainConfig
-from litemkd.data.clips import Augmentation
+from litemkd.data.packs.clips import Augmentation
 from litemkd.embedding import branch_embeddings
 from litemkd.evaluation import ValEpisodes, evaluate
 from litemkd.losses import D2M

@@ -9,7 +9,6 @@ from __future__ import annotations
 from litemkd.config.loading import load_config
 from litemkd.config.loss import LossConfig
 from litemkd.config.sections import (
-    MODALITIES,
     BackboneConfig,
     BackboneName,
     Config,
@@ -23,7 +22,6 @@ from litemkd.config.sections import (
 )
 
 __all__ = [
-    "MODALITIES",
     "BackboneConfig",
     "BackboneName",
     "Config",

@@ -6,17 +6,31 @@ from litemkd.catalogue import has_published_weights
 from litemkd.config.sections import Config
 from litemkd.losses import Around
 from litemkd.losses.presets import preset
-from litemkd.modalities.methods import methods_of
+from litemkd.modalities.registry import networks_of
 
 
 def impossible(config: Config) -> list[str]:
     """What is wrong, each with the key, what was given, and what would do."""
     problems = []
     data, teacher = config.data, config.teacher
-    for modality, method in data.derive.items():
-        if method not in methods_of(modality):
-            would = ", ".join(methods_of(modality)) or "nothing: rgb is the videos themselves"
-            problems.append(f"data.derive.{modality}: {method!r} given; {would} would do")
+    for name, method in data.derive.items():
+        ways = [way.name for way in config.modality(name).ways]
+        if method not in ways:
+            would = ", ".join(ways) or f"nothing: {name} is the videos themselves"
+            problems.append(f"data.derive.{name}: {method!r} given; {would} would do")
+    if data.weights:
+        networks = networks_of(data.own_modalities)
+        problems += [
+            f"data.weights.{name}: no network has this name; {', '.join(networks)} would do"
+            for name in data.weights
+            if name not in networks
+        ]
+    for name in teacher.modalities if teacher.experts == "train" else ():
+        if name in data.modalities and config.modality(name).kind == "arrays":
+            problems.append(
+                f"teacher.modalities: {name!r} given, arrays by frame, and experts look at pictures; "
+                "teacher.experts=features would do, which reads them from feature/"
+            )
     if data.crop > data.short_side:
         problems.append(f"data.crop: {data.crop} given; at most data.short_side = {data.short_side} would do")
     expert = teacher.expert.width if teacher.experts == "train" else None

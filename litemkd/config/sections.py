@@ -6,18 +6,20 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, Field, model_serializer
+from pydantic import AfterValidator, BaseModel, Field, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
 
 from litemkd.catalogue import BACKBONES, HEAD_SETTINGS, canonical, is_backbone, near_backbones
 from litemkd.config.loss import LossConfig
+from litemkd.config.modalities import OwnModalities, check_names, without_empty
 from litemkd.config.names import SECTION, known_name
-from litemkd.modalities.methods import MethodName, NetworkName
+from litemkd.errors import ConfigError
+from litemkd.modalities.registry import modality
 
-Modality = Literal["rgb", "flow", "depth", "skeleton"]
-MODALITIES: tuple[str, ...] = get_args(Modality)
+if TYPE_CHECKING:
+    from litemkd.modalities.record import Modality
 
 
 def _backbone(name: str) -> str:
@@ -61,7 +63,8 @@ class DataConfig(Section):
     source: Path | None = None  # folder with videos/, splits/, …; root/dataset when not given
     videos: Path | None = None  # folder as it came out of the archive, in place of source/videos
     lists: Path | None = None  # folder of published lists, checked and copied to splits/
-    frames_zip: dict[Modality, Path] = {}  # zip files of frames; <modality>_l8.zip is found by itself
+    modalities: OwnModalities = {}  # from outside, by name
+    frames_zip: dict[str, Path] = {}  # zip files of frames; <modality>_l8.zip is found by itself
     splits: str | None = None  # folder of the lists below splits/; the dataset's name when not given
     frames: PositiveInt = 8  # T
     short_side: PositiveInt = 256  # pixels
@@ -69,8 +72,8 @@ class DataConfig(Section):
     flip: bool = True  # flip half of the training clips
     crop_scale: tuple[PositiveFloat, PositiveFloat] = (1.0, 1.0)  # range of training crops, share of the side
     jitter: Rate = 0.0  # brightness and contrast of training clips, plus or minus
-    derive: dict[Modality, MethodName] = {}  # how a modality with no videos of its own is made
-    weights: dict[NetworkName, str] = {}  # of the networks among these: download, random, or a file or folder
+    derive: dict[str, str] = {}  # how a modality with no videos of its own is made
+    weights: dict[str, str] = {}  # of the networks among these: download, random, or a file or folder
     on_bad_clip: Literal["error", "skip"] = "error"
     on_unlisted_class: Literal["error", "skip"] = "error"  # a class folder that stands in no list
     on_missing: Literal["error", "skip"] = "error"  # listed videos not there, counts other than published
@@ -78,6 +81,18 @@ class DataConfig(Section):
     split_seed: Annotated[int, Field(ge=0)] = 0  # of splits made for data without lists
     workers: PositiveInt | None = None  # processes of prepare; all cores when not given
     toy: ToyConfig = ToyConfig()
+
+    @property
+    def own_modalities(self) -> dict[str, str]:
+        """What is named from outside, by name."""
+        return {name: one.use for name, one in self.modalities.items()}
+
+    @model_serializer(mode="wrap")
+    def _dumped(self, dump: Any) -> dict[str, Any]:
+        return without_empty(dump(self))
+
+    def __repr_args__(self) -> Any:
+        return without_empty({str(key): value for key, value in super().__repr_args__()}).items()
 
 
 class EpisodeConfig(Section):
@@ -195,7 +210,7 @@ class TeacherTrainConfig(TrainConfig):
 class TeacherConfig(Section):
     """The multi-modal teacher."""
 
-    modalities: Annotated[tuple[Modality, ...], Field(min_length=1, max_length=4)] = ("rgb", "flow", "depth")
+    modalities: Annotated[tuple[str, ...], Field(min_length=1, max_length=4)] = ("rgb", "flow", "depth")
     experts: Literal["train", "features"] = "train"  # train one a modality, or read features on disk
     expert: ExpertConfig = ExpertConfig()
     fusion: FusionConfig = FusionConfig()
@@ -230,6 +245,28 @@ class Config(Section):
     teacher: TeacherConfig = TeacherConfig()
     student: StudentConfig = StudentConfig()
     loss: LossConfig = LossConfig()
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        data = self.data
+        names: dict[tuple[str | int, ...], str] = {
+            ("teacher", "modalities", place): name for place, name in enumerate(self.teacher.modalities)
+        }
+        names |= {("data", key, name): name for key in ("derive", "frames_zip") for name in getattr(data, key)}
+        check_names(data.modalities, names)
+        return self
+
+    def modality(self, name: str) -> Modality:
+        """The record of a modality by its name in this configuration.
+
+        Raises:
+            ConfigError: there is none, as of a registered teacher that was trained with one of somebody's own.
+        """
+        try:
+            return modality(name, self.data.own_modalities.get(name))
+        except ValueError as error:
+            would = f"its class in data.modalities.{name}.use would do"
+            raise ConfigError([f"teacher.modalities: {name!r} given: {error}; {would}"]) from error
 
     @property
     def dataset_dir(self) -> Path:

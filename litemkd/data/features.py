@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from litemkd.arrays import read_array
-from litemkd.data.folders import list_folders
+from litemkd.data.finding.folders import list_folders
 from litemkd.errors import DataError, some
 from litemkd.files import not_a_file, write_text, write_whole
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,10 +12,11 @@ from typing import IO, BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from litemkd.data.endings import is_litter, is_picture
 from litemkd.errors import DataError
 from litemkd.files import not_a_file, whole_folder
 from litemkd.pictures import MAX_PIXELS, is_turned, upright, upright_size
+from litemkd.recordings.endings import is_litter, is_picture, natural_key
+from litemkd.recordings.times import same_recording, times_beside
 
 LARGEST = 64 * 1024 * 1024  # bytes of a frame's file
 BLANK = ".blank"  # an empty file beside the frames of a clip that is black in all of them
@@ -36,11 +36,6 @@ def frame_folder(dataset_dir: Path, modality: str, T: int) -> Path | None:
         return usual
     plain = Path(dataset_dir) / f"l{T}"
     return plain if modality == "rgb" and plain.is_dir() else None
-
-
-def natural_key(name: str) -> tuple[tuple[int, str], ...]:
-    """Sorts names with numbers in them as people do: 2.jpg before 10.jpg."""
-    return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name))
 
 
 def frame_entries(clip_folder: Path) -> list[os.DirEntry[str]]:
@@ -68,6 +63,35 @@ def check_files(entries: Sequence[os.DirEntry[str]]) -> None:
         # Asked of the listing first: it knows files without a look at each of them.
         if not entry.is_file(follow_symlinks=False) and (wrong := not_a_file(entry.path)):
             raise DataError(f"cannot read frame {entry.path}: {wrong}")
+
+
+def sampled_entries(clip: Path, T: int, rgb: Path | None = None) -> list[os.DirEntry[str]]:
+    """The T frames that stand for a clip, in natural order of their names.
+
+    A folder of exactly T frames is taken as it is: that is the original release's form, and what `prepare`
+    writes. Of more, T are taken as of a recording, those of other modalities at the times of the RGB frames.
+
+    Args:
+        clip: folder of frames.
+        T: how many to take.
+        rgb: folder of the RGB frames of the same clip, for another modality. Where that holds all frames of the
+            recording, it gives the times.
+
+    Raises:
+        DataError: no such folder, fewer than T frames, so many more or fewer than of RGB that they are not of
+            one recording, or a name that is not a file's.
+    """
+    entries = frame_entries(clip)
+    if len(entries) < T:
+        raise DataError(f"{clip} has {len(entries)} frames; at least {T} are needed")
+    if len(entries) > T:
+        of = len(frame_entries(rgb)) if rgb is not None and rgb.is_dir() else 0
+        if of > T and not same_recording(len(entries), of):
+            raise DataError(f"{clip} has {len(entries)} frames, but {rgb} has {of}: not one recording")
+        times = times_beside(len(entries), of if of > T else len(entries), T)
+        entries = [entries[time] for time in times.tolist()]
+    check_files(entries)
+    return entries
 
 
 def frame_files(clip_folder: Path, T: int) -> list[Path]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from litemkd.data.episodes import EpisodeSampler
-from litemkd.data.finding import Catalogue, find_videos, link_videos
+from litemkd.data.finding.catalogue import Catalogue, find_videos, link_videos
 from litemkd.data.names import name_of
 from litemkd.data.published import Published, class_key, published
 from litemkd.data.splits import Split, make_split, make_splits, read_splits, write_splits

@@ -12,8 +12,8 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from litemkd.data.endings import FRAME_SUFFIXES, VIDEO_SUFFIXES
 from litemkd.errors import DataError
+from litemkd.recordings.endings import FRAME_SUFFIXES, VIDEO_SUFFIXES
 
 _ENDINGS = (*VIDEO_SUFFIXES, *FRAME_SUFFIXES, ".zip", ".npy", ".json")
 _ENDING = re.compile("(" + "|".join(re.escape(one) for one in _ENDINGS) + r")(\s+\d+)?$", re.IGNORECASE)

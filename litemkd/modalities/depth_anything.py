@@ -15,10 +15,9 @@ import numpy as np
 import torch
 
 from litemkd.errors import CheckpointError
-from litemkd.modalities.depth import encode_depth, resize_map
+from litemkd.modalities.depth import PUBLISHED, encode_depth, resize_map
 from litemkd.weights import DOWNLOAD, Weights, digest_of_files
 
-PUBLISHED = "depth-anything/Depth-Anything-V2-Small-hf"
 _FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
 _RANDOM_SIDE = 126  # random weights are for checks, which should be quick
 

@@ -1,20 +1,35 @@
-"""Optical flow: how far every pixel moves to the next frame, and flow as a picture.
+"""Flow: how far every pixel moves to the next frame, and flow as a picture.
 
-Flow is computed by OpenCV's DIS method (Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV
+It is computed by OpenCV's DIS method (Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV
 2016): patches are matched from coarse to fine and averaged into a dense field. It needs no weights and runs on
 a CPU. As a picture, channel 0 is the movement in x and channel 1 in y, 128 meaning none: what a network made
 for pictures can read, and reversible to within half a step of the encoding.
+
+FlowNet2 and the Middlebury benchmark write `.flo` files. They are little-endian: the float 202021.25 (the bytes
+`PIEH`), width and height as int32, then dx and dy of each pixel, row by row, as float32. A component above 1e9
+says that the flow of its pixel is not known.
 """
 
 from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
 from litemkd.errors import DataError
+from litemkd.modalities.files import files_of, made_size, of_one_size
+from litemkd.modalities.record import Computed, Estimated, Imported, Modality, turn
+from litemkd.recordings.times import sample_times
+from litemkd.recordings.videos import ClipFrames, count_frames
 
 # The smallest side OpenCV's DIS accepts with the medium preset's patches of 8 pixels.
 _MIN_SIDE = 12
+MAGIC = b"PIEH"
+UNKNOWN = 1e9
+_LARGEST_SIDE = 20_000  # a header beyond it is damage: no video has such frames
 
 
 def flow_bound(short_side: int) -> float:
@@ -36,7 +51,8 @@ def encode_flow(flow: np.ndarray, bound: float) -> np.ndarray:
         DataError: a wrong shape, values that are not numbers, or a bound that is not positive.
     """
     flow = np.asarray(flow)
-    _check_bound(bound)
+    if not bound > 0:
+        raise DataError(f"the bound of the flow is {bound}; it must be above 0 pixels per frame")
     if flow.ndim not in (3, 4) or flow.shape[-1] != 2:
         raise DataError(f"flow to encode has shape {flow.shape}; (H, W, 2) or (T, H, W, 2) is needed")
     if not np.isfinite(flow).all():
@@ -99,6 +115,82 @@ def resize_flow(flow: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return scaled
 
 
-def _check_bound(bound: float) -> None:
-    if not bound > 0:
-        raise DataError(f"the bound of the flow is {bound}; it must be above 0 pixels per frame")
+def read_flo(path: Path) -> np.ndarray:
+    """The flow in a file, (H, W, 2) float32, dx and dy in pixels of that picture. Where it is unknown, it is 0.
+
+    Raises:
+        DataError: unreadable, not of this form, cut off or too long, or values that are not numbers.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read flow {path}: {error.strerror}") from error
+    if content[:4] != MAGIC or len(content) < 12:
+        raise DataError(
+            f"{path} is no .flo file: it begins with {content[:4]!r}, not {MAGIC!r}"
+            if content[:4] != MAGIC
+            else f"{path} is cut off: {len(content)} bytes, fewer than the 12 of its header"
+        )
+    width, height = struct.unpack("<ii", content[4:12])
+    if not (0 < width <= _LARGEST_SIDE and 0 < height <= _LARGEST_SIDE):
+        raise DataError(f"{path} is damaged: its header says {width}x{height} pixels")
+    expected = 12 + 8 * width * height
+    if len(content) != expected:
+        raise DataError(f"{path} has {len(content)} bytes; flow of {width}x{height} pixels has {expected}")
+    flow = np.frombuffer(content, "<f4", offset=12).reshape(height, width, 2)
+    if not np.isfinite(flow).all():
+        raise DataError(f"{path} has values that are not numbers (NaN or infinite)")
+    unknown = (np.abs(flow) > UNKNOWN).any(-1, keepdims=True)
+    return np.where(unknown, 0.0, flow).astype(np.float32)
+
+
+def flo_frames(source: Path, video: Path | None, T: int, short_side: int) -> np.ndarray:
+    """Pictures of the flow in a folder of .flo files, (T, H, W, 3) uint8; see `encode_flow`.
+
+    There is one file for each frame or for each pair of neighbours; the last frame may have none of its own and
+    then takes the one before, as flow that is computed here does.
+    """
+    files = files_of(source, (".flo",))
+    n = count_frames(video) if video else len(files)
+    if len(files) not in (n, n - 1):
+        raise DataError(
+            f"{source} has {len(files)} .flo files, but its video has {n} frames: one for each frame, or for "
+            "each pair of neighbours, is needed"
+        )
+    if n < T:
+        raise DataError(f"{source} has flow of {n} frames; {T} are needed")
+    flows = of_one_size([files[min(t, len(files) - 1)] for t in sample_times(n, T).tolist()], read_flo)
+    size = made_size(source, flows[0].shape[:2], short_side)
+    return encode_flow(np.stack([resize_flow(flow, size) for flow in flows]), flow_bound(short_side))
+
+
+def dis_frames(clip: ClipFrames, short_side: int) -> np.ndarray:
+    """Pictures of the flow of a clip by DIS, (T, H, W, 3) uint8."""
+    return encode_flow(dis_flow(*clip.flow_pairs()), flow_bound(short_side))
+
+
+def _raft() -> type[Any]:
+    from litemkd.modalities.raft import Raft
+
+    return Raft
+
+
+class Flow(Modality):
+    """Movements as pictures. A mirror negates the one in x."""
+
+    ways = (
+        Computed("dis", "optical flow by DIS, from the RGB videos", dis_frames),
+        Estimated("raft", "RAFT, the large network", "Raft_Large_Weights.C_T_SKHT_V2", _raft),
+        Estimated("raft_small", "RAFT, the small network", "Raft_Small_Weights.C_T_V2", _raft),
+        Imported("flownet2", ".flo files of FlowNet2", flo_frames, "flow_flo", folders=True),
+    )
+    asked = True
+    encoding = "flow_xy"
+
+    def mirror(self, clip: np.ndarray) -> None:
+        """Turned, and channel 0 negated about 128."""
+        turn(clip)
+        dx = clip[..., 0]
+        # 256 - dx in eight bits; 0, which only JPEG noise makes, becomes 255.
+        clip[..., 0] = np.where(dx == 0, 255, np.negative(dx))

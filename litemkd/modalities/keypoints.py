@@ -17,7 +17,6 @@ from torchvision.models.detection import keypointrcnn_resnet50_fpn
 from litemkd.modalities.skeleton import draw_people
 from litemkd.weights import Weights
 
-PUBLISHED = "KeypointRCNN_ResNet50_FPN_Weights.COCO_V1"
 SIDE = 640  # pixels of the short side that the network sees; it was trained on 640 to 800
 PEOPLE = 5  # drawn at most in a frame, the most certain ones
 MIN_SCORE = 0.7  # of a person, 0 to 1

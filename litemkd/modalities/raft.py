@@ -17,10 +17,6 @@ from litemkd.errors import DataError
 from litemkd.modalities.flow import encode_flow, flow_bound, resize_flow
 from litemkd.weights import Weights
 
-PUBLISHED = {
-    "raft": "Raft_Large_Weights.C_T_SKHT_V2",
-    "raft_small": "Raft_Small_Weights.C_T_V2",
-}
 # Its features have an eighth of the side, and are halved three times more for the coarsest matches.
 MULTIPLE, MIN_SIDE = 8, 128
 

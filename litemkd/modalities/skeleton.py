@@ -8,11 +8,19 @@ that the whole movement fits the picture: where the camera stood does not matter
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
+from litemkd.arrays import read_array
 from litemkd.errors import DataError
+from litemkd.modalities.alphapose import read_alphapose
+from litemkd.modalities.files import made_size
+from litemkd.modalities.record import Estimated, Imported, Modality
+from litemkd.recordings.times import in_proportion, same_recording, sample_times
+from litemkd.recordings.videos import count_frames, video_size
 
 Bones = Sequence[tuple[int, int]]
 
@@ -42,26 +50,25 @@ _COCO17 = (
     *((6, 12), (12, 14), (14, 16), (5, 11), (11, 13), (13, 15)),
 )
 LAYOUTS: dict[str, tuple[tuple[int, int], ...]] = {"kinect20": _KINECT20, "ntu25": _NTU25, "coco17": _COCO17}
-_JOINTS = {"kinect20": 20, "ntu25": 25, "coco17": 17}
+ALPHAPOSE_FILE = "alphapose-results.json"
+MARGIN = 0.1  # of a picture of joints: share of the shorter side left empty on each side
 
 
-def bones_for(layout: str | None, joints: int) -> Bones:
-    """The bones of a named layout; with None, of the layout known for that number of joints.
+def bones_for(joints: int) -> Bones:
+    """The bones of the layout with that number of joints.
 
     Raises:
-        DataError: an unknown name, or a number of joints that is not the layout's or has no layout.
+        DataError: there is none.
     """
-    known = ", ".join(f"{name} ({count} joints)" for name, count in _JOINTS.items())
-    if layout is None:
-        named = [name for name, count in _JOINTS.items() if count == joints]
-        if not named:
-            raise DataError(f"no bone layout is known for {joints} joints; known: {known}")
-        layout = named[0]
-    if layout not in LAYOUTS:
-        raise DataError(f"bone layout {layout!r} is unknown; known: {known}")
-    if _JOINTS[layout] != joints:
-        raise DataError(f"bone layout {layout} is for {_JOINTS[layout]} joints; found {joints}; known: {known}")
-    return LAYOUTS[layout]
+    for bones in LAYOUTS.values():
+        if _count(bones) == joints:
+            return bones
+    known = ", ".join(f"{name} ({_count(bones)} joints)" for name, bones in LAYOUTS.items())
+    raise DataError(f"no bone layout is known for {joints} joints; known: {known}")
+
+
+def _count(bones: Bones) -> int:
+    return 1 + max(map(max, bones))
 
 
 def bone_colours(count: int) -> np.ndarray:
@@ -129,15 +136,7 @@ def draw_people(people: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarr
     return picture
 
 
-def render_joints(
-    joints: np.ndarray,
-    bones: Bones,
-    size: tuple[int, int],
-    *,
-    y_up: bool = True,
-    margin: float = 0.1,
-    min_confidence: float | None = None,
-) -> np.ndarray:
+def render_joints(joints: np.ndarray, bones: Bones, size: tuple[int, int]) -> np.ndarray:
     """Pictures of a clip of joints, seen from the front, in one place and scale for the whole clip.
 
     The box around all joints of all frames is put in the middle of the picture and scaled, equally in x and y,
@@ -145,12 +144,9 @@ def render_joints(
     not drawn, and a frame without any body is black.
 
     Args:
-        joints: (T, J, 3 or 4) float: x, y, z and perhaps a confidence, in any unit.
+        joints: (T, J, 3 or 4) float: x, y (upwards), z and perhaps a confidence, in any unit.
         bones: pairs of joint numbers, see `bones_for`.
         size: (H, W) of the pictures.
-        y_up: whether y grows upwards (sensors in space) or downwards (positions in a picture).
-        margin: share of the shorter side left empty on each side.
-        min_confidence: hide joints below this confidence; None draws all.
 
     Returns:
         (T, H, W, 3) uint8 RGB.
@@ -164,14 +160,81 @@ def render_joints(
     if not np.issubdtype(joints.dtype, np.number) or not np.isfinite(joints).all():
         raise DataError("joints have values that are not numbers (NaN or infinite)")
     shown = (joints[..., :3] != 0).any(-1)
-    if min_confidence is not None and joints.shape[2] == 4:
-        shown &= joints[..., 3] >= min_confidence
     if not shown.any():
         raise DataError(f"no body was found in any of the {len(joints)} frames (all joints are zero or hidden)")
-    flat = joints[..., :2].astype(np.float64) * (1.0, -1.0 if y_up else 1.0)
+    flat = joints[..., :2].astype(np.float64) * (1.0, -1.0)
     low, high = flat[shown].min(0), flat[shown].max(0)
     height, width = size
     extent = max(high[0] - low[0], high[1] - low[1]) or 1.0
-    scale = min(height, width) * (1.0 - 2.0 * margin) / extent
+    scale = min(height, width) * (1.0 - 2.0 * MARGIN) / extent
     pixels = (flat - (low + high) / 2.0) * scale + ((width - 1) / 2.0, (height - 1) / 2.0)
     return np.stack([draw_skeleton(p, bones, size, v) for p, v in zip(pixels, shown, strict=True)])
+
+
+def joint_times(n_joints: int, n_video: int | None, T: int) -> np.ndarray:
+    """Which frames of the joints go with the sampled frames of the video, (T,) int64.
+
+    The joints may have been taken at another rate: their times are the video's in proportion. None: no video.
+
+    Raises:
+        DataError: fewer than T frames of joints, or far from the video's number: not of the same recording.
+    """
+    if n_joints < T:
+        raise DataError(f"it has {n_joints} frames of joints; {T} are needed")
+    if n_video is None or n_video == n_joints:
+        return sample_times(n_joints, T)
+    if not same_recording(n_joints, n_video):
+        raise DataError(f"it has {n_joints} frames of joints, but its video has {n_video}: not one recording")
+    return in_proportion(sample_times(n_video, T), n_joints, n_video)
+
+
+def joint_frames(source: Path, video: Path | None, T: int, short_side: int) -> np.ndarray:
+    """Pictures of joints (.npy), (T, side, side, 3) uint8; see `render_joints`."""
+    joints = read_array(source)
+    if joints.ndim != 3:
+        raise DataError(f"{source} has shape {joints.shape}; (frames, joints, 3 or 4) is needed")
+    times = joint_times(len(joints), count_frames(video) if video else None, T)
+    return render_joints(joints[times], bones_for(joints.shape[1]), (short_side, short_side))
+
+
+def people_frames(source: Path, video: Path | None, T: int, short_side: int) -> np.ndarray:
+    """Pictures of the people in AlphaPose's results, (T, H, W, 3) uint8, of the size of the video's frames."""
+    if video is None:
+        raise DataError(f"{source} has no video; positions in it have no meaning without the video's size")
+    n, height, width = video_size(video)
+    if n < T:
+        raise DataError(f"{video} has {n} frames; {T} are needed")
+    people = read_alphapose(source / ALPHAPOSE_FILE if source.is_dir() else source, n)
+    size = made_size(video, (height, width), short_side)
+    scale = np.array([size[1] / width, size[0] / height, 1.0], np.float32)
+    return np.stack(
+        [draw_people([one * scale for one in people[t]], size) for t in sample_times(n, T).tolist()]
+    )
+
+
+def _keypoints() -> type[Any]:
+    from litemkd.modalities.keypoints import KeypointRcnn
+
+    return KeypointRcnn
+
+
+class Skeleton(Modality):
+    """Bones as coloured lines on black. Left and right of a body are told apart by colour, also in a mirror."""
+
+    ways = (
+        Imported(
+            "joints", "bones drawn from joint positions", joint_frames, "skeleton_joints", suffixes=(".npy",)
+        ),
+        Estimated("keypoint_rcnn", "Keypoint R-CNN", "KeypointRCNN_ResNet50_FPN_Weights.COCO_V1", _keypoints),
+        Imported(
+            "alphapose",
+            "results of AlphaPose",
+            people_frames,
+            "alphapose",
+            suffixes=(".json",),
+            folders=True,
+            needs_videos=True,
+        ),
+    )
+    usual = "keypoint_rcnn"
+    asked = True

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from litemkd.errors import some
-from litemkd.modalities.methods import METHODS
+from litemkd.modalities.registry import modalities
 from litemkd.report.tables import markdown_table
 
 _WAYS = {"keep": "frames as they were found", "video": "decoded from recordings"}
-_WAYS |= {name: method.about for name, method in METHODS.items()}
 _LISTED = 50  # names before "and n more"
 
 
@@ -39,17 +38,18 @@ def _splits(card: Mapping[str, Any]) -> str:
     return markdown_table(header, rows)
 
 
-def _modalities(modalities: Mapping[str, Any]) -> str:
+def _modalities(found: Mapping[str, Any]) -> str:
+    ways = _WAYS | {way.name: way.about for record in modalities({}).values() for way in record.ways}
     rows = [
         [
             name,
-            _WAYS.get(about["method"], about["method"]),
+            about.get("made") or ways.get(about["method"], about["method"]),
             str(about["clips"]),
             str(about["frames"]),
             some([f"{size} ({count})" for size, count in about["sizes"].items()]),
             f"`{about['digest'][:16]}`",
         ]
-        for name, about in modalities.items()
+        for name, about in found.items()
     ]
     return markdown_table(["modality", "made", "clips", "frames a clip", "sizes (clips)", "digest"], rows)
 

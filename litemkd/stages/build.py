@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,16 @@ from torch import nn
 from litemkd.catalogue import HEAD_SETTINGS
 from litemkd.checkpoints import check_weights, load_weights, read_description, read_weights
 from litemkd.config import BackboneConfig, Config, ExpertConfig, HeadConfig, StudentConfig, TeacherConfig
-from litemkd.data.clips import Augmentation
-from litemkd.data.estimating import Estimator
+from litemkd.data.packs.clips import Augmentation
+from litemkd.data.preparing.modality import Place
 from litemkd.distributed import group
 from litemkd.errors import BackboneError, CheckpointError, ConfigError
 from litemkd.memory import keep_freed_memory
-from litemkd.modalities.methods import NetworkName
 from litemkd.models.backbones import PLACES, Backbone
 from litemkd.models.heads import HEADS, Head
 from litemkd.models.student import DISTILL, LABEL, Student
 from litemkd.models.teacher import Fusion, NoFusion, Teacher
 from litemkd.seeding import seed_torch
-from litemkd.weights import Weights, weights_for
 
 FORMAT = 1  # of model descriptions
 # What a description may ask for at most, before it is known whether the weights are of that model.
@@ -73,22 +71,9 @@ def build_workers(config: Config) -> int:
     return config.data.workers or len(os.sched_getaffinity(0))
 
 
-def build_estimator(config: Config, method: NetworkName) -> Estimator:
-    """The network of a method; its weights are read at first use.
-
-    Raises:
-        ConfigError: no weights were given for it.
-    """
-    from litemkd.modalities import depth_anything, keypoints, raft  # torchvision takes two seconds to load
-
-    build: dict[NetworkName, tuple[Callable[[Weights, torch.device], Estimator], str]] = {
-        "raft": (raft.Raft, raft.PUBLISHED["raft"]),
-        "raft_small": (raft.Raft, raft.PUBLISHED["raft_small"]),
-        "depth_anything": (depth_anything.DepthAnything, depth_anything.PUBLISHED),
-        "keypoint_rcnn": (keypoints.KeypointRcnn, keypoints.PUBLISHED),
-    }
-    network, published = build[method]
-    return network(weights_for(method, config.data.weights.get(method), published), build_device(config))
+def build_place(config: Config) -> Place:
+    """Where clips come from and go to."""
+    return Place(config.dataset_dir, config.source_dir, config.data.frames, config.data.short_side)
 
 
 def build_backbone(

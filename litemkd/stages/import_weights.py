@@ -9,6 +9,7 @@ import hashlib
 import re
 import tempfile
 import warnings
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -18,11 +19,12 @@ import torch
 from pydantic import ValidationError
 
 from litemkd.checkpoints import load_weights, save_model, save_tensors
-from litemkd.config import MODALITIES, Config
+from litemkd.config import Config
 from litemkd.embedding import fuse_all, student_classifier, teacher_classifier
 from litemkd.errors import CheckpointError, ConfigError
 from litemkd.evaluation import Classifier, Evaluation
 from litemkd.files import not_a_file
+from litemkd.modalities.registry import known_names
 from litemkd.models.released import Released, read_released
 from litemkd.models.released_names import Kind
 from litemkd.models.student import Student
@@ -180,7 +182,9 @@ def fit_config(
             raise ConfigError([f"{' and '.join(given)}: given, but only a teacher has them"])
     else:
         fuses = file.content.fuses
-        section["modalities"] = _modalities(modalities or (PUBLISHED_MODALITIES if fuses else "rgb"), fuses)
+        section["modalities"] = _modalities(
+            modalities or (PUBLISHED_MODALITIES if fuses else "rgb"), fuses, known_names(config.data.modalities)
+        )
         if shift and not fuses:
             raise ConfigError(["--shift: given, but the file holds a head only, without a fusion"])
         section["fusion"] = {**section["fusion"], "shift": shift or PUBLISHED_SHIFT}
@@ -202,21 +206,21 @@ def fit_config(
         ) from None
 
 
-def _modalities(words: str, fuses: bool) -> list[str]:
+def _modalities(words: str, fuses: bool, known: Collection[str]) -> list[str]:
     names = [name.strip() for name in words.split(",")]
-    if not fuses and (len(names) != 1 or names[0] not in MODALITIES):
+    if not fuses and (len(names) != 1 or names[0] not in known):
         raise ConfigError(
             [
-                f"--modalities: {words!r} given; one of {', '.join(MODALITIES)} would do: the file holds a "
+                f"--modalities: {words!r} given; one of {', '.join(known)} would do: the file holds a "
                 "head only, which takes the features of one"
             ]
         )
     if not fuses:
         return names
-    if len(names) != 3 or len(set(names)) != 3 or not set(names) <= set(MODALITIES):
+    if len(names) != 3 or len(set(names)) != 3 or not set(names) <= set(known):
         raise ConfigError(
             [
-                f"--modalities: {words!r} given; three of {', '.join(MODALITIES)} with commas between them "
+                f"--modalities: {words!r} given; three of {', '.join(known)} with commas between them "
                 f"would do, in the order of the fusion, for instance {PUBLISHED_MODALITIES}"
             ]
         )

@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from litemkd.config import Config
-from litemkd.data.loose import (
+from litemkd.data.finding.loose import (
     Found,
     LooseClip,
     find_classes,
@@ -77,7 +77,7 @@ def predict_stage(config: Config, support: Path, query: Path, *, model: str | No
     Args:
         config: the device, workers that read clips, and the data set whose champion is taken without `model`.
         support: folder of class folders.
-        query: folder of clips or of class folders, or one clip; see `litemkd.data.loose`.
+        query: folder of clips or of class folders, or one clip; see `litemkd.data.finding.loose`.
         model: see `litemkd.stages.loading.load_student`.
 
     Raises:

@@ -7,13 +7,13 @@ import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from PIL.Image import Image
 
 from litemkd.config import Config, digest_of
-from litemkd.data.estimating import Estimator
-from litemkd.data.finding import Catalogue
+from litemkd.data.finding.catalogue import Catalogue
+from litemkd.data.finding.zips import find_zip, unpack_frames
 from litemkd.data.lists import (
     Lists,
     ListSettings,
@@ -22,18 +22,18 @@ from litemkd.data.lists import (
     ready_lists,
     split_folder,
 )
-from litemkd.data.packs import FramePack, build_pack
-from litemkd.data.preparing import PrepareReport, choose_method, clips_there, prepare_modality
+from litemkd.data.packs.pack import FramePack, build_pack
+from litemkd.data.preparing.modality import PrepareReport, choose_method, clips_there, prepare_modality
 from litemkd.data.splits import Split, class_of
 from litemkd.data.toy import make_toy
-from litemkd.data.zips import find_zip, unpack_frames
 from litemkd.distributed import main_first
 from litemkd.errors import ConfigError, DataError, some
 from litemkd.files import write_text
-from litemkd.modalities.methods import METHODS, NETWORKS, NetworkName, parse_derive
+from litemkd.modalities.record import Estimated, Estimator, Modality
+from litemkd.modalities.registry import modalities, parse_derive
 from litemkd.report.card import card_markdown
 from litemkd.report.contact import contact_sheet
-from litemkd.stages.build import build_estimator, build_workers
+from litemkd.stages.build import build_device, build_place, build_workers
 
 _NAMED = 20  # files that are passed over, before "and n more"
 
@@ -122,6 +122,7 @@ class Prepared:
                     "sizes": pack.sizes(),
                     "method": self.reports[name].method if name in self.reports else "",
                     "weights": self.reports[name].weights if name in self.reports else None,
+                    **self._own_way(name, pack),
                 }
                 for name, pack in self.packs.items()
             },
@@ -135,6 +136,11 @@ class Prepared:
             "sampled": {name: list(report.sampled) for name, report in self.reports.items()},
             "passed_over": list(self.passed_over),
         }
+
+    def _own_way(self, name: str, pack: FramePack) -> dict[str, str]:
+        method = self.reports[name].method if name in self.reports else ""
+        way = pack.record.way(method) if pack.own else None
+        return {} if way is None else {"made": way.about}
 
     def summary(self) -> str:
         """What was done for each modality, and each clip that was left out with the reason, in lines."""
@@ -154,7 +160,10 @@ class Prepared:
         chosen = dict.fromkeys(videos[i * len(videos) // clips] for i in range(min(clips, len(videos))))
         return contact_sheet(
             {
-                video: {name: pack.clip(int(pack.rows([video])[0])) for name, pack in self.packs.items()}
+                video: {
+                    name: pack.record.shown(pack.clip(int(pack.rows([video])[0])))
+                    for name, pack in self.packs.items()
+                }
                 for video in chosen
             }
         )
@@ -180,8 +189,8 @@ def list_settings(config: Config) -> ListSettings:
             "val": held_out,
             "test": held_out,
         },
-        clips=lambda: Catalogue(*clips_there(config.dataset_dir, config.source_dir, "rgb", data.frames)),
-        recordings={method.source for method in METHODS.values()} - {"videos"},
+        clips=lambda: Catalogue(*clips_there(build_place(config), config.modality("rgb"))),
+        recordings={way.source for record in modalities(data.own_modalities).values() for way in record.ways},
     )
 
 
@@ -192,7 +201,7 @@ def with_derived(config: Config, words: str) -> tuple[Config, tuple[str, ...]]:
     Raises:
         ConfigError: everything that is wrong with the words, at once.
     """
-    chosen, problems = parse_derive(words)
+    chosen, problems = parse_derive(words, modalities(config.data.own_modalities))
     if problems:
         raise ConfigError(problems)
     data = config.data.model_copy(update={"derive": {**config.data.derive, **chosen}})
@@ -238,23 +247,17 @@ def prepare(config: Config, also: Sequence[str] = (), *, verify: bool = False) -
     lists = ready_lists(wanted)
     splits = lists.splits
     videos = [video for split in splits.values() for video in split.videos]
-    methods = {
-        modality: choose_method(
-            config.dataset_dir, config.source_dir, modality, dict(data.derive.items()), T=data.frames
-        )
-        for modality in dict.fromkeys((*config.modalities, *also))
-    }
-    estimators = _estimators(config, methods)
+    place = build_place(config)
+    records = {name: config.modality(name) for name in dict.fromkeys((*config.modalities, *also))}
+    methods = {name: choose_method(place, record, data.derive) for name, record in records.items()}
+    estimators = _estimators(config, records, methods)
     reports, dropped = {}, set()
-    for modality, method in methods.items():
+    for modality, record in records.items():
         reports[modality] = prepare_modality(
-            config.dataset_dir,
-            config.source_dir,
-            modality,
-            T=data.frames,
-            short_side=data.short_side,
+            place,
+            record,
+            methods[modality],
             videos=videos,
-            method=method,
             workers=build_workers(config),
             on_bad_clip=data.on_bad_clip,
             estimator=estimators.get(modality),
@@ -269,16 +272,15 @@ def prepare(config: Config, also: Sequence[str] = (), *, verify: bool = False) -
     packs = {
         modality: build_pack(
             config.dataset_dir,
-            modality,
+            record,
             T=data.frames,
             videos=_without(videos, reports[modality]),
             short_side=data.short_side,
             workers=build_workers(config),
             skip=data.on_bad_clip == "skip",
             verify=verify,
-            progress=verify,
         )
-        for modality in methods
+        for modality, record in records.items()
     }
     for modality, pack in packs.items():  # damaged frames of one's own are met only when they are read
         reports[modality] = reports[modality].without(pack.bad)
@@ -293,13 +295,15 @@ def prepare(config: Config, also: Sequence[str] = (), *, verify: bool = False) -
     return prepared
 
 
-def _estimators(config: Config, methods: Mapping[str, str]) -> dict[str, Estimator]:
+def _estimators(
+    config: Config, records: Mapping[str, Modality], methods: Mapping[str, str]
+) -> dict[str, Estimator]:
     """The networks that make modalities. Before hours of work on others, their weights are looked for."""
-    estimators = {
-        modality: build_estimator(config, cast(NetworkName, method))
-        for modality, method in methods.items()
-        if method in NETWORKS
-    }
+    estimators = {}
+    for name, record in records.items():
+        way = record.way(methods[name])
+        if isinstance(way, Estimated):
+            estimators[name] = way.build(config.data.weights.get(way.name), build_device(config))
     for estimator in estimators.values():
         estimator.identity()
     return estimators
@@ -357,8 +361,9 @@ def _refuse_both(config: Config) -> None:
 def _unpack(config: Config, modality: str) -> None:
     """Unpack the zip file of a modality's frames, if there is one."""
     data = config.data
-    zips = {str(name): path for name, path in data.frames_zip.items()}
-    archive = zips.get(modality) or find_zip([config.dataset_dir, config.source_dir], modality, data.frames)
+    archive = data.frames_zip.get(modality) or find_zip(
+        [config.dataset_dir, config.source_dir], modality, data.frames
+    )
     if archive is not None:
         unpack_frames(archive, config.dataset_dir, modality, data.frames)
 

@@ -12,8 +12,8 @@ import torch
 
 from litemkd.array_cache import ArrayCache
 from litemkd.config import Config, TrainConfig, digest_of, flatten
-from litemkd.data.clips import ClipSource
 from litemkd.data.episodes import EpisodeSampler
+from litemkd.data.packs.clips import ClipSource
 from litemkd.embedding import student_classifier
 from litemkd.evaluation import Classifier, Evaluation, ValEpisodes, evaluate
 from litemkd.losses import D2M, LABELS

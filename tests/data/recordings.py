@@ -2,12 +2,15 @@
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 from av.stream import Disposition
 
 from litemkd.data.frames import frame_files, read_files
+from litemkd.data.preparing.modality import Place, choose_method, prepare_modality
+from litemkd.modalities.registry import modality as record_of
 
 ONE = 1 << 16  # in a display matrix
 
@@ -85,3 +88,14 @@ def write_video(
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
     return path
+
+
+def prepared(dataset: Path, source: Path, modality: str, *, T: int = 8, short_side: int = 32, **options: Any):
+    """The report of preparing a modality of the package."""
+    method, place = options.pop("method", "video"), Place(dataset, source, T, short_side)
+    return prepare_modality(place, record_of(modality), method, **options)
+
+
+def chosen(dataset: Path, source: Path, modality: str, derive: dict[str, str]) -> str:
+    """How the frames of a modality would be come by."""
+    return choose_method(Place(dataset, source), record_of(modality), derive)

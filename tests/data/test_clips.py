@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from litemkd.data.clips import Ahead, Augmentation, ClipSource
+from litemkd.data.packs.clips import Ahead, Augmentation, ClipSource
 from litemkd.errors import DataError
 from tests.helpers import split_of
 from tests.test_objectives import FakePack

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from litemkd.data.preparing import prepare_modality
-from litemkd.data.videos import sample_times
 from litemkd.errors import CheckpointError, DataError
 from litemkd.modalities.raft import Raft
+from litemkd.recordings.times import sample_times
 from litemkd.weights import Weights
-from tests.data.recordings import clip_of, frame_numbers, numbered_frames, write_video
+from tests.data.recordings import clip_of, frame_numbers, numbered_frames, prepared, write_video
 
 NAMES = tuple(f"run/v{i}" for i in range(6))
 
@@ -60,8 +59,8 @@ def source(tmp_path: Path) -> Path:
 
 
 def prepare(source: Path, estimator, **changes):
-    options = {"T": 8, "short_side": 24, "workers": 2, "progress": False, "method": "depth_anything", **changes}
-    return prepare_modality(source / "made", source, "depth", estimator=estimator, **options)
+    options = {"T": 8, "short_side": 24, "workers": 2, "method": "depth_anything", **changes}
+    return prepared(source / "made", source, "depth", estimator=estimator, **options)
 
 
 def made(source: Path, name: str) -> np.ndarray:
@@ -166,13 +165,13 @@ def test_broken_weights_stop_before_any_clip(source):
 
 
 def test_a_network_is_for_its_own_method_alone(source):
-    with pytest.raises(ValueError, match="a network is for its own method alone"):
+    with pytest.raises(ValueError, match="a network is for its own way alone"):
         prepare(source, None)
 
 
 def test_flow_of_raft_lies_in_the_folder(source):
     raft = Raft(Weights("raft_small", "random", ""), torch.device("cpu"))
-    report = prepare_modality(
+    report = prepared(
         source / "made",
         source,
         "flow",
@@ -181,7 +180,6 @@ def test_flow_of_raft_lies_in_the_folder(source):
         method="raft_small",
         videos=NAMES[:1],
         workers=1,
-        progress=False,
         estimator=raft,
     )
     assert report.made == 1

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from litemkd.data.finding import NOTE, find_videos, link_videos
-from litemkd.data.folders import list_files
+from litemkd.data.finding.catalogue import NOTE, find_videos, link_videos
+from litemkd.data.finding.folders import list_files
 from litemkd.errors import DataError
 
 

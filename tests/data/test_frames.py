@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from litemkd.data import frames as module
-from litemkd.data.frames import frame_folder, natural_key, write_frames
+from litemkd.data.frames import frame_folder, write_frames
 from litemkd.errors import DataError
+from litemkd.recordings.endings import natural_key
 from tests.data.recordings import clip_of, frame_numbers, numbered_frames
 
 

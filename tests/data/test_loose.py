@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from litemkd.data.loose import find_classes, find_queries, read_centre
+from litemkd.data.finding.loose import find_classes, find_queries, read_centre
 from litemkd.errors import DataError
 from tests.data.recordings import numbered_frames, write_video
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from litemkd.data.folders import list_files, list_folders
+from litemkd.data.finding.folders import list_files, list_folders
 from litemkd.data.names import both, clean_name, name_of, plain_name
 from litemkd.errors import DataError
 

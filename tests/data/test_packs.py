@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from litemkd.data import packs
-from litemkd.data.crops import crop_clips
 from litemkd.data.frames import write_frames
-from litemkd.data.packs import FramePack, build_pack
-from litemkd.data.videos import resize_short
+from litemkd.data.packs import pack as packs
+from litemkd.data.packs.crops import crop_clips
+from litemkd.data.packs.pack import FramePack, build_pack
 from litemkd.errors import DataError
+from litemkd.recordings.videos import resize_short
 from tests.data.recordings import clip_of
 
 NAMES = ("run/v2", "run/v1", "jump/v1")
@@ -124,7 +124,7 @@ def test_pixels_that_changed_at_equal_size_are_found_when_asked(dataset, caplog)
 
 def test_processes_that_ask_at_once_share_one_build(dataset):
     code = (
-        "import sys, pathlib; from litemkd.data.packs import build_pack;"
+        "import sys, pathlib; from litemkd.data.packs.pack import build_pack;"
         "print(build_pack(pathlib.Path(sys.argv[1]), 'rgb', 8, sys.argv[2:], None).digest)"
     )
     command = [sys.executable, "-c", code, str(dataset), *NAMES]
@@ -257,7 +257,7 @@ def test_options_do_not_change_the_numbers_drawn(dataset):
 
 def test_mirrored_flow_changes_the_sign_of_dx(dataset):
     pack = flow_pack(dataset)
-    assert pack.signed_dx
+    assert pack.signed
     for seed in range(20):
         plain = crop_clips(pack, [0], 24, np.random.default_rng(seed), flip=False)
         crop = crop_clips(pack, [0], 24, np.random.default_rng(seed))

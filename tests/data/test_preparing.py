@@ -1,6 +1,5 @@
 """Preparing a small data set of real files, with the faults that real data has."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -11,17 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from litemkd.data import making
 from litemkd.data.frames import write_frames
-from litemkd.data.importing import joint_times
-from litemkd.data.packs import build_pack
-from litemkd.data.preparing import choose_method, prepare_modality
+from litemkd.data.packs.pack import build_pack
+from litemkd.data.preparing import making
 from litemkd.data.splits import read_splits
-from litemkd.data.videos import sample_times
 from litemkd.errors import DataError
 from litemkd.modalities.flow import flow_bound
+from litemkd.modalities.skeleton import LAYOUTS, joint_times
+from litemkd.recordings.times import sample_times
 from tests.data.flows import decode_flow
-from tests.data.recordings import clip_of, frame_numbers, numbered_frames, write_video
+from tests.data.recordings import chosen, clip_of, frame_numbers, numbered_frames, prepared, write_video
 
 GOOD = ("jump/v1", "run/v1", "run/v2")
 STICK = ((0, 1), (1, 2))
@@ -43,8 +41,8 @@ def source(tmp_path):
 
 
 def prepare(dataset: Path, source: Path, modality: str = "rgb", **changes):
-    options = {"T": 8, "short_side": 32, "method": "video", "workers": 1, "progress": False, **changes}
-    return prepare_modality(dataset, source, modality, **options)
+    options = {"T": 8, "short_side": 32, "method": "video", "workers": 1, **changes}
+    return prepared(dataset, source, modality, **options)
 
 
 def test_frames_of_the_right_times_are_written(tmp_path, source):
@@ -85,10 +83,9 @@ def test_several_processes_make_the_same(tmp_path, source):
 SCRIPT = """
 import sys
 from pathlib import Path
-from litemkd.data.preparing import prepare_modality
-from tests.data.flows import decode_flow
+from tests.data.recordings import prepared
 if __name__ == "__main__":
-    prepare_modality(Path(sys.argv[1]), Path(sys.argv[1]), "rgb", T=8, short_side=64, method="video", workers=2)
+    prepared(Path(sys.argv[1]), Path(sys.argv[1]), "rgb", short_side=64, workers=2)
 """
 
 
@@ -182,10 +179,6 @@ def test_frames_of_other_settings_are_not_mixed(tmp_path, source):
     prepare(tmp_path, source)
     with pytest.raises(DataError, match=r"rgb_l8 was made with other settings \(short_side: 32 then, 48 now\)"):
         prepare(tmp_path, source, short_side=48)
-    report = prepare(tmp_path, source, short_side=48, remake=True)
-    assert (report.made, report.kept) == (3, 0)
-    assert clip_of(tmp_path / "rgb_l8/run/v1", 8).shape == (8, 48, 64, 3)
-    assert json.loads((tmp_path / "rgb_l8/prepare.json").read_text())["short_side"] == 48
     (tmp_path / "rgb_l8/prepare.json").write_text("{")
     with pytest.raises(DataError, match=r"prepare\.json is damaged .* delete .*rgb_l8 to make"):
         prepare(tmp_path, source, short_side=48)
@@ -194,7 +187,7 @@ def test_frames_of_other_settings_are_not_mixed(tmp_path, source):
 def test_the_users_own_frames_are_kept_and_never_touched(tmp_path, source):
     write_frames(tmp_path / "l8/run/v1", numbered_frames(8))
     write_frames(tmp_path / "l8/run/v2", numbered_frames(7))
-    assert choose_method(tmp_path, source, "rgb", {}) == "keep"
+    assert chosen(tmp_path, source, "rgb", {}) == "keep"
     report = prepare(
         tmp_path, source, method="keep", videos=["run/v1", "run/v2", "jump/v1"], on_bad_clip="skip"
     )
@@ -203,11 +196,8 @@ def test_the_users_own_frames_are_kept_and_never_touched(tmp_path, source):
     assert "jump/v1 (No such file" in dict(report.skipped)["jump/v1"]
     assert prepare(tmp_path, source, method="keep", videos=["run/v1"]).unlisted == ("run/v2",)
     (tmp_path / "l8").rename(tmp_path / "rgb_l8")
-    for remake in (False, True):
-        with pytest.raises(
-            DataError, match=r"rgb_l8 holds frames that were not made here \(no prepare\.json\)"
-        ):
-            prepare(tmp_path, source, remake=remake)
+    with pytest.raises(DataError, match=r"rgb_l8 holds frames that were not made here \(no prepare\.json\)"):
+        prepare(tmp_path, source)
     assert len(list((tmp_path / "rgb_l8").rglob("*.jpg"))) == 15
 
 
@@ -221,22 +211,23 @@ def test_flow_is_that_of_the_following_frame(tmp_path):
     flow = decode_flow(clip_of(tmp_path / "flow_l8/move/right", 8), flow_bound(64))
     # Two pixels to the right from frame to frame, the last one included; steps of 5 / 127 and JPEG.
     assert np.abs(np.median(flow, (1, 2)) - [2.0, 0.0]).max() < 0.15
-    assert build_pack(tmp_path, "flow", 8, ["move/right"], 64).signed_dx
+    assert build_pack(tmp_path, "flow", 8, ["move/right"], 64).signed
 
 
 def test_recorded_flow_may_say_how_it_is_encoded(tmp_path, source):
     (source / "videos").rename(source / "flow_videos")
     prepare(tmp_path / "a", source, "flow")
-    assert not build_pack(tmp_path / "a", "flow", 8, GOOD, 32).signed_dx
+    assert not build_pack(tmp_path / "a", "flow", 8, GOOD, 32).signed
     (source / "flow_videos/encoding.json").write_text('{"encoding": "flow_xy"}')
     prepare(tmp_path / "b", source, "flow")
-    assert build_pack(tmp_path / "b", "flow", 8, GOOD, 32).signed_dx
+    assert build_pack(tmp_path / "b", "flow", 8, GOOD, 32).signed
 
 
-def test_skeletons_are_drawn_at_the_times_of_the_video(tmp_path, source):
+def test_skeletons_are_drawn_at_the_times_of_the_video(tmp_path, source, monkeypatch):
+    monkeypatch.setitem(LAYOUTS, "stick", STICK)
     joints = np.load(source / "skeleton_joints/run/v1.npy")
     np.save(source / "skeleton_joints/run/v2.npy", joints[:18])  # twice the video's rate
-    report = prepare(tmp_path, source, "skeleton", method="joints", short_side=64, layout=STICK)
+    report = prepare(tmp_path, source, "skeleton", method="joints", short_side=64)
     assert report.made == 3
     frames = clip_of(tmp_path / "skeleton_l8/run/v1", 8)
     assert frames.shape == (8, 64, 64, 3)
@@ -272,20 +263,20 @@ def test_times_of_joints():
 def test_the_way_is_chosen_by_what_is_there(tmp_path, source):
     dataset = tmp_path / "d"
     derive = {"flow": "dis", "skeleton": "joints"}
-    assert choose_method(dataset, source, "rgb", {}) == "video"
-    assert choose_method(dataset, source, "flow", derive) == "dis"
-    assert choose_method(dataset, source, "skeleton", derive) == "joints"
+    assert chosen(dataset, source, "rgb", {}) == "video"
+    assert chosen(dataset, source, "flow", derive) == "dis"
+    assert chosen(dataset, source, "skeleton", derive) == "joints"
     (source / "flow_videos").mkdir()
-    assert choose_method(dataset, source, "flow", derive) == "video"
+    assert chosen(dataset, source, "flow", derive) == "video"
     prepare(dataset, source)
-    assert choose_method(dataset, source, "rgb", {}) == "video"  # goes on with what it made
-    assert choose_method(dataset, tmp_path, "rgb", {}) == "keep"  # the source is gone
+    assert chosen(dataset, source, "rgb", {}) == "video"  # goes on with what it made
+    assert chosen(dataset, tmp_path, "rgb", {}) == "keep"  # the source is gone
     with pytest.raises(
         DataError, match="depth cannot be derived by 'dis'; what would do: depth_anything or adabins"
     ):
-        choose_method(dataset, source, "depth", {"depth": "dis"})
+        chosen(dataset, source, "depth", {"depth": "dis"})
     with pytest.raises(DataError) as caught:
-        choose_method(dataset, source, "skeleton", {})
+        chosen(dataset, source, "skeleton", {})
     assert str(caught.value) == (
         f"there is no skeleton for {dataset}; any of these would do:\n"
         f"  frames in {dataset}/skeleton_l8/<class>/<video>/*.jpg, 8 or more a clip\n"

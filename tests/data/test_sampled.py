@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from litemkd.data.frames import encode_frame, read_files, write_frames
-from litemkd.data.packs import build_pack
-from litemkd.data.sampled import sampled_entries, times_beside
-from litemkd.data.videos import sample_times
+from litemkd.data.frames import encode_frame, read_files, sampled_entries, write_frames
+from litemkd.data.packs.pack import build_pack
 from litemkd.errors import DataError
+from litemkd.recordings.times import sample_times, times_beside
 from tests.data.recordings import frame_numbers, numbered_frames
 
 

@@ -12,18 +12,17 @@ import numpy as np
 import psutil
 import pytest
 
-from litemkd.data.crops import crop_clips
-from litemkd.data.packs import build_pack
-from litemkd.data.preparing import prepare_modality
+from litemkd.data.packs.crops import crop_clips
+from litemkd.data.packs.pack import build_pack
 from litemkd.data.toy import ToySettings, make_clip, make_toy, toy_classes
-from litemkd.data.toy_actions import ACTIONS, SAME_START
-from litemkd.data.toy_motion import BONES, JOINTS, Shot, perform, pose_curves
-from litemkd.data.toy_render import depth_pictures, surfaces, true_flow
-from litemkd.data.toy_tracks import REST
+from litemkd.data.toy.actions import ACTIONS, REST, SAME_START
+from litemkd.data.toy.motion import BONES, JOINTS, Shot, perform, pose_curves
+from litemkd.data.toy.render import depth_pictures, surfaces, true_flow
 from litemkd.errors import DataError
 from litemkd.modalities.flow import flow_bound
 from litemkd.seeding import numpy_generator
 from tests.data.flows import decode_flow
+from tests.data.recordings import prepared
 
 TINY = {"clips_per_class": 1, "frames": 4, "size": 32}
 BY_NAME = {action.name: action for action in ACTIONS}
@@ -51,19 +50,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_mirrored_flow_moves_the_other_way(made: Path, tmp_path: Path):
     """The videos' note reaches the pack, whatever was there before the note."""
     videos = [f"{name}/{name}_000" for name in toy_classes("val")]
-    options = {"T": 4, "short_side": 32, "method": "video", "videos": videos, "workers": 1, "progress": False}
+    options = {"T": 4, "short_side": 32, "method": "video", "videos": videos, "workers": 1}
     note = made / "flow_videos" / "encoding.json"
     text = note.read_text()
     note.unlink()
     try:
-        assert prepare_modality(tmp_path, made, "flow", **options).made == len(videos)
+        assert prepared(tmp_path, made, "flow", **options).made == len(videos)
         plain = build_pack(tmp_path, "flow", 4, videos, 32, workers=1)
     finally:
         note.write_text(text)
-    assert not plain.signed_dx
-    assert prepare_modality(tmp_path, made, "flow", **options).kept == len(videos)
+    assert not plain.signed
+    assert prepared(tmp_path, made, "flow", **options).kept == len(videos)
     signed = build_pack(tmp_path, "flow", 4, videos, 32, workers=1)
-    assert signed.signed_dx
+    assert signed.signed
     assert signed.digest != plain.digest  # other training data, with mirroring
     rows = range(len(videos))
     seen = {}
@@ -79,8 +78,8 @@ def test_mirrored_flow_moves_the_other_way(made: Path, tmp_path: Path):
     assert len(seen) == len(videos)
     assert max(seen.values()) > 20  # something did move
     rgb = options | {"videos": videos[:1]}
-    prepare_modality(tmp_path, made, "rgb", **rgb)
-    assert not build_pack(tmp_path, "rgb", 4, videos[:1], 32, workers=1).signed_dx
+    prepared(tmp_path, made, "rgb", **rgb)
+    assert not build_pack(tmp_path, "rgb", 4, videos[:1], 32, workers=1).signed
 
 
 def test_workers_end_with_a_killed_parent(tmp_path: Path):

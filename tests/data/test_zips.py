@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from litemkd.data.zips import LARGEST, find_zip, unpack_frames
+from litemkd.data.finding.zips import LARGEST, find_zip, unpack_frames
 from litemkd.errors import DataError
 from tests.data.recordings import clip_of
 

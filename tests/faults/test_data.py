@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from litemkd.data.finding import find_videos
+from litemkd.data.finding.catalogue import find_videos
 from litemkd.data.frames import write_frames
-from litemkd.data.packs import build_pack
+from litemkd.data.packs.pack import build_pack
 from litemkd.data.splits import read_splits
 from litemkd.errors import DataError
 from litemkd.report.card import card_markdown

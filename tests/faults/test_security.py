@@ -20,10 +20,10 @@ import yaml
 from litemkd.arrays import read_array
 from litemkd.checkpoints import load_state, read_tensors, save_model
 from litemkd.config import load_config
-from litemkd.data.importing import joint_frames
-from litemkd.data.zips import unpack_frames
+from litemkd.data.finding.zips import unpack_frames
 from litemkd.errors import CheckpointError, ConfigError, DataError
-from litemkd.modalities.depth_maps import read_depth_map
+from litemkd.modalities.depth import read_depth_map
+from litemkd.modalities.skeleton import joint_frames
 from litemkd.stages.build import build_student, describe_student, load_model
 from litemkd.stages.import_weights import read_file
 from litemkd.stages.prepare import prepare
@@ -165,7 +165,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "weights of a network": lambda path: load_state_file(torch.nn.Linear(1, 1), path, "key", "weights", "none"),
     "a model": read_tensors,
     "features": read_array,
-    "joints": lambda path: joint_frames(path, None, 8, 32, None),
+    "joints": lambda path: joint_frames(path, None, 8, 32),
     "a depth map": read_depth_map,
     "a configuration": lambda path: load_config(path),
 }

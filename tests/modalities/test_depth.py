@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from litemkd.errors import DataError
-from litemkd.modalities.depth import encode_depth, resize_map
-from litemkd.modalities.depth_maps import nearness_of, read_depth_map
+from litemkd.modalities.depth import encode_depth, nearness_of, read_depth_map, resize_map
 
 
 def test_near_is_bright_in_one_range_for_the_clip():

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from litemkd.errors import DataError
-from litemkd.modalities.flo import read_flo
-from litemkd.modalities.flow import resize_flow
+from litemkd.modalities.flow import read_flo, resize_flow
 
 
 def flo_bytes(width: int, height: int, values: list[float]) -> bytes:

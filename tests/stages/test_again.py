@@ -13,7 +13,7 @@ import torch
 from click.testing import Result
 from mlflow.exceptions import MlflowException
 
-from litemkd.data.packs import FramePack
+from litemkd.data.packs.pack import FramePack
 from litemkd.errors import CheckpointError, EpisodeError
 from litemkd.stages.results import Recorder
 from litemkd.states import CheckpointFolder

@@ -19,7 +19,7 @@ import torch
 
 from litemkd.checkpoints import save_model
 from litemkd.config import load_config
-from litemkd.data.packs import FramePack
+from litemkd.data.packs.pack import FramePack
 from litemkd.errors import CheckpointError
 from litemkd.models.student import Student
 from litemkd.stages.build import TeacherBundle, build_student, describe_student, load_model

@@ -12,7 +12,7 @@ from PIL import Image
 
 from litemkd.config import flatten, load_config
 from litemkd.data.toy import toy_classes
-from litemkd.data.toy_actions import ACTIONS
+from litemkd.data.toy.actions import ACTIONS
 from tests.job import SMOKE, Job
 
 TRAIN = {"train/loss", "train/loss_ce", "train/accuracy", "val/accuracy", "val/accuracy_ci95"}

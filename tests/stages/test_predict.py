@@ -11,9 +11,9 @@ import pytest
 import torch
 from click.testing import Result
 
-from litemkd.data.clips import ClipSource
 from litemkd.data.episodes import Episodes
-from litemkd.data.packs import FramePack
+from litemkd.data.packs.clips import ClipSource
+from litemkd.data.packs.pack import FramePack
 from litemkd.data.splits import make_split
 from litemkd.data.toy import toy_classes
 from litemkd.embedding import student_classifier

@@ -1,0 +1,66 @@
+"""The section `data.modalities`: modalities of one's own by name, and which names of modalities there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from litemkd.modalities.registry import PACKAGE, known_names, modality
+
+
+def _found(use: str) -> str:
+    try:
+        modality("own", use)
+    except ValueError as error:
+        raise PydanticCustomError("modality", "{words}", {"words": str(error)}) from error
+    return use
+
+
+def _free(name: str) -> str:
+    if not (name.isascii() and name.isidentifier()):
+        raise PydanticCustomError("modality", "letters, digits and _ would do, since it names folders")
+    if name in PACKAGE:
+        raise PydanticCustomError("modality", "a modality that comes with litemkd; another name would do")
+    return name
+
+
+class OwnModality(BaseModel):
+    """A modality from outside."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    use: Annotated[str, AfterValidator(_found)]  # module:Class, or a name that a package offers it under
+
+
+Place = tuple[str | int, ...]
+OwnModalities = dict[Annotated[str, AfterValidator(_free)], OwnModality]
+
+
+def check_names(own: Iterable[str], given: Mapping[Place, str]) -> None:
+    """Refuse names that no modality has.
+
+    Args:
+        own: names of an experiment's own modalities.
+        given: the names, by where they stand.
+
+    Raises:
+        ValidationError: at each place, what would do.
+    """
+    known = known_names(own)
+    *first, last = (repr(name) for name in known)
+    expected = {"expected": f"{', '.join(first)} or {last}"}
+    wrong = [
+        InitErrorDetails(type="literal_error", loc=where, input=name, ctx=expected)
+        for where, name in given.items()
+        if name not in known
+    ]
+    if wrong:
+        raise ValidationError.from_exception_data("Config", wrong)
+
+
+def without_empty(values: dict[str, Any]) -> dict[str, Any]:
+    """A dumped section as before there were own modalities, where there are none: digests are made of that."""
+    return {key: value for key, value in values.items() if key != "modalities" or value}

@@ -1,0 +1,118 @@
+"""Making the frames of one clip, and of many clips in several processes."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+from tqdm import tqdm
+
+from litemkd.data.frames import write_frames
+from litemkd.errors import DataError
+from litemkd.modalities.record import Estimated, Way
+
+
+@dataclass(frozen=True)
+class Job:
+    """One clip to make; small, because it travels to another process.
+
+    Attributes:
+        name: "class/video".
+        way: that it is made in; a function of a module makes it.
+        source: the video, or the file or folder that this way reads.
+        video: of the same clip, if there is one and the source is another: gives the times.
+        target: folder to write.
+        T: frames to take.
+        short_side: of the frames, in pixels.
+    """
+
+    name: str
+    way: Way
+    source: Path
+    video: Path | None
+    target: Path
+    T: int
+    short_side: int
+
+
+def _make(job: Job) -> str | None:
+    """Make one clip; what is wrong with it, or None."""
+    try:
+        assert not isinstance(job.way, Estimated), "networks are for `estimate_clips`"
+        frames = job.way.make(job.source, job.video, job.T, job.short_side)
+        write_frames(job.target, frames)
+    except DataError as error:
+        return str(error)
+    return None
+
+
+def make_clips(jobs: list[Job], workers: int, label: str) -> list[tuple[str, str]]:
+    """Make clips, in up to so many processes; (name, reason) of those that cannot be made.
+
+    Raises:
+        DataError: a process was killed.
+    """
+    failed = []
+    with tqdm(total=len(jobs), desc=label, unit="clip", disable=None) as bar:
+        for name, reason in _results(jobs, min(workers, len(jobs))):
+            bar.update()
+            if reason is not None:
+                failed.append((name, reason))
+    return failed
+
+
+@contextlib.contextmanager
+def worker_pool(workers: int, work: str) -> Iterator[ProcessPoolExecutor]:
+    """Processes for `work` (named in the error) that end with this one, however it ends.
+
+    Raises:
+        DataError: a process was killed.
+    """
+    # Spawned, not forked: torch and OpenCV have threads that a fork would break.
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
+    try:
+        yield pool
+    except BrokenProcessPool as error:
+        raise DataError(
+            f"one of {workers} processes that {work} was killed (out of memory?); what is made is kept: "
+            "run it again with fewer workers"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """In a worker: one thread for OpenCV, and an end when the parent ends.
+
+    A worker whose parent was killed would otherwise wait for its next clip for ever.
+    """
+    cv2.setNumThreads(1)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        sentinel = parent.sentinel
+
+        def leave_with_parent() -> None:
+            multiprocessing.connection.wait([sentinel])
+            os._exit(1)
+
+        threading.Thread(target=leave_with_parent, daemon=True).start()
+
+
+def _results(jobs: list[Job], workers: int) -> Iterator[tuple[str, str | None]]:
+    if workers <= 1:
+        for job in jobs:
+            yield job.name, _make(job)
+        return
+    with worker_pool(workers, "prepare clips") as pool:
+        futures = {pool.submit(_make, job): job.name for job in jobs}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
