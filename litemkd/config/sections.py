@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from litemkd.catalogue import BACKBONES, HEAD_SETTINGS, canonical, is_backbone, near_backbones
 from litemkd.config.loss import LossConfig
-from litemkd.config.names import SECTION, known_name
+from litemkd.config.names import Section, known_name
 from litemkd.modalities.methods import MethodName, NetworkName
 
 Modality = Literal["rgb", "flow", "depth", "skeleton"]
@@ -36,12 +36,6 @@ PositiveInt = Annotated[int, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Section(BaseModel):
-    """Base of all sections: unknown keys are mistakes."""
-
-    model_config = SECTION
 
 
 class ToyConfig(Section):
