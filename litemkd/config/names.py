@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, model_serializer
+from pydantic import BaseModel, ConfigDict, model_serializer
 from pydantic_core import PydanticCustomError
 
 from litemkd.outside import near
@@ -33,7 +33,7 @@ class Section(BaseModel):
         return key not in self.later or bool(getattr(self, key))
 
 
-def known_name(what: str, names: Collection[str]) -> AfterValidator:
+def one_of(what: str, names: Collection[str]) -> Callable[[str], str]:
     """Checks that a name is one of several; `what` says of what."""
 
     def check(name: str) -> str:
@@ -43,4 +43,4 @@ def known_name(what: str, names: Collection[str]) -> AfterValidator:
             )
         return name
 
-    return AfterValidator(check)
+    return check

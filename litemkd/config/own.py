@@ -12,6 +12,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from litemkd.config.names import Section
 from litemkd.declared import About, Setting, settings_of
+from litemkd.outside import is_offered, is_path
 
 _PLAIN = (bool, str, type(None))
 
@@ -34,7 +35,9 @@ def _bounded(name: str, kind: Any, about: About) -> Any:
     if origin in (Union, types.UnionType):
         return Union[tuple(_bounded(name, one, about) for one in inside)]  # noqa: UP007
     if origin is tuple:
-        several = tuple[tuple(one if one is ... else _bounded(name, one, about) for one in inside)]  # type: ignore[misc]
+        several: Any = types.GenericAlias(
+            tuple, tuple(one if one is ... else _bounded(name, one, about) for one in inside)
+        )
         return several if about.count is None else Annotated[several, Field(min_length=about.count)]
     bounds: dict[str, Any] = {"ge": about.least, "gt": about.above, "le": about.most, "lt": about.below}
     if kind is float:
@@ -120,9 +123,22 @@ def own(
     return PlainValidator(read)
 
 
-def own_settings(find: Callable[[str], type], name: str | None, given: Any) -> dict[str, Any]:
-    """The key `settings` beside a `name` that names a class of a user's own: all that the class declares."""
-    if name is None or not isinstance(given, Mapping):
+def own_settings(find: Callable[[str], type], name: str | None, given: Any, *, ours: bool) -> dict[str, Any]:
+    """The key `settings` beside a `name` that names a class of a user's own: all that the class declares.
+
+    Args:
+        find: the class, by its name.
+        name: None where it is wrong, which is told there.
+        given: by the user.
+        ours: whether it names what comes with litemkd, whose settings stand beside it.
+    """
+    if name is None:
+        return {}
+    if ours:
+        if given:
+            raise mistake(f"{name} comes with litemkd, and its settings stand beside its name; none would do")
+        return {}
+    if not isinstance(given, Mapping):
         raise mistake("a mapping of settings would do")
     try:
         section = _section_of(find(name), Section)
@@ -148,6 +164,11 @@ def _read(section: type[Section], given: Mapping[str, Any]) -> Section:
                 for one in error.errors()
             ],
         ) from None
+
+
+def is_own(name: str, group: str) -> bool:
+    """Whether a name is meant for a class of a user's own: `module:Class`, or one that a package offers."""
+    return is_path(name) or is_offered(name, group)
 
 
 def mistake(words: str) -> PydanticCustomError:

@@ -11,7 +11,7 @@ import torch
 from litemkd.checkpoints import read_description, save_model, weights_digest
 from litemkd.config import Config, TeacherConfig, digest_of
 from litemkd.embedding import teacher_classifier
-from litemkd.errors import CheckpointError, DataError
+from litemkd.errors import CheckpointError
 from litemkd.evaluation import Evaluation
 from litemkd.losses import LABELS
 from litemkd.models.student import Student
@@ -152,16 +152,15 @@ def teacher_stage(
         log.info("teacher: using %s version %s, made before", found.name, found.version)
         own = former is not None and found.run_id == former[0]
         ready = registered_teacher(config, data, device, found, fingerprint, reused=not own)
-        cost = teacher_cost(config, width=ready.fused["train"].shape[-1])
+        cost = teacher_cost(config, width=ready.teacher.fusion.widths)
         return replace(ready, tests=_test(config, data, ready), cost=cost)
     with run_of(config, data, "teacher", title, device, going=going) as run:
         bundle, progress = _train(config, data, fingerprint, device, run, going.on)
         ready = _ready(config, data, bundle, fingerprint, name, 0, device, reused=False)
-        width = ready.fused["train"].shape[-1]
-        cost = teacher_cost(config, width=width)
+        cost = teacher_cost(config, width=ready.teacher.fusion.widths)
         run.log_metrics(cost, 0)
         folder = model_folder(checkpoint_folder(config, "teacher", fingerprint))
-        save_model(folder, bundle, describe_teacher(config, width))
+        save_model(folder, bundle, describe_teacher(config, ready.teacher.fusion))
         tests = _test(config, data, ready)
         log_test(run, tests, title)
         tags = {
@@ -169,7 +168,7 @@ def teacher_stage(
             **cost_tags(cost),
             "litemkd.fingerprint": fingerprint,
             "litemkd.modalities": modalities,
-            "litemkd.backbone": config.teacher.expert.backbone.name,
+            "litemkd.backbone": config.teacher.networks,
             "litemkd.head": config.teacher.head.name,
             "litemkd.protocol": protocol(config, data, "teacher"),
         }
@@ -215,13 +214,7 @@ def _train(
             experts[modality] = train_expert(config, data, modality, device, resume=resume)
             features[modality] = expert_features(config, data, modality, experts[modality], device)
     widths = {modality: by_split["train"].shape[-1] for modality, by_split in features.items()}
-    if len(set(widths.values())) > 1:
-        raise DataError(
-            f"features of different widths: {widths}; the fusion needs one width for all modalities"
-        )
-    teacher = build_teacher(config.teacher, next(iter(widths.values())), config.data.frames, config.seed).to(
-        device
-    )
+    teacher = build_teacher(config.teacher, widths, config.data.frames, config.seed).to(device)
     e = config.evaluation
     objective = TeacherObjective(
         teacher,
@@ -251,7 +244,7 @@ def expert_fingerprint(config: Config, data: Prepared, modality: str) -> str:
     return digest_of(
         "expert",
         modality,
-        config.teacher.expert,
+        config.teacher.expert_of(modality),
         training_settings(config),
         data.packs[modality].digest,
         {name: list(split.videos) for name, split in data.splits.items()},
@@ -264,9 +257,9 @@ def train_expert(
 ) -> Student:
     """Train the model of one modality on the train classes."""
     fingerprint = expert_fingerprint(config, data, modality)
-    expert = build_expert(
-        config.teacher.expert, modality, config.data.frames, config.seed, side=config.data.crop
-    ).to(device)
+    expert = build_expert(config.teacher, modality, config.data.frames, config.seed, side=config.data.crop).to(
+        device
+    )
     with run_of(config, data, "expert", f"expert {modality}", device) as run:
         fit_on_clips(
             expert,
