@@ -40,6 +40,12 @@ TORCHVISION, TIMM, OWN = "torchvision", "timm", "own"  # where networks are from
 SOURCES = (TORCHVISION, TIMM, OWN)
 
 
+class _Head:
+    """What heads have that do not say otherwise, as in `litemkd.models.heads.base`."""
+
+    name, place = "", 100
+
+
 def _heads() -> Iterator[type[Any]]:
     """Of each head that comes with litemkd a class with its name, its place and its constructor's arguments.
 
@@ -47,14 +53,18 @@ def _heads() -> Iterator[type[Any]]:
     """
     for file in files("litemkd").joinpath("models", "heads").iterdir():
         for one in ast.parse(file.read_text("utf-8")).body if file.name.endswith(".py") else ():
-            if isinstance(one, ast.ClassDef) and "Head" in map(ast.unparse, one.bases):
-                one.bases = []
+            if isinstance(one, ast.ClassDef) and list(map(ast.unparse, one.bases)) == ["Head"]:
                 one.body = [
                     part
                     for part in one.body
                     if isinstance(part, ast.Assign) or getattr(part, "name", None) == "__init__"
                 ]
-                names: dict[str, Any] = {"Annotated": Annotated, "Literal": Literal, "About": About}
+                names: dict[str, Any] = {
+                    "Annotated": Annotated,
+                    "Literal": Literal,
+                    "About": About,
+                    "Head": _Head,
+                }
                 exec(compile(ast.Module([one], []), file.name, "exec"), names)
                 yield names[one.name]
 

@@ -20,6 +20,7 @@ from litemkd.declared import settings_of
 from litemkd.errors import CheckpointError, ConfigError
 from litemkd.models.heads import HEADS
 from litemkd.models.teacher import Fusion
+from litemkd.search.space import read_space
 from litemkd.stages.build import build_expert, build_student, describe_student, load_model
 
 ROOT = Path(__file__).parents[2]
@@ -142,7 +143,10 @@ def test_mistakes_are_told_with_their_key(mine: Path, given: str, told: str) -> 
 
 
 def test_settings_are_a_part_of_the_experiment(mine: Path) -> None:
-    config, usual = load_config(Path("mine.yaml")), load_config(Path("mine.yaml"), ["student.head.settings={}"])
+    config, usual = (
+        load_config(Path("mine.yaml")),
+        load_config(Path("mine.yaml"), ["student.head.settings.scale=1"]),
+    )
     assert (config.student.head.settings, usual.student.head.settings) == ({"scale": 5.0}, {"scale": 1.0})
     assert digest_of(config.student) != digest_of(usual.student)
     assert Config.model_validate(config.model_dump(mode="json")) == config
@@ -195,3 +199,44 @@ def test_widths_that_are_the_same_add_nothing() -> None:
 def test_heads_are_read_as_they_are() -> None:
     assert list(HEAD_SETTINGS) == list(HEADS)
     assert all(settings_of(HEADS[name]) == settings for name, settings in HEAD_SETTINGS.items())
+
+
+def test_a_search_changes_settings_of_one_s_own(mine: Path) -> None:
+    (mine / "space.yaml").write_text("student.head.settings.scale: {float: [1, 8]}\n")
+    found = read_space(mine / "space.yaml")
+    found.check(mine / "mine.yaml")
+    assert found.default(load_config(Path("mine.yaml"))) == {"student.head.settings.scale": 5.0}
+    (mine / "space.yaml").write_text("student.head.settings.scale: {float: [0, 8]}\n")
+    with pytest.raises(ConfigError, match=r"scale: 0.0 is never possible: .* greater than 0"):
+        read_space(mine / "space.yaml").check(mine / "mine.yaml")
+
+
+def test_a_file_is_all_that_a_new_head_takes(mine: Path) -> None:
+    shutil.copytree(ROOT / "litemkd", mine / "litemkd", ignore=shutil.ignore_patterns("__pycache__"))
+    new = (mine / "my_heads.py").read_text().replace("scale", "sharp")
+    new = new.replace("    def __init__(", '    name = "nearest"\n\n    def __init__(', 1)
+    (mine / "litemkd" / "models" / "heads" / "nearest.py").write_text(new)
+    code = (
+        "import sys\n"
+        "from litemkd.config import digest_of, load_config\n"
+        "from litemkd.errors import ConfigError\n"
+        "usual, config = load_config(None), load_config(None, ['student.head={name: nearest, sharp: 3}'])\n"
+        "print(digest_of(usual.student), config.student.head.sharp, 'torch' in sys.modules)\n"
+        "try:\n    load_config(None, ['student.head={name: neares, sharp: 0}'])\n"
+        "except ConfigError as error:\n    print(*error.problems, sep='\\n')\n"
+        "from litemkd.stages.build import build_head\n"
+        "print(type(build_head(config.student.head, 4, 8)).__name__)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=mine,
+        env={**os.environ, "PYTHONPATH": str(mine)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines() == [
+        f"{digest_of(Config().student)} 3.0 False",
+        "student.head.name: 'neares' given; no such head; did you mean `nearest`?",
+        "student.head.sharp: 0 given; input should be greater than 0",
+        "Nearest",
+    ], done.stderr
