@@ -1,15 +1,20 @@
 """What can be chosen by name: backbones and heads.
 
-A backbone is one of the table, or any classification network of torchvision (`torchvision:NAME`) or of timm
-(`timm:NAME`). Plain data and lists of names: the names of the table are checked without loading torch, those of
-a library load it.
+A backbone is one of the table, any classification network of torchvision (`torchvision:NAME`) or of timm
+(`timm:NAME`), or a class of one's own, which is not known here. Plain data and lists of names: the names of the
+table and of heads are checked without loading torch, those of a library load it.
 """
 
 from __future__ import annotations
 
+import ast
 import difflib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
+from typing import Annotated, Any, Literal
+
+from litemkd.declared import About, Setting, settings_of
 
 
 @dataclass(frozen=True)
@@ -30,44 +35,73 @@ BACKBONES: Mapping[str, BackboneSpec] = {
     "mobilenet_v3_large": BackboneSpec(960, "MobileNet_V3_Large_Weights.IMAGENET1K_V2"),
     "efficientnet_b0": BackboneSpec(1280, "EfficientNet_B0_Weights.IMAGENET1K_V1"),
 }
-OWN = ("conv4",)
-TORCHVISION, TIMM = "torchvision", "timm"  # the libraries, as they stand before a colon
+OURS = ("conv4",)
+TORCHVISION, TIMM, OWN = "torchvision", "timm", "own"  # where networks are from, as it stands before a colon
+SOURCES = (TORCHVISION, TIMM, OWN)
 
-# The settings that each head takes beside D and T: key of the configuration -> argument.
-_TUPLES = {"width": "width", "tuples": "tuple_sizes", "dropout": "dropout"}
-HEAD_SETTINGS: Mapping[str, Mapping[str, str]] = {
-    "trx": _TUPLES,
-    "strm": _TUPLES,
-    "otam": {"smoothing": "smoothing"},
-    "bimhm": {"support": "support", "eps": "eps"},
-    "prototype": {"distance": "distance", "scale": "scale"},
+
+class _Head:
+    """What heads have that do not say otherwise, as in `litemkd.models.heads.base`."""
+
+    name, place = "", 100
+
+
+def _heads() -> Iterator[type[Any]]:
+    """Of each head that comes with litemkd a class with its name, its place and its constructor's arguments.
+
+    Heads are made of torch, which takes seconds to load: their files are read here, and not run.
+    """
+    for file in files("litemkd").joinpath("models", "heads").iterdir():
+        for one in ast.parse(file.read_text("utf-8")).body if file.name.endswith(".py") else ():
+            if isinstance(one, ast.ClassDef) and list(map(ast.unparse, one.bases)) == ["Head"]:
+                one.body = [
+                    part
+                    for part in one.body
+                    if isinstance(part, ast.Assign) or getattr(part, "name", None) == "__init__"
+                ]
+                names: dict[str, Any] = {
+                    "Annotated": Annotated,
+                    "Literal": Literal,
+                    "About": About,
+                    "Head": _Head,
+                }
+                exec(compile(ast.Module([one], []), file.name, "exec"), names)
+                yield names[one.name]
+
+
+# The settings of each head that comes with litemkd, by name.
+HEAD_SETTINGS: Mapping[str, Mapping[str, Setting]] = {
+    one.name: settings_of(one) for one in sorted(_heads(), key=lambda one: (one.place, one.name))
 }
 
 
-def library_of(name: str) -> tuple[str, str]:
-    """The library of a backbone and its name there: `timm:vit_tiny` -> (`timm`, `vit_tiny`); `` for our own."""
-    library, colon, rest = name.partition(":")
+def source_of(name: str) -> tuple[str, str]:
+    """Where a backbone is from and its name there: `timm:vit_tiny` -> (`timm`, `vit_tiny`).
+
+    `own` stands for the networks of litemkd, and nothing for a class of a user's own, `module:Class`.
+    """
+    source, colon, rest = name.partition(":")
     if colon:
-        return library, rest
-    return ("" if name in OWN else TORCHVISION), name
+        return (source, rest) if source in SOURCES else ("", name)
+    if name in BACKBONES:
+        return (OWN if name in OURS else TORCHVISION), name
+    return "", name
 
 
 def canonical(name: str) -> str:
     """The one name of a backbone: `torchvision:resnet18` is `resnet18`, which older models call it."""
-    library, rest = library_of(name)
-    return rest if library == TORCHVISION and rest in BACKBONES else name
+    source, rest = source_of(name)
+    return rest if source_of(rest)[0] == source else name
 
 
 def is_backbone(name: str) -> bool:
-    """Whether a backbone has this name."""
-    if name in BACKBONES:
-        return True
-    library, rest = name.partition(":")[::2]
-    if library == TORCHVISION:
-        return rest in _names(TORCHVISION)
-    if library == TIMM:
-        return rest in _names(TIMM) or ("." in rest and _timm_has(rest))
-    return False
+    """Whether a backbone has this name; those of a user's own are not looked for."""
+    source, rest = source_of(name)
+    if source == OWN:
+        return rest in OURS
+    if source == TORCHVISION:
+        return source_of(rest)[0] == TORCHVISION or rest in _names(TORCHVISION)
+    return source == TIMM and (rest in _names(TIMM) or ("." in rest and _timm_has(rest)))
 
 
 def near_backbones(name: str) -> Sequence[str]:
@@ -88,8 +122,10 @@ def has_published_weights(name: str) -> bool:
     """Whether weights can be downloaded for a backbone."""
     if name in BACKBONES:
         return BACKBONES[name].imagenet is not None
-    library, rest = library_of(name)
-    if library == TIMM:
+    source, rest = source_of(name)
+    if source not in (TIMM, TORCHVISION):
+        return False
+    if source == TIMM:
         from timm.models import get_pretrained_cfg
 
         found = get_pretrained_cfg(rest)

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from litemkd.counting import Count, count, meta, set_plain, without_data
 from litemkd.models.backbones import Backbone
+from litemkd.models.experts import WholeClips
 from litemkd.models.folding import EvaluationForm, fold_norms
 from litemkd.models.heads import Code, Folded, Head
 from litemkd.models.student import Student
@@ -172,7 +173,7 @@ def measure_teacher(
         _, of_video = count(branch, meta(*features))
         parts[f"expert_{name}"] = backbone + of_video * episode.videos
         plain[f"expert_{name}"] = plain_backbone + of_video * episode.videos
-    streams = {name: meta(1, episode.frames, teacher.fusion.width) for name in teacher.fusion.modalities}
+    streams = {name: meta(1, episode.frames, width) for name, width in teacher.fusion.widths.items()}
     fused, of_video = count(without_data(teacher), streams, method="fuse")
     for form, make in ((parts, _folded), (plain, _published)):
         form["fusion"] = of_video * episode.videos
@@ -199,11 +200,12 @@ def _published(branch: nn.Module, head: Head) -> Folded:
     return Folded(branch, head)
 
 
-def _count_backbone(backbone: Backbone, episode: EpisodeSize) -> tuple[torch.Size, Count]:
+def _count_backbone(backbone: Backbone | WholeClips, episode: EpisodeSize) -> tuple[torch.Size, Count]:
     """The shape (1, T[, places], C) of a video's features, and the work per episode."""
-    frame = meta(1, 1, 3, episode.size, episode.size)
-    features, of_frame = count(backbone, frame)
-    return torch.Size([1, episode.frames, *features.shape[2:]]), of_frame * (episode.videos * episode.frames)
+    at_once = 1 if isinstance(backbone, Backbone) else episode.frames
+    features, once = count(backbone, meta(1, at_once, 3, episode.size, episode.size))
+    times = episode.videos * episode.frames // at_once
+    return torch.Size([1, episode.frames, *features.shape[2:]]), once * times
 
 
 def _count_head(
@@ -247,10 +249,13 @@ def _teacher_latency(
         backbones = {name: fold_norms(expert.backbone) for name, expert in ready.items()}
         model = stack.enter_context(_ready(teacher, device))
         head, frames = model.head.folded(nn.Identity()), _noise(episode, device)
-        stored = torch.ones(1, episode.frames, teacher.fusion.width, device=device)
+        stored = {
+            name: torch.ones(1, episode.frames, width, device=device)
+            for name, width in teacher.fusion.widths.items()
+        }
 
         def run() -> None:
-            features = dict.fromkeys(model.fusion.modalities, stored)
+            features = dict(stored)
             for name, expert in ready.items():
                 (features[name],) = expert.branch_features(backbones[name](frames)).values()
             head.encode(model.fuse(features))

@@ -21,6 +21,7 @@ from litemkd.data.packs.clips import ClipSource
 from litemkd.distributed import broadcast, gather_rows, group
 from litemkd.evaluation import Classifier
 from litemkd.models.backbones import Backbone
+from litemkd.models.experts import WholeClips
 from litemkd.models.folding import EvaluationForm, fold_norms, refuse_training
 from litemkd.models.heads import Code
 from litemkd.models.student import Student
@@ -87,7 +88,7 @@ def student_classifier(
     refuse_training(student, "student_classifier")
     form = EvaluationForm(student)
     features = backbone_features(form.backbone, clips, cache)
-    precision = next(student.branches.parameters()).dtype
+    precision = next(student.parameters()).dtype
 
     def encode(videos: np.ndarray) -> dict[str, Code]:
         with torch.inference_mode():
@@ -96,7 +97,9 @@ def student_classifier(
     return _look_up(encode, form.match, len(features), in_memory, clips.device)
 
 
-def backbone_features(backbone: Backbone, clips: ClipSource, cache: ArrayCache | None = None) -> np.ndarray:
+def backbone_features(
+    backbone: Backbone | WholeClips, clips: ClipSource, cache: ArrayCache | None = None
+) -> np.ndarray:
     """Features (V, T[, places], C) of all videos of a split, float32; in mixed precision on a GPU.
 
     Args:
@@ -130,14 +133,14 @@ def backbone_features(backbone: Backbone, clips: ClipSource, cache: ArrayCache |
     return whole if cache is None else cache.array(name, shape, lambda features: np.copyto(features, whole))
 
 
-def frame_features(backbone: Backbone, frames: Tensor) -> Tensor:
+def frame_features(backbone: Backbone | WholeClips, frames: Tensor) -> Tensor:
     """(V, T, 3, H, W) frames in [0, 1] -> (V, T[, places], C) float32; in mixed precision on a GPU."""
     kind = frames.device.type
     with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda"):
         return backbone(frames).float()
 
 
-def _key(backbone: Backbone, clips: ClipSource, mixed: bool) -> str:
+def _key(backbone: Backbone | WholeClips, clips: ClipSource, mixed: bool) -> str:
     """A digest of all that decides the features of a split's videos."""
     about = (
         FORM,

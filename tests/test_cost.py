@@ -22,7 +22,7 @@ DIM, WIDTH, SIZES = 24, 10, (2, 3)
 
 
 def make_student(branches=("distill", "label"), name="mobilenet_v3_small", dim=DIM):
-    head = TRX(dim, width=WIDTH, frames=EPISODE.frames, tuple_sizes=SIZES)
+    head = TRX(dim, width=WIDTH, frames=EPISODE.frames, tuples=SIZES)
     return Student(Backbone(name), head, width=dim, branches=branches, dropout=0.5)
 
 
@@ -178,7 +178,7 @@ def test_latency_and_the_student_is_left_as_it_was():
 
 def make_teacher(modalities=("rgb", "flow", "depth")):
     fusion = Fusion(modalities, DIM, frames=EPISODE.frames, layers=2, feed_forward=20)
-    return Teacher(fusion, TRX(DIM, width=WIDTH, frames=EPISODE.frames, tuple_sizes=SIZES))
+    return Teacher(fusion, TRX(DIM, width=WIDTH, frames=EPISODE.frames, tuples=SIZES))
 
 
 def test_teacher_is_its_experts_fusion_and_head(student):

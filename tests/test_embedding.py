@@ -22,7 +22,7 @@ from tests.helpers import MemoryPack, split_of
 CPU = torch.device("cpu")
 FRAMES, DIM, WAY = 4, 20, 3
 SPLIT = split_of([6, 7, 6, 5], "test")
-SETTINGS = {"trx": {"width": 6, "tuple_sizes": (2, 3)}, "strm": {"width": 6}}
+SETTINGS = {"trx": {"width": 6, "tuples": (2, 3)}, "strm": {"width": 6}}
 
 
 class ColouredPack(MemoryPack):
@@ -130,7 +130,7 @@ def test_whatever_changes_features_has_features_of_its_own(tmp_path):
 
 def test_a_teacher_is_evaluated_by_its_folded_head():
     torch.manual_seed(0)
-    head = TRX(DIM, width=6, frames=FRAMES, tuple_sizes=(2, 3))
+    head = TRX(DIM, width=6, frames=FRAMES, tuples=(2, 3))
     teacher = Teacher(Fusion(("rgb",), DIM, frames=FRAMES, layers=1, feed_forward=8), head).eval()
     fused = torch.randn(len(SPLIT.videos), FRAMES, DIM)
     episodes = SAMPLER[range(5)]

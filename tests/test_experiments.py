@@ -29,7 +29,7 @@ def test_loads_and_builds(path: Path) -> None:
     with torch.device("meta"):  # shapes without numbers: no memory, no time
         student = build_student(config.student, config.data.frames, config.seed, pretrained=False)
         experts = [
-            build_expert(teacher.expert, modality, config.data.frames, config.seed, pretrained=False)
+            build_expert(teacher, modality, config.data.frames, config.seed, pretrained=False)
             for modality in teacher.modalities
         ]
         fusion = build_teacher(teacher, teacher.expert.width, config.data.frames, config.seed).fusion

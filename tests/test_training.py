@@ -280,7 +280,7 @@ class WithHead(Regression):
         super().__init__()
         torch.manual_seed(0)
         self.model = nn.Sequential(*self.model, nn.BatchNorm1d(1).double())
-        self.model.head = TRX(2, width=2, frames=8, tuple_sizes=(2, 3))
+        self.model.head = TRX(2, width=2, frames=8, tuples=(2, 3))
 
     def loss(self, model, numbers):
         layers = list(model.children())[:5]

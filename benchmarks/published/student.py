@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.published.trx import LoopTRX
+from litemkd.models.backbones import Backbone
 from litemkd.models.heads.trx import TRX
 from litemkd.models.student import Student
 
@@ -22,6 +23,7 @@ class TwoPassStudent(nn.Module):
     def frame_features(self, frames: Tensor) -> Tensor:
         """(V, T, 3, H, W) frames -> (V, T, C)."""
         backbone = self.student.backbone
+        assert isinstance(backbone, Backbone)
         images = (frames.flatten(0, 1) - backbone.mean) / backbone.std
         maps = backbone.features(images.contiguous())
         pooled = nn.functional.adaptive_max_pool2d(maps, 4).mean((-2, -1))

@@ -8,8 +8,8 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
-from litemkd.models.heads.placed import TupleAttention
 from litemkd.models.heads.trx import TRX
+from litemkd.models.heads.tuple_attention import TupleAttention
 
 
 class LoopTRX(nn.Module):

@@ -64,6 +64,16 @@ def impossible(config: Config) -> list[str]:
     low, high = data.crop_scale
     if low > high:
         problems.append(f"data.crop_scale: [{low}, {high}] given; the smaller number must come first")
+    for modality in teacher.streams:
+        if modality not in teacher.modalities:
+            problems.append(
+                f"teacher.streams.{modality}: given; {modality} among teacher.modalities, which are "
+                f"{list(teacher.modalities)}, would do"
+            )
+        if teacher.experts != "train":
+            problems.append(
+                f"teacher.streams.{modality}: given beside teacher.experts = features; `train` would do"
+            )
     if len(set(teacher.modalities)) != len(teacher.modalities):
         problems.append(f"teacher.modalities: {list(teacher.modalities)} given; each may stand once")
     if not teacher.fusion.layers and len(teacher.modalities) > 1:

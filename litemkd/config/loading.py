@@ -16,7 +16,6 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from litemkd.config.checks import impossible
-from litemkd.config.loss import outside_keys
 from litemkd.config.sections import Config, flatten
 from litemkd.config.strict_yaml import read_mapping, read_yaml
 from litemkd.errors import ConfigError
@@ -53,7 +52,7 @@ def _load(file: Path | None, overrides: Iterable[str], problems: list[str]) -> C
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
-        problems += [_explain(item, values) for item in error.errors()]
+        problems += [_explain(item) for item in error.errors()]
         raise ConfigError(problems) from None
     problems += impossible(config)
     if problems:
@@ -110,13 +109,12 @@ def _override(values: dict[str, Any], override: str, problems: list[str]) -> Non
     place[last] = value
 
 
-def _explain(item: Any, values: Mapping[str, Any]) -> str:
+def _explain(item: Any) -> str:
     path = [str(part) for part in item["loc"] if part != "[key]"]  # of a mapping's key itself
     key = ".".join(path)
     if item["type"] == "extra_forbidden":
-        loss = values.get("loss")
-        outside = outside_keys(loss.get("terms")) if isinstance(loss, Mapping) else []
-        known = [*flatten(Config()), *_keys(Config, ""), *(f"loss.terms.{one}" for one in outside)]
+        own = item.get("ctx", {}).get("known", ())  # of a class of the user's own
+        known = [*flatten(Config()), *_keys(Config, ""), *(".".join([*path[:-1], one]) for one in own)]
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.5) or [
             name for name in known if name.split(".")[-1] == path[-1]
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -59,8 +59,3 @@ def check_names(own: Iterable[str], given: Mapping[Place, str]) -> None:
     ]
     if wrong:
         raise ValidationError.from_exception_data("Config", wrong)
-
-
-def without_empty(values: dict[str, Any]) -> dict[str, Any]:
-    """A dumped section as before there were own modalities, where there are none: digests are made of that."""
-    return {key: value for key, value in values.items() if key != "modalities" or value}

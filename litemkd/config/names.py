@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from typing import Any, ClassVar
 
-from pydantic import AfterValidator, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_serializer
 from pydantic_core import PydanticCustomError
 
-SECTION = ConfigDict(extra="forbid", frozen=True)  # of all sections: unknown keys are mistakes
+from litemkd.outside import near
 
 
-def known_name(what: str, names: Collection[str]) -> AfterValidator:
+class Section(BaseModel):
+    """Base of all sections: unknown keys are mistakes.
+
+    Attributes:
+        later: keys that are younger than the digests of the first version. While they hold nothing a section is
+            dumped and shown as before there were any: digests and names of checkpoints are made of that.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    later: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _dumped(self, dump: Any) -> dict[str, Any]:
+        return {key: value for key, value in dump(self).items() if self._told(key)}
+
+    def __repr_args__(self) -> Any:
+        return [(key, value) for key, value in super().__repr_args__() if key is None or self._told(key)]
+
+    def _told(self, key: str) -> bool:
+        return key not in self.later or bool(getattr(self, key))
+
+
+def one_of(what: str, names: Collection[str]) -> Callable[[str], str]:
     """Checks that a name is one of several; `what` says of what."""
 
     def check(name: str) -> str:
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-            hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(names)}"
-            raise PydanticCustomError("unknown", "no such {what}; {hint}", {"what": what, "hint": hint})
+            raise PydanticCustomError(
+                "unknown", "no such {what}; {hint}", {"what": what, "hint": near(name, names)}
+            )
         return name
 
-    return AfterValidator(check)
+    return check

@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, Field, model_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    ValidationInfo,
+    create_model,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
-from litemkd.catalogue import BACKBONES, HEAD_SETTINGS, canonical, is_backbone, near_backbones
+from litemkd.catalogue import (
+    BACKBONES,
+    HEAD_SETTINGS,
+    SOURCES,
+    canonical,
+    is_backbone,
+    near_backbones,
+    source_of,
+)
 from litemkd.config.loss import LossConfig
-from litemkd.config.modalities import OwnModalities, check_names, without_empty
-from litemkd.config.names import SECTION, known_name
+from litemkd.config.modalities import OwnModalities, check_names
+from litemkd.config.names import Section, one_of
+from litemkd.config.own import Own, is_own, keys_of, mistake, own, own_settings
 from litemkd.errors import ConfigError
 from litemkd.modalities.registry import modality
 
@@ -24,26 +41,59 @@ if TYPE_CHECKING:
 
 def _backbone(name: str) -> str:
     """Checks that a backbone has this name, and gives it the one name that it goes by."""
-    if not is_backbone(name):
-        near = near_backbones(name)
-        known = f"known: {', '.join(BACKBONES)}, and torchvision:NAME or timm:NAME"
-        hint = f"did you mean {' or '.join(f'`{one}`' for one in near)}?" if near else known
-        raise PydanticCustomError("unknown", "no such backbone; {hint}", {"hint": hint})
-    return canonical(name)
+    if is_backbone(name):
+        return canonical(name)
+    if source_of(name)[0] not in SOURCES and is_own(name, "litemkd.backbones"):
+        return _found(find_backbone, name)
+    near = near_backbones(name)
+    known = f"known: {', '.join(BACKBONES)}, and torchvision:NAME or timm:NAME"
+    hint = f"did you mean {' or '.join(f'`{one}`' for one in near)}?" if near else known
+    raise PydanticCustomError("unknown", "no such backbone; {hint}", {"hint": hint})
+
+
+def _head(name: str) -> str:
+    """Checks that a head has this name."""
+    if name not in HEAD_SETTINGS and is_own(name, "litemkd.heads"):
+        return _found(find_head, name)
+    return one_of("head", HEAD_SETTINGS)(name)
+
+
+def _found(find: Callable[[str], type], name: str) -> str:
+    try:
+        find(name)
+    except ValueError as error:
+        raise mistake(str(error)) from error
+    return name
+
+
+# Heads and backbones are made of torch, which takes seconds to load: those of others only where one is named.
+def find_head(name: str) -> type:
+    """See `litemkd.models.heads.find_head`."""
+    from litemkd.models import heads
+
+    return heads.find_head(name)
+
+
+def find_backbone(name: str) -> type:
+    """See `litemkd.models.networks.OWN_BACKBONE`."""
+    from litemkd.models.networks import OWN_BACKBONE
+
+    return OWN_BACKBONE.find(name)
+
+
+def find_expert(name: str) -> type:
+    """See `litemkd.models.experts.OWN_EXPERT`."""
+    from litemkd.models.experts import OWN_EXPERT
+
+    return OWN_EXPERT.find(name)
 
 
 BackboneName = Annotated[str, AfterValidator(_backbone)]
-HeadName = Annotated[str, known_name("head", HEAD_SETTINGS)]
+HeadName = Annotated[str, AfterValidator(_head)]
 PositiveInt = Annotated[int, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Section(BaseModel):
-    """Base of all sections: unknown keys are mistakes."""
-
-    model_config = SECTION
 
 
 class ToyConfig(Section):
@@ -57,6 +107,8 @@ class ToyConfig(Section):
 
 class DataConfig(Section):
     """Where the data lies and how clips are read."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"modalities"})
 
     dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = "toy"
     root: Path = Path("data")  # everything that is made goes to root/dataset
@@ -87,13 +139,6 @@ class DataConfig(Section):
         """What is named from outside, by name."""
         return {name: one.use for name, one in self.modalities.items()}
 
-    @model_serializer(mode="wrap")
-    def _dumped(self, dump: Any) -> dict[str, Any]:
-        return without_empty(dump(self))
-
-    def __repr_args__(self) -> Any:
-        return without_empty({str(key): value for key, value in super().__repr_args__()}).items()
-
 
 class EpisodeConfig(Section):
     """Training episodes."""
@@ -116,36 +161,59 @@ class EvaluationConfig(Section):
 class BackboneConfig(Section):
     """A per-frame backbone."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"settings"})
+
     name: BackboneName = "resnet18"
     weights: str = "imagenet"  # imagenet (the published ones, downloaded once), none, or a file
     pooling: Literal["mean", "flatten", "average"] = "mean"  # of the last map: of 4 x 4 places, or all of it
     normalise: Literal["imagenet", "centred", "motion", "none"] = "imagenet"
+    settings: Annotated[dict[str, Any], Field(validate_default=True)] = {}  # of a backbone of one's own
+
+    @field_validator("settings", mode="before")
+    @classmethod
+    def _of_its_class(cls, given: Any, info: ValidationInfo) -> dict[str, Any]:
+        name = info.data.get("name")
+        return own_settings(find_backbone, name, given, ours=is_backbone(str(name)))
 
 
-class HeadConfig(Section):
-    """A few-shot head."""
+class _Head(Section):
+    """A few-shot head. The other keys are the settings of those that come with litemkd."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"settings"})
 
     name: HeadName = "trx"
-    width: PositiveInt = 1152  # of keys and values; trx, strm
-    tuples: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (2,)  # trx, strm
-    dropout: Rate = 0.1  # trx, strm
-    smoothing: PositiveFloat = 0.1  # of the soft minimum; otam
-    support: Literal["mean", "each"] = "mean"  # the supports' mean sequence, or each of them; bimhm
-    eps: Weight = 0.0  # added to the product of two frames' lengths in their cosine; bimhm
-    distance: Literal["euclidean", "cosine"] = "euclidean"  # prototype
-    scale: PositiveFloat = 10.0  # of the cosine; prototype
+    settings: Annotated[dict[str, Any], Field(validate_default=True)] = {}  # of a head of one's own
 
-    # A head that takes no eps is dumped and shown as before there was one: digests and names of checkpoints are
-    # made of that. Bi-MHM's own default came with the setting.
-    @model_serializer(mode="wrap")
-    def _dumped(self, dump: Any) -> dict[str, Any]:
-        return {key: value for key, value in dump(self).items() if self._has(key)}
+    @field_validator("settings", mode="before")
+    @classmethod
+    def _of_its_class(cls, given: Any, info: ValidationInfo) -> dict[str, Any]:
+        name = info.data.get("name")
+        return own_settings(find_head, name, given, ours=name in HEAD_SETTINGS)
 
-    def __repr_args__(self) -> Any:
-        return [(key, value) for key, value in super().__repr_args__() if key is None or self._has(key)]
+    # A key that is younger than the first version is dumped with the heads that take it alone.
+    def _told(self, key: str) -> bool:
+        return super()._told(key) and (key in _FIRST_HEAD_KEYS or key in HEAD_SETTINGS.get(self.name, ()))
 
-    def _has(self, key: str) -> bool:
-        return key != "eps" or "eps" in HEAD_SETTINGS[self.name]
+
+_FIRST_HEAD_KEYS = frozenset(
+    {"name", "settings", "width", "tuples", "dropout", "smoothing", "support", "distance", "scale"}
+)
+
+if TYPE_CHECKING:
+
+    class HeadConfig(_Head):
+        """As below; its keys are known when the heads' files are read."""
+
+        def __init__(self, **values: Any) -> None: ...
+        def __getattr__(self, key: str) -> Any: ...
+else:
+    HeadConfig = create_model(
+        "HeadConfig",
+        __base__=_Head,
+        __module__=__name__,
+        __doc__=_Head.__doc__,
+        **keys_of("heads", HEAD_SETTINGS.values()),
+    )
 
 
 class TrainConfig(Section):
@@ -210,12 +278,32 @@ class TeacherTrainConfig(TrainConfig):
 class TeacherConfig(Section):
     """The multi-modal teacher."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"streams"})
+
     modalities: Annotated[tuple[str, ...], Field(min_length=1, max_length=4)] = ("rgb", "flow", "depth")
     experts: Literal["train", "features"] = "train"  # train one a modality, or read features on disk
+    streams: dict[str, Annotated[Any, own(find_expert, "expert")]] = {}  # by experts of one's own
     expert: ExpertConfig = ExpertConfig()
     fusion: FusionConfig = FusionConfig()
     head: HeadConfig = HeadConfig()
     train: TeacherTrainConfig = TeacherTrainConfig()
+
+    def own_expert(self, modality: str) -> Own | None:
+        """The section of a user's own expert of a modality, if it has one."""
+        return next((own for name, own in self.streams.items() if name == modality), None)
+
+    def expert_of(self, modality: str) -> BaseModel | Sequence[Any]:
+        """All that the expert of a modality is set to, for digests."""
+        own = self.own_expert(modality)
+        return (
+            self.expert if own is None else [self.expert.model_dump(mode="json"), own.model_dump(mode="json")]
+        )
+
+    @property
+    def networks(self) -> str:
+        """What the experts are, for people: the backbone's name, and those of one's own."""
+        names = (getattr(self.own_expert(one), "use", self.expert.backbone.name) for one in self.modalities)
+        return "+".join(dict.fromkeys(names))
 
 
 class StudentConfig(Section):
@@ -252,6 +340,7 @@ class Config(Section):
         names: dict[tuple[str | int, ...], str] = {
             ("teacher", "modalities", place): name for place, name in enumerate(self.teacher.modalities)
         }
+        names |= {("teacher", "streams", name): name for name in self.teacher.streams}
         names |= {("data", key, name): name for key in ("derive", "frames_zip") for name in getattr(data, key)}
         check_names(data.modalities, names)
         return self

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from litemkd.losses.term import setting
+from litemkd.declared import setting
 
 if TYPE_CHECKING:
     from litemkd.losses.lesson import Lesson

@@ -7,15 +7,16 @@ and those in `terms/` import torch where they compute and for annotations, nowhe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
+
+from litemkd.declared import setting
+from litemkd.outside import Wanted, near
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from litemkd.losses.lesson import Lesson
-
-T = TypeVar("T")
 
 # What a term may ask for beside the student's logits and the labels: attributes of a `Lesson`, described there.
 NEEDS = (
@@ -29,32 +30,6 @@ NEEDS = (
     "student_frames",
     "student_guess",
 )
-
-
-@dataclass(frozen=True)
-class About:
-    """What is said of a setting beside its type and default.
-
-    Attributes:
-        words: what it is; the documents say the same.
-        least: the smallest value, itself allowed.
-        above: a bound that values must exceed.
-        most: the greatest value, itself allowed.
-    """
-
-    words: str = ""
-    least: float | None = None
-    above: float | None = None
-    most: float | None = None
-
-
-def setting(
-    default: T, words: str, *, least: float | None = None, above: float | None = None, most: float | None = None
-) -> T:
-    """A setting of a term; its annotation is the type, such as `float`, `bool` or a `Literal`."""
-    about = About(words, least, above, most)
-    found: Any = field(default=default, metadata={"about": about})
-    return found
 
 
 @dataclass(frozen=True)
@@ -121,6 +96,20 @@ class Softened(Term):
     temperature: float = setting(4.0, "T of `kd`, of `relation`, and of the support term as `kl`", above=0)
 
 
-def settings_of(declared: type[Any]) -> dict[str, About]:
-    """The settings that a dataclass declares, and what is said of them."""
-    return {one.name: one.metadata.get("about", About()) for one in fields(declared)}
+def find_term(use: str) -> type[Term]:
+    """A term that others wrote, by what an experiment says under `use`; see `litemkd.outside`.
+
+    Raises:
+        ValueError: what is wrong with it, and what would do.
+    """
+    found: type[Term] = _TERM.find(use)
+    if found.value is Term.value:
+        raise ValueError(f"no method `value` in {found.__name__}, which says how the term is computed")
+    needs: Any = found.needs
+    strange = [] if isinstance(needs, property) else [need for need in needs if need not in NEEDS]
+    if strange:
+        raise ValueError(f"it needs {strange[0]!r}; {near(strange[0], NEEDS)}")
+    return found
+
+
+_TERM = Wanted("term", Term, "litemkd.losses.Term", "litemkd.losses", "my_terms:Margin")

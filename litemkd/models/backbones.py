@@ -9,12 +9,13 @@ does. Averaging forgets where things are; small networks that start from random 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from litemkd.catalogue import BACKBONES, TIMM, canonical, library_of
+from litemkd.catalogue import BACKBONES, TIMM, canonical, source_of
 from litemkd.errors import BackboneError, EpisodeError
 from litemkd.models.cutting import NoMapError, map_channels
 from litemkd.models.networks import build_network, published_normalisation
@@ -37,7 +38,8 @@ class Backbone(nn.Module):
     """A backbone from normalised frames to one feature a frame.
 
     Args:
-        name: of a backbone, see `litemkd.catalogue`.
+        name: of a backbone, see `litemkd.catalogue`; or `module:Class` of one of a user's own, a module from
+            normalised frames (N, 3, H, W) to a map (N, C, h, w), with C as `out_channels` or found by trying.
         weights: `none` (random), `imagenet` (the published ones, downloaded once), or the path of a state dict
             of the whole network.
         pooling: of the 4 x 4 places: `mean` (C features a frame), `flatten` (16 C features), or `places`, which
@@ -46,6 +48,7 @@ class Backbone(nn.Module):
         normalise: a key of `NORMALISATION`, applied to frames in [0, 1] inside the model, so that whoever loads
             the model cannot forget it.
         side: of the frames that it will get, in pixels, to be tried; not tried when not given.
+        settings: of a class of a user's own.
 
     Raises:
         BackboneError: a network that makes no map of frames, or not of this side; no published weights.
@@ -63,18 +66,19 @@ class Backbone(nn.Module):
         normalise: str = "imagenet",
         pooling: str = "mean",
         side: int | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         name = canonical(name)
         self.pooling = pooling
         self.motion = normalise == "motion"
-        self.features = build_network(name, weights)
+        self.features = build_network(name, weights, settings)
         self.out_channels = _checked_channels(name, self.features, side)  # C
         self.channels = self.out_channels * (PLACES if pooling == "flatten" else 1)
         self.pool = nn.AdaptiveMaxPool2d(POOLED)
         mean, std = NORMALISATION[normalise] or published_normalisation(name)
         # A later timm may have other weights by the same name, that want another normalisation: it is saved.
-        saved = library_of(name)[0] == TIMM
+        saved = source_of(name)[0] == TIMM
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=saved)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=saved)
         for layer in self.features.modules():
@@ -143,6 +147,11 @@ def _checked_channels(name: str, features: nn.Module, side: int | None) -> int:
         channels = map_channels(features)
     except NoMapError as error:
         raise BackboneError("name", name, f"it {error}; another backbone would do") from error
+    told: Any = getattr(features, "out_channels", channels)
+    if told != channels:
+        raise BackboneError(
+            "name", name, f"its map has {channels} channels; out_channels = {told} says otherwise"
+        )
     if side is None:
         return channels
     try:
@@ -152,8 +161,8 @@ def _checked_channels(name: str, features: nn.Module, side: int | None) -> int:
             "crop", str(side), f"{name} {error}; another crop, or backbone, would do"
         ) from error
     if found != channels:
-        told = (
+        words = (
             f"its map has {found} channels of frames of {side} pixels, {channels} of others; another would do"
         )
-        raise BackboneError("name", name, told)
+        raise BackboneError("name", name, words)
     return channels

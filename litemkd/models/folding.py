@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -17,8 +17,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from litemkd.models.backbones import Backbone
+from litemkd.models.experts import WholeClips
 from litemkd.models.heads import Code, Folded
 from litemkd.models.student import Student
+
+B = TypeVar("B", bound=Backbone | WholeClips)
 
 
 def refuse_training(model: nn.Module, where: str) -> None:
@@ -27,15 +30,18 @@ def refuse_training(model: nn.Module, where: str) -> None:
         raise ValueError(f"{where}: the model is in training mode; call its eval() first")
 
 
-def fold_norms(backbone: Backbone) -> Backbone:
+def fold_norms(backbone: B) -> B:
     """A copy of a backbone in eval mode with every batch norm in the convolution before it.
 
-    A norm stays where no convolution stands before it, or where the way through the network depends on frames.
+    A norm stays where no convolution stands before it, or where the way through the network depends on frames,
+    and so do those of experts that look at whole clips.
 
     Raises:
         ValueError: the backbone is in training mode.
     """
     refuse_training(backbone, "fold_norms")
+    if not isinstance(backbone, Backbone):
+        return copy.deepcopy(backbone).requires_grad_(False)
     features = _without_norms(copy.deepcopy(backbone.features))
     return copy.deepcopy(backbone, {id(backbone.features): features}).requires_grad_(False)
 

@@ -5,17 +5,23 @@ The libraries are loaded when one of their networks is built: torchvision takes 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from litemkd.catalogue import BACKBONES, OWN, TIMM, has_published_weights, library_of
+from litemkd.catalogue import BACKBONES, OWN, TIMM, TORCHVISION, has_published_weights, source_of
 from litemkd.errors import BackboneError, CheckpointError
 from litemkd.models.cutting import NoMapError, cut_timm, cut_torchvision
+from litemkd.outside import Wanted
 from litemkd.weights import cannot_download, load_state_file
+
+M = TypeVar("M", bound=nn.Module)
+
+OWN_BACKBONE = Wanted("backbone", nn.Module, "torch.nn.Module", "litemkd.backbones", "my_networks:Small")
 
 Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
 IMAGENET: Normalisation = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -54,12 +60,13 @@ class _RealNumbers(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def build_network(name: str, weights: str) -> nn.Module:
+def build_network(name: str, weights: str, settings: Mapping[str, Any] | None = None) -> nn.Module:
     """A backbone's network, (N, 3, H, W) normalised frames -> (N, C, h, w).
 
     Args:
         name: of a backbone, see `litemkd.catalogue`.
         weights: as `Backbone` takes them.
+        settings: of a class of a user's own, its constructor's keyword arguments.
 
     Raises:
         BackboneError, CheckpointError: as `Backbone`.
@@ -67,23 +74,36 @@ def build_network(name: str, weights: str) -> nn.Module:
     published = weights == "imagenet"
     if published and not has_published_weights(name):
         raise BackboneError("weights", weights, f"{name} has none, `none` or a file would do")
-    whole = _downloaded(name) if published else _whole(name, published=False)
-    library, there = library_of(name)
+    whole = _downloaded(name) if published else _whole(name, False, settings or {})
+    source, there = source_of(name)
     if weights not in ("none", "imagenet"):
-        wanted = f"a {library or 'litemkd'} {there} state dict"
+        wanted = f"a {'litemkd' if source in (OWN, '') else source} {there} state dict"
         load_state_file(whole, Path(weights), "backbone weights", wanted, "`imagenet`, or `none`")
-    if name in OWN:
-        return whole
+    cut = {TIMM: cut_timm, TORCHVISION: cut_torchvision}.get(source)
     try:
-        return cut_timm(whole) if library == TIMM else cut_torchvision(whole)
+        return whole if cut is None else cut(whole)
     except NoMapError as error:
         raise BackboneError("name", name, f"it {error}; another backbone would do") from error
 
 
+def made_of_own(found: type[M], name: str, settings: Mapping[str, Any], *given: Any) -> M:
+    """What a class of a user's own makes.
+
+    Raises:
+        BackboneError: what it says against its settings.
+    """
+    try:
+        return found(*given, **settings)
+    except Exception as error:
+        if isinstance(error, RuntimeError) and torch.get_default_device().type == "meta":
+            raise
+        raise BackboneError("name", name, f"it cannot be made: {type(error).__name__}: {error}") from error
+
+
 def published_normalisation(name: str) -> Normalisation:
     """Mean and std of the channels, of frames in [0, 1], that a backbone's published weights want to see."""
-    library, there = library_of(name)
-    if library == TIMM:
+    source, there = source_of(name)
+    if source == TIMM:
         from timm.models import get_pretrained_cfg
 
         wanted: Any = get_pretrained_cfg(there)
@@ -91,22 +111,24 @@ def published_normalisation(name: str) -> Normalisation:
     return HALF if there in _HALF_IN_TORCHVISION else IMAGENET
 
 
-def _whole(name: str, *, published: bool) -> nn.Module:
+def _whole(name: str, published: bool, settings: Mapping[str, Any]) -> nn.Module:
     """A network with its classifier; on the meta device where that is the default."""
     try:
-        return _built(name, published)
+        return _built(name, published, settings)
     except RuntimeError:  # it computes widths or rates with tensors, which have no values there
         if torch.get_default_device().type != "meta":
             raise
         with _RealNumbers():
-            return _built(name, published)
+            return _built(name, published, settings)
 
 
-def _built(name: str, published: bool) -> nn.Module:
-    library, there = library_of(name)
-    if name in OWN:
+def _built(name: str, published: bool, settings: Mapping[str, Any]) -> nn.Module:
+    source, there = source_of(name)
+    if source == OWN:
         return conv4()
-    if library == TIMM:
+    if not source:
+        return made_of_own(OWN_BACKBONE.find(name), name, settings)
+    if source == TIMM:
         return _built_by_timm(there, published)
     from torchvision.models import get_model
 
@@ -133,14 +155,14 @@ def _published_weights(name: str) -> str:
         return str(BACKBONES[name].imagenet)
     from torchvision.models import get_model_weights
 
-    return str(get_model_weights(library_of(name)[1]).DEFAULT)
+    return str(get_model_weights(source_of(name)[1]).DEFAULT)
 
 
 def _downloaded(name: str) -> nn.Module:
     try:
-        return _whole(name, published=True)
+        return _whole(name, True, {})
     except Exception as error:  # no network, no such file there, half a file; each library tells it its own way
-        if library_of(name)[0] == TIMM:
+        if source_of(name)[0] == TIMM:
             told = (
                 f"backbone weights {name}: cannot be downloaded ({_first_line(error)}). timm fetches them once "
                 "and keeps them in its folder: give the path of a timm state dict"

@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from litemkd.errors import LitemkdError
 from litemkd.models.backbones import Backbone
+from litemkd.models.experts import WholeClips
 
 
 class Passes:
@@ -31,7 +32,7 @@ class Passes:
 
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: Backbone | WholeClips,
         *,
         at_once: int | None = None,
         recompute: bool = False,
@@ -41,7 +42,7 @@ class Passes:
         self.run: Callable[[Tensor], Tensor] = backbone
         if backend is not None:
             self.run = torch.compile(backbone, backend=backend)
-        elif recompute and at_once is None:
+        elif recompute and at_once is None and isinstance(backbone, Backbone):
             self.run = lambda frames: backbone(frames, through=_by_block(backbone.features))
         elif recompute:
             self.run = _recomputed(backbone)

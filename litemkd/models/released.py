@@ -273,7 +273,7 @@ def _rows(frames: int) -> int:
 
 
 def _trx(head: Mapping[str, Any], width: int, frames: int) -> TRX:
-    return TRX(width, width=head["width"], frames=frames, tuple_sizes=head["tuples"])
+    return TRX(width, width=head["width"], frames=frames, tuples=head["tuples"])
 
 
 def _side(state: State, name: str, axis: int) -> int | None:

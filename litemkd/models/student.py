@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from litemkd.errors import EpisodeError
 from litemkd.models.backbones import Backbone
+from litemkd.models.experts import WholeClips
 from litemkd.models.heads import Head
 from litemkd.models.heads.checking import whole_numbers
 
@@ -26,7 +27,7 @@ class Student(nn.Module):
     Args:
         backbone: frames to C features a frame.
         head: works on D = `width` features a frame; shared by the branches.
-        width: D of the branches.
+        width: D of the branches; None leaves the backbone's features as they are.
         branches: `("distill", "label")` or `("label",)`.
         dropout: on the backbone's features, in training.
         guess: width of a teacher's frame features to guess from the distill branch, in training only; None for
@@ -35,10 +36,10 @@ class Student(nn.Module):
 
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: Backbone | WholeClips,
         head: Head,
         *,
-        width: int,
+        width: int | None,
         branches: Sequence[str] = (DISTILL, LABEL),
         dropout: float = 0.0,
         guess: int | None = None,
@@ -47,8 +48,11 @@ class Student(nn.Module):
         self.backbone = backbone
         self.head = head
         self.dropout = nn.Dropout(dropout)
-        self.branches = nn.ModuleDict({name: nn.Linear(backbone.channels, width) for name in branches})
-        self.guess = None if guess is None else nn.Linear(width, guess)
+        self.width = width or backbone.channels
+        self.branches = nn.ModuleDict(
+            {name: nn.Identity() if width is None else nn.Linear(backbone.channels, width) for name in branches}
+        )
+        self.guess = None if guess is None else nn.Linear(self.width, guess)
 
     def frame_features(self, frames: Tensor) -> Tensor:
         """(V, T, 3, H, W) frames in [0, 1] -> (V, T, C) features of the backbone.
@@ -71,6 +75,10 @@ class Student(nn.Module):
     def per_frame(self, features: Tensor) -> Tensor:
         """Features of a branch as one a frame, (..., T, D): the mean of the places where there are several."""
         return features.mean(-2) if self.head.places > 1 else features
+
+    def features(self, clips: Tensor) -> Tensor:
+        """(V, T, 3, H, W) frames in [0, 1] -> (V, T, D) of the label branch, see `litemkd.models.experts`."""
+        return self.per_frame(self.branch_features(self.frame_features(clips))[LABEL])
 
     @staticmethod
     def without_training_parts(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -60,7 +60,8 @@ class Fusion(nn.Module):
 
     Args:
         modalities: their names; the first one is paired with each of the others.
-        width: D of every modality's features and of the result.
+        width: D of every modality's features and of the result; or of each, by name, where they differ: then
+            the others are projected to the width of the first one.
         frames: T.
         shift: a key of `SHIFTS`. With more than three modalities the two shifts take turns.
         layers, feed_forward, dropout: of the Transformer encoders.
@@ -69,7 +70,7 @@ class Fusion(nn.Module):
     def __init__(
         self,
         modalities: Sequence[str],
-        width: int,
+        width: int | Mapping[str, int],
         *,
         frames: int = 8,
         shift: str = "opposite",
@@ -78,7 +79,9 @@ class Fusion(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        self.modalities, self.width = tuple(modalities), width
+        self.modalities = tuple(modalities)
+        self.widths = dict.fromkeys(modalities, width) if isinstance(width, int) else dict(width)
+        self.width = width = self.widths[self.modalities[0]]
         self.turns = [SHIFTS[shift][place % 2] for place in range(len(self.modalities) - 1)]
         self.all = FusionPath(
             len(self.modalities),
@@ -93,9 +96,13 @@ class Fusion(nn.Module):
             if len(self.modalities) > 1
             else None
         )
+        others = {name: nn.Linear(own, width) for name, own in self.widths.items() if own != width}
+        self.align = nn.ModuleDict(others) if others else None
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         """(V, T, D) of each modality, by name -> (V, T, D)."""
+        if self.align is not None:
+            features = {**features, **{name: layer(features[name]) for name, layer in self.align.items()}}
         first, *others = (features[name] for name in self.modalities)
         fused = self.all([first, *others])
         for other, turn in zip(others, self.turns, strict=True):
@@ -114,7 +121,7 @@ class NoFusion(nn.Module):
 
     def __init__(self, modality: str, width: int) -> None:
         super().__init__()
-        self.modalities, self.width = (modality,), width
+        self.modalities, self.width, self.widths = (modality,), width, {modality: width}
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         """(V, T, D) of the modality, by name -> (V, T, D)."""

@@ -32,6 +32,7 @@ FIXED = {
     "teacher": "all trials learn from one teacher",
     "data": "all trials see the same clips; data.crop_scale, data.jitter and data.flip are of training alone",
 }
+OWN = ("loss.terms.", "student.head.settings.", "student.backbone.settings.")
 SAME = "it is the same for all trials"
 
 
@@ -201,8 +202,8 @@ def _not_searched(key: str, known: Collection[str]) -> str | None:
     beginnings = sorted((one for one in (*SEARCHED, *FIXED) if within(one)), key=len)
     if beginnings and beginnings[-1] in FIXED:
         return f"a search does not change it: {FIXED[beginnings[-1]]}"
-    # What a term from outside can be set to is known with the experiment that names it: `Space.check` tells.
-    if key not in known and not key.startswith("loss.terms."):
+    # What a class of the user's own can be set to is known with the experiment that names it: `check` tells.
+    if key not in known and not key.startswith(OWN):
         inside = [one for one in known if one.startswith(f"{key}.")]
         if inside:
             return f"a section, not a setting; {inside[0]} would do"

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
-from torch import nn
+from pydantic import ValidationError
+from torch import Tensor, nn
 
 from litemkd.catalogue import HEAD_SETTINGS
 from litemkd.checkpoints import check_weights, load_weights, read_description, read_weights
-from litemkd.config import BackboneConfig, Config, ExpertConfig, HeadConfig, StudentConfig, TeacherConfig
+from litemkd.config import BackboneConfig, Config, HeadConfig, StudentConfig, TeacherConfig
 from litemkd.data.packs.clips import Augmentation
 from litemkd.data.preparing.modality import Place
 from litemkd.distributed import group
 from litemkd.errors import BackboneError, CheckpointError, ConfigError
 from litemkd.memory import keep_freed_memory
 from litemkd.models.backbones import PLACES, Backbone
-from litemkd.models.heads import HEADS, Head
+from litemkd.models.experts import OWN_EXPERT, Expert, WholeClips
+from litemkd.models.heads import Head, find_head
 from litemkd.models.student import DISTILL, LABEL, Student
 from litemkd.models.teacher import Fusion, NoFusion, Teacher
 from litemkd.seeding import seed_torch
@@ -99,6 +102,7 @@ def build_backbone(
             normalise=config.normalise,
             pooling="places" if head.places > 1 else config.pooling,
             side=side,
+            settings=config.settings,
         )
     except BackboneError as error:
         where = "data.crop" if error.setting == "crop" else f"{key}.{error.setting}"
@@ -107,10 +111,27 @@ def build_backbone(
 
 def build_head(config: HeadConfig, dim: int, frames: int, *, places: int = PLACES) -> Head:
     """A head for features of width `dim`; `places` of a frame's map are there for those that look at them."""
-    settings: dict[str, Any] = {name: getattr(config, key) for key, name in HEAD_SETTINGS[config.name].items()}
-    if config.name == "strm":
-        settings["places"] = places
-    return HEADS[config.name](dim, frames=frames, **settings)
+    settings = {key: getattr(config, key) for key in HEAD_SETTINGS.get(config.name, ())} | config.settings
+    return _made(find_head(config.name), dim, frames=frames, places=places, settings=settings)
+
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def _made(found: type[M], *given: Any, settings: Mapping[str, Any], **offered: Any) -> M:
+    """What a class makes of its settings, and of what is offered to all and it has arguments for.
+
+    Raises:
+        ConfigError: what it says against them.
+    """
+    taken = inspect.signature(found).parameters
+    try:
+        return found(*given, **{key: one for key, one in offered.items() if key in taken}, **settings)
+    except Exception as error:
+        if found.__module__.startswith("litemkd."):
+            raise
+        name = f"{found.__module__}:{found.__qualname__}"
+        raise ConfigError([f"{name} cannot be made: {type(error).__name__}: {error}"]) from error
 
 
 def build_student(
@@ -140,7 +161,7 @@ def build_student(
 
 
 def build_expert(
-    config: ExpertConfig,
+    config: TeacherConfig,
     modality: str,
     frames: int,
     seed: int,
@@ -150,27 +171,32 @@ def build_expert(
 ) -> Student:
     """The model of one modality: a student with the label branch only. Arguments as in `build_student`."""
     seed_torch(seed, "expert", modality)
-    head = build_head(config.head, config.width, frames)
+    expert, own = config.expert, config.own_expert(modality)
+    if own is not None:
+        model: Expert = _made(OWN_EXPERT.find(own.use), frames=frames, settings=own.model_dump(exclude={"use"}))
+        head = build_head(expert.head, int(model.width), frames, places=1)
+        return Student(WholeClips(model), head, width=None, branches=(LABEL,), dropout=expert.dropout)
+    head = build_head(expert.head, expert.width, frames)
     return Student(
-        build_backbone(config.backbone, head, "teacher.expert.backbone", pretrained=pretrained, side=side),
+        build_backbone(expert.backbone, head, "teacher.expert.backbone", pretrained=pretrained, side=side),
         head,
-        width=config.width,
+        width=expert.width,
         branches=(LABEL,),
-        dropout=config.dropout,
+        dropout=expert.dropout,
     )
 
 
-def build_teacher(config: TeacherConfig, width: int, frames: int, seed: int) -> Teacher:
-    """Fusion and head for per-modality features of width `width`; random weights depend on `seed` alone."""
+def build_teacher(config: TeacherConfig, width: int | Mapping[str, int], frames: int, seed: int) -> Teacher:
+    """Fusion and head for features of a width, or of one for each modality; random weights by `seed` alone."""
     seed_torch(seed, "teacher")
     fusion = _build_fusion(config, width, frames)  # before the head: each takes its part of the random numbers
-    return Teacher(fusion, build_head(config.head, width, frames, places=1))
+    return Teacher(fusion, build_head(config.head, fusion.width, frames, places=1))
 
 
-def _build_fusion(config: TeacherConfig, width: int, frames: int) -> Fusion | NoFusion:
+def _build_fusion(config: TeacherConfig, width: int | Mapping[str, int], frames: int) -> Fusion | NoFusion:
     if not config.fusion.layers:
         (modality,) = config.modalities
-        return NoFusion(modality, width)
+        return NoFusion(modality, width if isinstance(width, int) else width[modality])
     return Fusion(
         config.modalities,
         width,
@@ -199,13 +225,14 @@ def describe_student(config: Config) -> dict[str, Any]:
     }
 
 
-def describe_teacher(config: Config, width: int) -> dict[str, Any]:
+def describe_teacher(config: Config, fusion: Fusion | NoFusion) -> dict[str, Any]:
     """What `load_model` needs to know of a teacher and its experts."""
+    several = len(set(fusion.widths.values())) > 1
     return {
         "format": FORMAT,
         "kind": "teacher",
         "frames": config.data.frames,
-        "width": width,
+        "width": fusion.widths if several else fusion.width,
         "teacher": config.teacher.model_dump(mode="json"),
     }
 
@@ -217,6 +244,11 @@ class TeacherBundle(nn.Module):
         super().__init__()
         self.teacher = teacher
         self.experts = nn.ModuleDict(experts)
+
+    def features(self, clips: Mapping[str, Tensor]) -> Tensor:
+        """Clips (V, T, 3, H, W) of each modality, by name -> (V, T, D), the fused features of them."""
+        experts = cast(Mapping[str, Student], self.experts)
+        return self.teacher.fuse({name: experts[name].features(x) for name, x in clips.items()})
 
 
 def load_model(directory: Path | str) -> Student | TeacherBundle:
@@ -238,7 +270,7 @@ def load_model(directory: Path | str) -> Student | TeacherBundle:
         with torch.device("meta"):
             empty = _model_of(described)
     except (ConfigError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
-        told = "; ".join(error.problems) if isinstance(error, ConfigError) else " ".join(str(error).split())
+        told = _told(error)
         raise CheckpointError(f"{directory}: its description does not make a model: {told}") from error
     weights = read_weights(directory)
     if isinstance(empty, Student):
@@ -247,6 +279,14 @@ def load_model(directory: Path | str) -> Student | TeacherBundle:
     model = _model_of(described)
     load_weights(model, weights, directory)
     return model.eval()
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, ConfigError):
+        return "; ".join(error.problems)
+    if isinstance(error, ValidationError):
+        return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+    return " ".join(str(error).split())
 
 
 def _model_of(described: dict[str, Any]) -> Student | TeacherBundle:
@@ -260,7 +300,7 @@ def _model_of(described: dict[str, Any]) -> Student | TeacherBundle:
     experts: dict[str, Student] = {}
     if teacher.experts == "train":
         experts = {
-            name: build_expert(teacher.expert, name, frames, 0, pretrained=False) for name in teacher.modalities
+            name: build_expert(teacher, name, frames, 0, pretrained=False) for name in teacher.modalities
         }
     return TeacherBundle(build_teacher(teacher, described["width"], frames, 0), experts)
 

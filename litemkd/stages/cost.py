@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -35,29 +35,28 @@ def student_cost(config: Config, shot: int | None = None, latency: bool = True) 
 
 @from_main
 def teacher_cost(
-    config: Config, shot: int | None = None, latency: bool = False, width: int | None = None
+    config: Config, shot: int | None = None, latency: bool = False, width: int | Mapping[str, int] | None = None
 ) -> dict[str, float]:
     """Metrics `cost/…` of the configured teacher with its experts; arguments as in `student_cost`.
 
-    `width` is D of features that lie on disk, where it is not that of the configured experts.
+    `width` is D of features that lie on disk, where it is not that of the configured experts; of each modality
+    where they differ.
 
     Making the modalities from RGB is not counted; nor are experts whose features lie on disk. Latency is not
     measured by default: it takes all weights once more, 2.5 GB for three ResNet50 experts.
     """
     teacher, frames = config.teacher, config.data.frames
-    width = width or teacher.expert.width
     # Without latency nothing is computed, and several hundred million weights need not exist; the head's do.
     with _own_random_state(), torch.device("cpu" if latency else "meta"):
-        model = build_teacher(teacher, width, frames, config.seed)
         experts: dict[str, Student] = {
-            name: build_expert(
-                teacher.expert, name, frames, config.seed, pretrained=False, side=config.data.crop
-            )
+            name: build_expert(teacher, name, frames, config.seed, pretrained=False, side=config.data.crop)
             for name in (teacher.modalities if teacher.experts == "train" else ())
         }
+        own = {name: expert.width for name, expert in experts.items()}
+        model = build_teacher(teacher, width or own or teacher.expert.width, frames, config.seed)
     if not latency:
         with _own_random_state():
-            model.head = build_head(teacher.head, width, frames, places=1)
+            model.head = build_head(teacher.head, model.fusion.width, frames, places=1)
     episode, device = _episode(config, shot), build_device(config)
     return metrics(measure_teacher(experts, model, episode, device=device, latency=latency))
 

@@ -288,7 +288,7 @@ def _build(config: Config, file: ReleasedFile) -> tuple[Student | TeacherBundle,
         return student.eval(), describe_student(config) | {"released": origin | asdict(content.names)}
     teacher = build_teacher(config.teacher, content.width, content.frames, 0)
     load_weights(teacher, content.weights, file.path)
-    return TeacherBundle(teacher, {}).eval(), describe_teacher(config, content.width) | {"released": origin}
+    return TeacherBundle(teacher, {}).eval(), describe_teacher(config, teacher.fusion) | {"released": origin}
 
 
 def _cost(config: Config, content: Released) -> dict[str, float]:

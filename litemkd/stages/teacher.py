@@ -9,7 +9,7 @@ from typing import cast
 from litemkd.checkpoints import read_description, save_model, weights_digest
 from litemkd.config import Config, TeacherConfig, digest_of
 from litemkd.embedding import teacher_classifier
-from litemkd.errors import CheckpointError, DataError
+from litemkd.errors import CheckpointError
 from litemkd.evaluation import Evaluation
 from litemkd.models.student import Student
 from litemkd.models.teacher import Teacher
@@ -130,16 +130,15 @@ def teacher_stage(setup: Setup, *, choice: str = "auto") -> ReadyTeacher:
         log.info("teacher: using %s version %s, made before", found.name, found.version)
         own = former is not None and found.run_id == former[0]
         ready = registered_teacher(setup, found, fingerprint, reused=not own)
-        cost = teacher_cost(config, width=ready.fused["train"].shape[-1])
+        cost = teacher_cost(config, width=ready.teacher.fusion.widths)
         return replace(ready, tests=_test(setup, ready), cost=cost)
     with setup.run("teacher", title, resumable=True) as run:
         checkpoints = setup.checkpoints("teacher", fingerprint)
         bundle, progress = _train(setup, run, checkpoints)
         ready = _ready(setup, bundle, fingerprint, name, 0, reused=False)
-        width = ready.fused["train"].shape[-1]
-        cost = teacher_cost(config, width=width)
+        cost = teacher_cost(config, width=ready.teacher.fusion.widths)
         run.log_metrics(cost, 0)
-        save_model(checkpoints.model, bundle, describe_teacher(config, width))
+        save_model(checkpoints.model, bundle, describe_teacher(config, ready.teacher.fusion))
         tests = _test(setup, ready)
         log_test(run, tests, title)
         tags = {
@@ -147,7 +146,7 @@ def teacher_stage(setup: Setup, *, choice: str = "auto") -> ReadyTeacher:
             **cost_tags(cost),
             "litemkd.fingerprint": fingerprint,
             "litemkd.modalities": modalities,
-            "litemkd.backbone": config.teacher.expert.backbone.name,
+            "litemkd.backbone": config.teacher.networks,
             "litemkd.head": config.teacher.head.name,
             "litemkd.protocol": setup.protocol("teacher"),
         }
@@ -184,12 +183,7 @@ def _train(setup: Setup, run: Run, checkpoints: CheckpointFolder) -> tuple[Teach
             experts[modality] = train_expert(setup, modality)
             features[modality] = expert_features(setup, modality, experts[modality])
     widths = {modality: by_split["train"].shape[-1] for modality, by_split in features.items()}
-    if len(set(widths.values())) > 1:
-        raise DataError(
-            f"features of different widths: {widths}; the fusion needs one width for all modalities"
-        )
-    width = next(iter(widths.values()))
-    teacher = build_teacher(config.teacher, width, config.data.frames, config.seed).to(setup.device)
+    teacher = build_teacher(config.teacher, widths, config.data.frames, config.seed).to(setup.device)
     objective = TeacherObjective(
         teacher,
         features={name: by_split["train"] for name, by_split in features.items()},
@@ -216,7 +210,7 @@ def expert_fingerprint(setup: Setup, modality: str) -> str:
     return digest_of(
         "expert",
         modality,
-        config.teacher.expert,
+        config.teacher.expert_of(modality),
         setup.training_settings,
         data.packs[modality].digest,
         {name: list(split.videos) for name, split in data.splits.items()},
@@ -226,9 +220,9 @@ def expert_fingerprint(setup: Setup, modality: str) -> str:
 
 def train_expert(setup: Setup, modality: str) -> Student:
     """Train the model of one modality on the train classes."""
-    config, train, title = setup.config.teacher.expert, setup.config.teacher.expert.train, f"expert {modality}"
-    data, seed = setup.config.data, setup.config.seed
-    expert = build_expert(config, modality, data.frames, seed, side=data.crop).to(setup.device)
+    teacher, data, seed = setup.config.teacher, setup.config.data, setup.config.seed
+    train, title = teacher.expert.train, f"expert {modality}"
+    expert = build_expert(teacher, modality, data.frames, seed, side=data.crop).to(setup.device)
     with setup.run("expert", title) as run:
         recorder = Recorder(run, title)
         checkpoints = setup.checkpoints(f"expert-{modality}", expert_fingerprint(setup, modality))

@@ -23,9 +23,9 @@ QUERY = torch.tensor([[6, 7, 8], [0, 1, 2]])
 
 # Head, its settings, D of the branches, pooling: 32 features a frame go in, or 512 ("flatten").
 CASES = {
-    "trx, branch folded": ("trx", {"width": 6, "tuple_sizes": (2, 3)}, 48, "mean"),
-    "trx, branch as it is": ("trx", {"width": 40, "tuple_sizes": (2,)}, 12, "flatten"),
-    "trx, odd tuples": ("trx", {"width": 6, "tuple_sizes": (1, 4, 5)}, 13, "mean"),
+    "trx, branch folded": ("trx", {"width": 6, "tuples": (2, 3)}, 48, "mean"),
+    "trx, branch as it is": ("trx", {"width": 40, "tuples": (2,)}, 12, "flatten"),
+    "trx, odd tuples": ("trx", {"width": 6, "tuples": (1, 4, 5)}, 13, "mean"),
     "strm": ("strm", {"width": 10}, 12, "places"),
     "otam": ("otam", {}, 12, "mean"),
     "bimhm": ("bimhm", {}, 12, "mean"),

@@ -30,7 +30,7 @@ def built(found: Released) -> Student:
     backbone, head = section["backbone"], section["head"]
     student = Student(
         Backbone(backbone["name"], normalise=backbone["normalise"], pooling=backbone["pooling"]),
-        TRX(found.width, width=head["width"], frames=found.frames, tuple_sizes=head["tuples"]),
+        TRX(found.width, width=head["width"], frames=found.frames, tuples=head["tuples"]),
         width=section["width"],
         branches=(DISTILL, LABEL) if section.get("branches", 2) == 2 else (LABEL,),
     )
@@ -159,7 +159,7 @@ def fused_here(found: Released, shift: str, streams: list[Tensor]) -> tuple[Teac
             shift=shift,
             **found.section["fusion"],
         ),
-        TRX(found.width, width=head["width"], frames=found.frames, tuple_sizes=head["tuples"]),
+        TRX(found.width, width=head["width"], frames=found.frames, tuples=head["tuples"]),
     )
     teacher.load_state_dict(found.weights)
     with torch.inference_mode():
@@ -374,7 +374,7 @@ def test_the_head_of_a_teacher_alone_is_a_teacher_without_a_fusion(sizes: tuple[
     assert found.notes[0].startswith(
         "it has no fusion: its head takes the features of one modality as they are"
     )
-    head = TRX(WIDTH, width=HEAD, frames=FRAMES, tuple_sizes=sizes)
+    head = TRX(WIDTH, width=HEAD, frames=FRAMES, tuples=sizes)
     teacher = Teacher(NoFusion("flow", WIDTH), head)
     teacher.load_state_dict(found.weights)
     features = torch.randn(8, FRAMES, WIDTH, generator=torch.Generator().manual_seed(5))
@@ -430,7 +430,7 @@ def own_student(
     branches: tuple[str, ...], tuples: tuple[int, ...], name: str = "mobilenet_v3_small"
 ) -> Student:
     torch.manual_seed(3)
-    head = TRX(WIDTH, width=HEAD, frames=FRAMES, tuple_sizes=tuples)
+    head = TRX(WIDTH, width=HEAD, frames=FRAMES, tuples=tuples)
     student = Student(Backbone(name, normalise="none"), head, width=WIDTH, branches=branches)
     return seeded(student)
 

@@ -74,9 +74,9 @@ def test_so_does_a_teacher_with_its_experts(tmp_path: Path) -> None:
     config = config_of(
         "teacher.head.name=bimhm", "teacher.expert.head.name=bimhm", "teacher.expert.head.eps=0.5"
     )
-    experts = {name: build_expert(config.teacher.expert, name, 4, 0) for name in config.teacher.modalities}
+    experts = {name: build_expert(config.teacher, name, 4, 0) for name in config.teacher.modalities}
     bundle = TeacherBundle(build_teacher(config.teacher, 12, 4, 0), experts)
-    folder = save_model(tmp_path, bundle, describe_teacher(config, 12))
+    folder = save_model(tmp_path, bundle, describe_teacher(config, bundle.teacher.fusion))
     loaded = load_model(former(folder, lambda told: told["teacher"]["head"].pop("eps")))
     assert isinstance(loaded, TeacherBundle)
     assert loaded.teacher.head.eps == 0.01
@@ -130,7 +130,7 @@ def test_one_network_has_one_name_in_the_configuration() -> None:
         ),
         (
             ["teacher.expert.backbone.name=timm:crossvit_9_240"],
-            lambda c: build_expert(c.teacher.expert, "flow", 4, 0),
+            lambda c: build_expert(c.teacher, "flow", 4, 0),
             "teacher.expert.backbone.name: timm:crossvit_9_240 given; it makes list of a frame",
         ),
         (

@@ -30,12 +30,21 @@ Code = tuple[Tensor, ...]  # of videos in evaluation; leading axes are the video
 class Head(nn.Module, ABC):
     """Base of all heads. Subclasses implement `_encode` and `_match_parts`; both are batched over episodes.
 
+    The settings of a head are the keyword arguments of its constructor: their types, their defaults, and what
+    `litemkd.declared.About` says of them. It is called with D first, with `frames`, T, and where it has such an
+    argument with `places`, the places of a frame's map that there are: 1 for a teacher.
+
     Attributes:
+        name: of a head that comes with litemkd. It is written out, like the constructor's arguments: the
+            configuration reads them in the head's file, without running it.
+        place: in the order of their settings among the configuration's keys.
         parts: weight in the prediction of each part that `match_parts` gives; `frame` is the main one.
         places: places of a frame's map that the head wants; 1: one feature a frame.
         wants: T and D where the head's weights are for these alone.
     """
 
+    name: ClassVar[str] = ""
+    place: ClassVar[int] = 100
     parts: ClassVar[Mapping[str, float]] = {FRAME: 1.0}
     places: int = 1
     wants: tuple[int, int] | None = None

@@ -6,14 +6,13 @@ are: the order does not count, and neither does how long an action takes.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from torch import Tensor
 
+from litemkd.declared import About
 from litemkd.models.heads.alignment import frame_distances
 from litemkd.models.heads.base import FRAME, Head, class_prototypes, mean_over_supports
-
-Support = Literal["mean", "each"]
 
 
 class BiMHM(Head):
@@ -28,7 +27,21 @@ class BiMHM(Head):
             MoLo (CVPR 2023), like OTAM, has 0.01, which brings short features nearer to 1.
     """
 
-    def __init__(self, dim: int, *, frames: int = 8, support: Support = "mean", eps: float = 0.0) -> None:
+    name = "bimhm"
+    place = 3
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        frames: int = 8,
+        support: Annotated[
+            Literal["mean", "each"], About("`mean` sequence of a class's supports, or `each` of them")
+        ] = "mean",
+        eps: Annotated[
+            float, About("added to the lengths in the cosine: `0` as HyRSM, `0.01` as MoLo", least=0)
+        ] = 0.0,
+    ) -> None:
         super().__init__()
         self.support, self.eps = support, eps
 

@@ -8,11 +8,13 @@ makes it smooth. Both directions (query in support, support in query) are added.
 from __future__ import annotations
 
 import itertools
+from typing import Annotated
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from litemkd.declared import About
 from litemkd.models.heads.alignment import frame_distances
 from litemkd.models.heads.base import FRAME, Head, mean_over_supports
 
@@ -28,7 +30,16 @@ class OTAM(Head):
         smoothing: λ of the soft minimum -λ log Σ exp(-x / λ); the smaller, the harder.
     """
 
-    def __init__(self, dim: int, *, frames: int = 8, smoothing: float = 0.1) -> None:
+    name = "otam"
+    place = 2
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        frames: int = 8,
+        smoothing: Annotated[float, About("of the soft minimum", above=0)] = 0.1,
+    ) -> None:
         super().__init__()
         self.smoothing = smoothing
 

@@ -6,14 +6,13 @@ neither order nor timing, which is what the other heads are measured by.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
+from litemkd.declared import About
 from litemkd.models.heads.base import FRAME, Head, mean_over_supports
-
-Distance = Literal["euclidean", "cosine"]
 
 
 class Prototype(Head):
@@ -28,8 +27,16 @@ class Prototype(Head):
         scale: factor of the cosine; without one, softmax of numbers from -1 to 1 cannot become sure.
     """
 
+    name = "prototype"
+    place = 4
+
     def __init__(
-        self, dim: int, *, frames: int = 8, distance: Distance = "euclidean", scale: float = 10.0
+        self,
+        dim: int,
+        *,
+        frames: int = 8,
+        distance: Annotated[Literal["euclidean", "cosine"], About("`euclidean` or `cosine`")] = "euclidean",
+        scale: Annotated[float, About("of the cosine", above=0)] = 10.0,
     ) -> None:
         super().__init__()
         self.distance, self.scale = distance, scale

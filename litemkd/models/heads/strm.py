@@ -8,13 +8,14 @@ prediction.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import ClassVar, cast
+from typing import Annotated, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from litemkd.declared import About
 from litemkd.models.heads.base import FRAME, PATCH, Head, group_by_class, take_supports
 from litemkd.models.heads.prototype import distances
 from litemkd.models.heads.trx import TRX
@@ -70,26 +71,28 @@ class STRM(Head):
         dim: D.
         width: of TRX's keys and values.
         frames: T.
-        tuple_sizes: of both judgements.
+        tuples: of both judgements.
         dropout: after the position encodings and before the patch judgement, in training.
         places: of a frame's map, 16 for a student; 1 takes plain frame features (..., T, D), as a teacher has.
     """
 
+    name = "strm"
+    place = 1
     parts: ClassVar[Mapping[str, float]] = {FRAME: 1.0, PATCH: 0.1}
 
     def __init__(
         self,
         dim: int,
         *,
-        width: int = 1152,
+        width: Annotated[int, About("of keys and values", above=0)] = 1152,
         frames: int = 8,
-        tuple_sizes: Sequence[int] = (2,),
-        dropout: float = 0.1,
+        tuples: Annotated[tuple[int, ...], About("numbers of frames in a tuple", above=0, count=1)] = (2,),
+        dropout: Annotated[float, About("after the position encoding", least=0, below=1)] = 0.1,
         places: int = 16,
     ) -> None:
         super().__init__()
         self.places, self.wants = places, (frames, dim)
-        sizes = check_tuple_sizes(tuple_sizes, frames)
+        sizes = check_tuple_sizes(tuples, frames)
         self.patches = PatchEnrichment(dim, places, dropout)
         self.frames = FrameEnrichment(dim, frames, dropout)
         self.dropout = nn.Dropout(dropout)
@@ -97,7 +100,7 @@ class STRM(Head):
         self.tuples = nn.ModuleList(
             TupleProjection(dim, dim // 2, frame_tuples(frames, size)) for size in sizes
         )
-        self.trx = TRX(dim, width=width, frames=frames, tuple_sizes=sizes, dropout=dropout)
+        self.trx = TRX(dim, width=width, frames=frames, tuples=sizes, dropout=dropout)
 
     def _encode(self, features: Tensor) -> Tensor:
         """(..., T, places, D) -> (..., code): TRX's code and then the patch tuples, in one axis."""

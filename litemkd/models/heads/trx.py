@@ -4,20 +4,21 @@ Every ordered tuple of frames is a key and a value. For each tuple of the query,
 all of a class's supports makes a prototype of that class made for that query; the logit is minus the squared
 distance of the query's values to it. Sub-actions are thus matched whenever they happen.
 
-All of it is computed from placed frames, see `litemkd.models.heads.placed`. The plain form, with tuples as
-published, gives the same logits; cost accounting and parity tests use it.
+All of it is computed from placed frames, see `litemkd.models.heads.tuple_attention`. The plain form, with
+tuples as published, gives the same logits; cost accounting and parity tests use it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import cast
+from typing import Annotated, cast
 
 import torch
 from torch import Tensor, nn
 
+from litemkd.declared import About
 from litemkd.models.heads.base import FRAME, Code, Head, cosines, group_by_class, take_supports
-from litemkd.models.heads.placed import FoldedTRX, TupleAttention
+from litemkd.models.heads.tuple_attention import FoldedTRX, TupleAttention
 from litemkd.models.layers import check_tuple_sizes
 
 
@@ -28,22 +29,25 @@ class TRX(Head):
         dim: D, width of the frame features.
         width: width of keys and values.
         frames: T.
-        tuple_sizes: numbers of frames in a tuple, for instance (2,) or (2, 3).
+        tuples: numbers of frames in a tuple, for instance (2,) or (2, 3).
         dropout: after the position encoding, in training.
     """
+
+    name = "trx"
+    place = 0
 
     def __init__(
         self,
         dim: int,
         *,
-        width: int = 1152,
+        width: Annotated[int, About("of keys and values", above=0)] = 1152,
         frames: int = 8,
-        tuple_sizes: Sequence[int] = (2,),
-        dropout: float = 0.1,
+        tuples: Annotated[tuple[int, ...], About("numbers of frames in a tuple", above=0, count=1)] = (2,),
+        dropout: Annotated[float, About("after the position encoding", least=0, below=1)] = 0.1,
     ) -> None:
         super().__init__()
         self.width, self.wants = width, (frames, dim)
-        sizes = check_tuple_sizes(tuple_sizes, frames)
+        sizes = check_tuple_sizes(tuples, frames)
         self.transformers = nn.ModuleList(TupleAttention(dim, width, frames, size, dropout) for size in sizes)
 
     @property
@@ -82,7 +86,7 @@ class TRX(Head):
         return cosines(torch.cat(prototypes, dim=-1).transpose(1, 2)).flatten(2)
 
     def folded(self, branch: nn.Module) -> FoldedTRX:
-        """The same logits with narrower products, see `litemkd.models.heads.placed`."""
+        """The same logits with narrower products, see `litemkd.models.heads.tuple_attention`."""
         return FoldedTRX(branch, self, self.sizes)
 
     def _codes(

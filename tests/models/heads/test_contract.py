@@ -11,10 +11,10 @@ LABELS = torch.tensor([[2, 0, 1, 0, 2, 1], [1, 1, 0, 2, 0, 1]])  # shuffled; the
 
 # The forms of each head, smaller than their defaults for speed; one not here is built from (dim, frames=…).
 FORMS = {
-    "trx": [{"width": 10, "tuple_sizes": (2, 3)}],
+    "trx": [{"width": 10, "tuples": (2, 3)}],
     "strm": [
         {"width": 10, "places": 4},
-        {"width": 10, "places": 1, "tuple_sizes": (2, 3)},
+        {"width": 10, "places": 1, "tuples": (2, 3)},
     ],
     "otam": [{}, {"smoothing": 0.01}],
     "bimhm": [{"support": "mean"}, {"support": "each"}, {"support": "each", "eps": 0.01}],

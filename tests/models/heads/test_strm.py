@@ -107,7 +107,7 @@ def slow_strm(head, support, labels, query, sizes):
 
 def build(places=PLACES, sizes=(2,), gamma=0.7, dim=DIM, frames=FRAMES):
     torch.manual_seed(5)
-    head = STRM(dim, width=5, frames=frames, tuple_sizes=sizes, places=places).double().eval()
+    head = STRM(dim, width=5, frames=frames, tuples=sizes, places=places).double().eval()
     with torch.no_grad():
         head.patches.gamma.fill_(gamma)
         for part in head.trx.transformers:  # a norm that does something

@@ -66,7 +66,7 @@ LABELS = {
 def test_parity_with_the_formula(sizes, labels):
     torch.manual_seed(3)
     labels = torch.tensor(labels)
-    head = TRX(6, width=5, frames=4, tuple_sizes=sizes).double().eval()
+    head = TRX(6, width=5, frames=4, tuples=sizes).double().eval()
     for part in head.transformers:  # a norm that does something
         torch.nn.init.normal_(part.norm_k.weight)
         torch.nn.init.normal_(part.norm_k.bias)
@@ -106,7 +106,7 @@ def test_defaults_are_the_published_head():
         "norm_k.bias",
     }
     assert set(part.state_dict()) == names  # as in released files, less what is computed or unused
-    assert [len(size.sums) for size in TRX(16, tuple_sizes=(2, 3)).sizes] == [28, 56]
+    assert [len(size.sums) for size in TRX(16, tuples=(2, 3)).sizes] == [28, 56]
 
 
 def test_dropout_is_active_in_training_only():
@@ -119,11 +119,11 @@ def test_dropout_is_active_in_training_only():
 
 def test_several_sizes_are_the_mean_of_each():
     torch.manual_seed(0)
-    both = TRX(6, width=5, frames=4, tuple_sizes=(2, 3)).eval()
+    both = TRX(6, width=5, frames=4, tuples=(2, 3)).eval()
     episode = torch.randn(1, 3, 4, 6), torch.tensor([[0, 1, 2]]), torch.randn(1, 2, 4, 6)
     each = []
     for place, size in enumerate((2, 3)):
-        one = TRX(6, width=5, frames=4, tuple_sizes=(size,)).eval()
+        one = TRX(6, width=5, frames=4, tuples=(size,)).eval()
         one.transformers[0].load_state_dict(both.transformers[place].state_dict())
         each.append(one(*episode, 3))
     torch.testing.assert_close(both(*episode, 3), (each[0] + each[1]) / 2)
@@ -132,14 +132,14 @@ def test_several_sizes_are_the_mean_of_each():
 @pytest.mark.parametrize("sizes", [(), (5,), (2, 2)])
 def test_bad_tuple_sizes(sizes):
     with pytest.raises(ValueError, match="tuple sizes must be distinct"):
-        TRX(6, width=5, frames=4, tuple_sizes=sizes)
+        TRX(6, width=5, frames=4, tuples=sizes)
 
 
 def episode_of(labels, sizes=(2,), common=0.0, dtype=torch.float32):
     """A head in training form, and an episode of frames of 64 that have `common` added to each number."""
     torch.manual_seed(1)
     labels = torch.tensor(labels)
-    head = TRX(64, width=96, frames=6, tuple_sizes=sizes, dropout=0.0).to(dtype)
+    head = TRX(64, width=96, frames=6, tuples=sizes, dropout=0.0).to(dtype)
     for part in head.transformers:
         torch.nn.init.normal_(part.norm_k.weight)
         torch.nn.init.normal_(part.norm_k.bias)
