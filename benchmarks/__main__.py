@@ -10,7 +10,8 @@ from pathlib import Path
 
 import click
 
-from benchmarks.sizes import FULL, TINY
+from benchmarks.sizes import FULL, TINY, Sizes
+from benchmarks.work import BenchmarkError, Setting, Work
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -49,8 +50,6 @@ def main(names: tuple[str, ...], listing: bool, threads: int, device: str, out: 
     """
     from benchmarks.harness import measure
     from benchmarks.report import asked, record, table
-    from benchmarks.work import BenchmarkError, Setting
-    from benchmarks.works import all_works
 
     works = all_works(TINY if tiny else FULL)
     if listing:
@@ -74,6 +73,14 @@ def main(names: tuple[str, ...], listing: bool, threads: int, device: str, out: 
             _write(out, record(results, about))
             click.echo(f" {results[-1].ratio:.3g} x, {time.perf_counter() - begun:.0f} s", err=True)
     click.echo(table(results))
+
+
+def all_works(sizes: Sizes) -> dict[str, Work]:
+    """The works by name, in the order of the table."""
+    from benchmarks import evaluating, searching, tracking, training
+
+    listed = [work for module in (evaluating, training, tracking, searching) for work in module.works(sizes)]
+    return {work.name: work for work in listed}
 
 
 def _device(asked: str) -> str:

@@ -1,4 +1,4 @@
-"""Pictures of a study. Optuna draws timeline and front; why not the others stands in docs/search.md."""
+"""Pictures of a study. Optuna draws what it can draw truly, docs/search.md says why not all."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import optuna
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 from optuna.visualization import matplotlib as drawn_by_optuna
 
@@ -56,7 +58,7 @@ def study_pictures(study: optuna.Study, names: Sequence[str]) -> dict[str, Figur
     if len(done) > 1 and varying(done):
         for place, name in enumerate(names):
             pictures["slices" if place == 0 else f"slices_{place + 1}"] = _slices(done, place, name)
-        pictures["parallel"] = _parallel(done, names, signs(study)[0])
+        pictures["parallel"] = _parallel(study, done, names)
     rows = importances(study, names)
     if any(row[name] for row in rows for name in names):
         pictures["importances"] = _importances(rows, names)
@@ -69,13 +71,13 @@ def study_pictures(study: optuna.Study, names: Sequence[str]) -> dict[str, Figur
 
 def _by_optuna(draw: Callable[[], Axes]) -> tuple[Figure, Axes]:
     """What Optuna draws, without what it does to pyplot's state and style."""
-    with pyplot.rc_context(), warnings.catch_warnings():
+    with pyplot.rc_context({"figure.constrained_layout.use": True}), warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        warnings.filterwarnings("ignore", "The figure layout has changed")  # the timeline sees to its own
         axes = draw()
     figure = axes.figure
     assert isinstance(figure, Figure)
     pyplot.close(figure)
-    figure.set_layout_engine("constrained")
     return figure, axes
 
 
@@ -167,47 +169,27 @@ def _scaled(axes: Axes, scale: Scale) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=scale.whole, min_n_ticks=1))
 
 
-def _parallel(done: Sequence[FrozenTrial], names: Sequence[str], sign: int) -> Figure:
-    """A line for each trial over an axis for each setting, objectives first; the best ones lie on top."""
-    found = scales(done)
-    short = short_names(found)
-    columns: list[tuple[str, Scale, list[Any]]] = []  # of each trial its value
-    for place, name in enumerate(names):
-        values = [trial.values[place] for trial in done]
-        columns.append((name.replace(", ", ",\n"), Scale(min(values), max(values)), values))
-    for key, scale in found.items():
-        columns.append((short[key], scale, [trial.params.get(key, Scale.ABSENT) for trial in done]))
-    figure = Figure(figsize=(1.8 + 1.25 * len(columns), 4.6), layout="constrained")
-    axes = figure.subplots()
-    _, first, values = columns[0]
-    shades = ScalarMappable(Normalize(first.low, first.high), "viridis" if sign < 0 else "viridis_r")
-    for place in sorted(range(len(done)), key=lambda place: -sign * values[place]):
-        trial = done[place]
-        heights = [scale.height(of_trials[place]) for _, scale, of_trials in columns]
-        line: dict[str, Any] = {"color": shades.to_rgba(trial.values[0]), "alpha": 0.8}
+def _parallel(study: optuna.Study, done: Sequence[FrozenTrial], names: Sequence[str]) -> Figure:
+    """A line for each trial over an axis for each setting that varies; a second objective is an axis too."""
+    short = short_names(varying(done))
+    drawn = optuna.create_study(direction=study.directions[0])
+    for trial in done:
+        params = {short[key]: value for key, value in trial.params.items() if key in short}
+        found = {short[key]: given for key, given in trial.distributions.items() if key in short}
+        for place, name in enumerate(names[1:], 1):
+            costs = [other.values[place] for other in done]
+            params[name], found[name] = trial.values[place], FloatDistribution(min(costs), max(costs))
+        drawn.add_trial(optuna.create_trial(value=trial.values[0], params=params, distributions=found))
+    figure, axes = _by_optuna(lambda: drawn_by_optuna.plot_parallel_coordinate(drawn, target_name=names[0]))
+    figure.set_size_inches(1.8 + 1.5 * (len(short) + len(names)), 4.6)
+    axes.set_title("")
+    for label in axes.get_xticklabels():
+        label.set(ha="left", rotation_mode="anchor")
+    (lines,) = (one for one in axes.collections if isinstance(one, LineCollection))
+    for trial, line in zip(done, lines.get_segments(), strict=True):
         if is_default(trial):
-            line = {"color": STAR, "linestyle": "--", "label": "default settings"}
-        axes.plot(range(len(columns)), heights, **line)
-    for place, (_, scale, _) in enumerate(columns):
-        axes.axvline(place, color="0.3", linewidth=0.8)
-        for height, label in scale.labels():
-            axes.annotate(
-                label,
-                (place, height),
-                (3, 0),
-                textcoords="offset points",
-                fontsize=7,
-                va="center",
-                bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.7},
-            )
-    axes.set_xticks(range(len(columns)), [label for label, _, _ in columns], fontsize=8)
-    axes.set_xlim(-0.1, len(columns) - 0.4)
-    axes.set_yticks([])
-    axes.spines[:].set_visible(False)
-    axes.tick_params("x", length=0)
-    figure.colorbar(shades, ax=axes, label=names[0], aspect=30, pad=0.01)
-    if any(map(is_default, done)):
-        _legend(figure, axes)
+            axes.plot(*np.asarray(line).T, color=STAR, linestyle="--", label="default settings")
+            _legend(figure, axes)
     return figure
 
 

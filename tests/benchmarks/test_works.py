@@ -11,12 +11,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from benchmarks.__main__ import main
+from benchmarks.__main__ import all_works, main
 from benchmarks.harness import compare, measure
 from benchmarks.published.student import TwoPassStudent
 from benchmarks.sizes import FULL, TINY
 from benchmarks.work import Setting
-from benchmarks.works import all_works
 from litemkd.models.backbones import Backbone
 from litemkd.models.heads.trx import TRX
 from litemkd.models.student import Student
