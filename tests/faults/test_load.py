@@ -21,7 +21,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from litemkd.tracking import stage_run, store
+from litemkd.tracking import stage_run
+from litemkd.tracking.store import opening
 from tests.faults.crowd import STEPS as STEPS_OF_A_STUDENT
 from tests.faults.crowd import make_job, multiply
 from tests.faults.serving import Database, Server, run
@@ -68,7 +69,7 @@ def check(uri: str, folder: Path, count: int) -> None:
     said = {number: (folder / f"{number}.out").read_text() for number in range(count)}
     assert [process.exitcode for process in started] == [0] * count, said
     assert all(set(lines.splitlines()) <= {WAITING} for lines in said.values()), said
-    client = store._connect(uri)
+    client = opening._connect(uri)
     experiment = client.get_experiment_by_name("litemkd/toy")
     assert experiment is not None
     runs = {one.info.run_name: one for one in client.search_runs([experiment.experiment_id], max_results=1000)}

@@ -50,7 +50,7 @@ def test_an_interrupted_creation_is_begun_anew(workdir: Path, monkeypatch: pytes
             self.path.write_text("tables")
             made.append(self.path.name)
 
-    monkeypatch.setattr(store, "MlflowClient", Maker)
+    monkeypatch.setattr("litemkd.tracking.store.opening.MlflowClient", Maker)
     store.create_sqlite_store(workdir / "mlflow.db")
     store.create_sqlite_store(workdir / "mlflow.db")
     assert made == ["mlflow.db.part"]
@@ -101,7 +101,7 @@ def test_runs_read_back(client: MlflowClient) -> None:
     assert len(tracking.read_runs("toy", limit=1)) == 1
     (best,) = tracking.read_runs(filter_string="metrics.`val/accuracy` > 60")
     assert best.name == "a"
-    (failed,) = tracking.read_runs(experiment="litemkd/other")
+    (failed,) = tracking.read_runs("other")
     assert failed.status == "FAILED"
     with pytest.raises(TrackingError, match="cannot be read"):
         tracking.read_runs("toy", filter_string="nonsense")
