@@ -6,7 +6,7 @@ from litemkd.catalogue import has_published_weights
 from litemkd.config.sections import Config
 from litemkd.losses import Around
 from litemkd.losses.presets import preset
-from litemkd.modalities.registry import networks_of
+from litemkd.modalities.registry import PACKAGE, networks_of
 
 
 def impossible(config: Config) -> list[str]:
@@ -26,7 +26,7 @@ def impossible(config: Config) -> list[str]:
             if name not in networks
         ]
     for name in teacher.modalities if teacher.experts == "train" else ():
-        if name in data.modalities and config.modality(name).kind == "arrays":
+        if name not in PACKAGE and config.modality(name).kind == "arrays":
             problems.append(
                 f"teacher.modalities: {name!r} given, arrays by frame, and experts look at pictures; "
                 "teacher.experts=features would do, which reads them from feature/"

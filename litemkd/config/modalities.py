@@ -49,6 +49,9 @@ def check_names(own: Iterable[str], given: Mapping[Place, str]) -> None:
     Raises:
         ValidationError: at each place, what would do.
     """
+    own = tuple(own)
+    if all(name in PACKAGE or name in own for name in given.values()):
+        return  # without a look at what is installed
     known = known_names(own)
     *first, last = (repr(name) for name in known)
     expected = {"expected": f"{', '.join(first)} or {last}"}

@@ -127,11 +127,11 @@ def decode_frame(data: bytes, name: Path | str) -> np.ndarray:
         return upright(image.convert("RGB"))
 
 
-def encode_frame(frame: np.ndarray, quality: int = 95) -> bytes:
+def encode_frame(frame: np.ndarray) -> bytes:
     """A frame (H, W, 3) uint8 as the JPEG that `write_frames` writes."""
     file = io.BytesIO()
     # Chroma at full resolution: flow lives in it, and thin coloured bones too.
-    Image.fromarray(frame).save(file, "JPEG", quality=quality, subsampling=0 if quality >= 90 else 2)
+    Image.fromarray(frame).save(file, "JPEG", quality=95, subsampling=0)
     return file.getvalue()
 
 
@@ -214,7 +214,7 @@ def read_files(paths: list[Path]) -> np.ndarray:
     return np.stack(frames)
 
 
-def write_frames(clip_folder: Path, frames: np.ndarray, quality: int = 95) -> None:
+def write_frames(clip_folder: Path, frames: np.ndarray) -> None:
     """Write a clip as 1.jpg, 2.jpg, ...: all of it or nothing. A clip that is there already is replaced.
 
     One that is black in all frames (a skeleton where nobody was found) gets an empty file `BLANK` beside them.
@@ -222,7 +222,6 @@ def write_frames(clip_folder: Path, frames: np.ndarray, quality: int = 95) -> No
     Args:
         clip_folder: `<modality>_l<T>/<class>/<video>`; made with its parents.
         frames: (T, H, W, 3) uint8 RGB.
-        quality: of the JPEGs, 1 to 100; from 90 on, colour is stored at full resolution.
 
     Raises:
         DataError: a wrong shape.
@@ -235,6 +234,6 @@ def write_frames(clip_folder: Path, frames: np.ndarray, quality: int = 95) -> No
     with whole_folder(Path(clip_folder)) as beside:
         digits = len(str(len(frames)))
         for t, frame in enumerate(frames, 1):
-            (beside / f"{t:0{digits}}.jpg").write_bytes(encode_frame(frame, quality))
+            (beside / f"{t:0{digits}}.jpg").write_bytes(encode_frame(frame))
         if not frames.any():
             (beside / BLANK).touch()

@@ -57,8 +57,15 @@ class Estimator(Protocol):
         """Pictures (T, *size, 3) of what was found in the T frames of a clip, which were of size `before`."""
 
 
+class _FromVideos:
+    source: ClassVar[str] = "videos"
+    suffixes: ClassVar[tuple[str, ...]] = VIDEO_SUFFIXES
+    folders: ClassVar[bool] = False
+    needs_videos: ClassVar[bool] = False
+
+
 @dataclass(frozen=True)
-class Computed:
+class Computed(_FromVideos):
     """A way to make a modality: from the frames of the RGB videos, by a function.
 
     Attributes:
@@ -71,10 +78,6 @@ class Computed:
     name: str
     about: str
     compute: Callable[[ClipFrames, int], np.ndarray]
-    source: ClassVar[str] = "videos"
-    suffixes: ClassVar[tuple[str, ...]] = VIDEO_SUFFIXES
-    folders: ClassVar[bool] = False
-    needs_videos: ClassVar[bool] = False
 
     def make(self, source: Path, video: Path | None, T: int, short_side: int) -> np.ndarray:
         """Pictures of the recording in `source`."""
@@ -110,7 +113,7 @@ class Imported:
 
 
 @dataclass(frozen=True)
-class Estimated:
+class Estimated(_FromVideos):
     """A way to make a modality: from the RGB videos, by a network, whose weights are `data.weights.<name>`.
 
     Attributes:
@@ -124,10 +127,6 @@ class Estimated:
     about: str
     published: str
     network: Callable[[], Callable[[Weights, torch.device], Estimator]]
-    source: ClassVar[str] = "videos"
-    suffixes: ClassVar[tuple[str, ...]] = VIDEO_SUFFIXES
-    folders: ClassVar[bool] = False
-    needs_videos: ClassVar[bool] = False
 
     def build(self, weights: str | None, device: torch.device) -> Estimator:
         """The network with the weights that `data.weights` gives; they are read at first use.

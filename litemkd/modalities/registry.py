@@ -5,10 +5,12 @@ A record is loaded when it is asked for: names alone cost nothing.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
+from litemkd.errors import ConfigError
 from litemkd.outside import Wanted
 
 if TYPE_CHECKING:
@@ -43,8 +45,12 @@ def modality(name: str, use: str | None = None) -> Modality:
     """
     from litemkd.modalities.record import Modality
 
+    if use is None and name in PACKAGE:
+        module, _, known = PACKAGE[name].partition(":")
+        record: Modality = getattr(importlib.import_module(module), known)(name)
+        return record
     wanted = Wanted("modality", Modality, "litemkd.modalities.record.Modality", GROUP, "my_package:Edges")
-    found: type[Modality] = wanted.find(use or PACKAGE.get(name, name))
+    found: type[Modality] = wanted.find(use or name)
     if found.kind not in ("frames", "arrays"):
         raise ValueError(f"its kind is {found.kind!r}, which nothing carries; frames or arrays would do")
     if found.kind == "arrays" and found.ways:
@@ -57,8 +63,18 @@ def modality(name: str, use: str | None = None) -> Modality:
 
 
 def modalities(own: Mapping[str, str]) -> dict[str, Modality]:
-    """All records by name; `own` are classes of an experiment by name."""
-    return {name: modality(name, own.get(name)) for name in known_names(own)}
+    """All records by name; `own` are classes of an experiment by name.
+
+    Raises:
+        ConfigError: one that an installed package offers does not do.
+    """
+    found = {}
+    for name in known_names(own):
+        try:
+            found[name] = modality(name, own.get(name))
+        except ValueError as error:
+            raise ConfigError([f"the modality {name} that an installed package offers: {error}"]) from error
+    return found
 
 
 def networks_of(own: Mapping[str, str]) -> tuple[str, ...]:

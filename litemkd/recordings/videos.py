@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -17,8 +16,6 @@ from litemkd.errors import DataError
 from litemkd.pictures import check_made
 from litemkd.recordings.streams import check_size, opened, orientation_of
 from litemkd.recordings.times import sample_times
-
-OnShort = Literal["error", "repeat"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,14 +41,13 @@ class ClipFrames:
         return np.where(last, self.following, self.frames), np.where(last, self.frames, self.following)
 
 
-def read_video(path: Path, T: int, short_side: int, *, on_short: OnShort = "error") -> ClipFrames:
+def read_video(path: Path, T: int, short_side: int) -> ClipFrames:
     """T frames of a recording, evenly spread (`sample_times`), with the short side resized to `short_side`.
 
     Args:
         path: a video file that FFmpeg's libraries can read; the film in it (no cover picture), turned upright.
         T: frames to take.
         short_side: of the frames returned, in pixels; the long side follows in proportion, rounded.
-        on_short: with fewer than T frames in the recording, an error or repeated frames.
 
     Raises:
         DataError: unreadable, cut, damaged anywhere, no video in it, no frames, or fewer than T.
@@ -65,7 +61,7 @@ def read_video(path: Path, T: int, short_side: int, *, on_short: OnShort = "erro
         if found == n:
             break
         n = found
-    if n < T and (n == 0 or on_short == "error"):
+    if n < T:
         raise DataError(f"{path} has {n} frames; {T} are needed")
     after = [t + 1 if t + 1 < n else max(n - 2, 0) for t in wanted.tolist()]
     frames = np.stack([kept[t] for t in wanted.tolist()])

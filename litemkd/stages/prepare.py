@@ -25,7 +25,7 @@ from litemkd.data.lists import (
 from litemkd.data.packs.pack import FramePack, build_pack
 from litemkd.data.preparing.modality import PrepareReport, choose_method, clips_there, prepare_modality
 from litemkd.data.splits import Split, class_of
-from litemkd.data.toy import make_toy
+from litemkd.data.toy import ToySettings, make_toy
 from litemkd.distributed import main_first
 from litemkd.errors import ConfigError, DataError, some
 from litemkd.files import write_text
@@ -226,15 +226,7 @@ def prepare(config: Config, also: Sequence[str] = (), *, verify: bool = False) -
     data = config.data
     _refuse_both(config)
     if data.dataset == "toy" and data.source is None:
-        toy = data.toy
-        make_toy(
-            config.dataset_dir,
-            clips_per_class=toy.clips_per_class,
-            frames=toy.frames,
-            size=toy.size,
-            clutter=toy.clutter,
-            workers=build_workers(config),
-        )
+        make_toy(config.dataset_dir, ToySettings(**dict(data.toy)), workers=build_workers(config))
     if data.videos is None and not data.frames_zip and not config.source_dir.is_dir():
         raise DataError(
             f"{config.source_dir}: no such folder; put the data set there, or name its folder with "

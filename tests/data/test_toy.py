@@ -41,9 +41,7 @@ def shot_of(name: str, number: int = 0, frames: int = 12, size: int = 72) -> Sho
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "toy"
-    summary = make_toy(folder, **TINY, workers=1, progress=False)
-    assert summary.made == summary.clips == len(ACTIONS)
-    assert summary.classes == {split: len(toy_classes(split)) for split in SPLITS}
+    assert make_toy(folder, ToySettings(**TINY), workers=1, progress=False) == len(ACTIONS)
     return folder
 
 
@@ -84,9 +82,9 @@ def test_mirrored_flow_moves_the_other_way(made: Path, tmp_path: Path):
 
 def test_workers_end_with_a_killed_parent(tmp_path: Path):
     code = (
-        "from pathlib import Path; from litemkd.data.toy import make_toy\n"
+        "from pathlib import Path; from litemkd.data.toy import ToySettings, make_toy\n"
         "if __name__ == '__main__':\n"
-        f"    make_toy(Path({str(tmp_path / 'toy')!r}), clips_per_class=50, frames=16, size=64, workers=2)\n"
+        f"    make_toy(Path({str(tmp_path / 'toy')!r}), ToySettings(50, 16, 64), workers=2)\n"
     )
     script = tmp_path / "make.py"
     script.write_text(code)
@@ -202,7 +200,7 @@ def test_videos_hold_the_pictures(made: Path):
 
 def test_two_runs_give_the_same_bytes_whatever_the_workers(made: Path, tmp_path: Path):
     again = tmp_path / "again"
-    make_toy(again, **TINY, workers=2, progress=False)
+    make_toy(again, ToySettings(**TINY), workers=2, progress=False)
     files = sorted(path.relative_to(made) for path in made.rglob("*") if path.is_file())
     assert files == sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file())
     assert all((made / file).read_bytes() == (again / file).read_bytes() for file in files)
@@ -225,40 +223,40 @@ def test_clutter_changes_rgb_only():
 
 
 def test_a_second_call_makes_only_what_is_missing(tmp_path: Path):
-    make_toy(tmp_path, **TINY, workers=1, progress=False)
+    make_toy(tmp_path, ToySettings(**TINY), workers=1, progress=False)
     lost = tmp_path / "flow_videos" / "squat" / "squat_000.mp4"
     before = lost.read_bytes()
     times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*") if path.suffix in (".mp4", ".npy")}
-    assert make_toy(tmp_path, **TINY, workers=1, progress=False).made == 0
+    assert make_toy(tmp_path, ToySettings(**TINY), workers=1, progress=False) == 0
     lost.unlink()
-    assert make_toy(tmp_path, **TINY, workers=1, progress=False).made == 1
+    assert make_toy(tmp_path, ToySettings(**TINY), workers=1, progress=False) == 1
     assert lost.read_bytes() == before
     assert [path for path, time in times.items() if path.stat().st_mtime_ns != time] == [lost]
 
 
 def test_other_settings_are_refused(made: Path):
     with pytest.raises(DataError, match=r"toy.*seed 0 \(asked for: 1\).*remove the folder or choose another"):
-        make_toy(made, **TINY, seed=1, workers=1, progress=False)
+        make_toy(made, ToySettings(**TINY, seed=1), workers=1, progress=False)
 
 
 def test_settings_file_that_cannot_be_read_is_refused(tmp_path: Path):
     (tmp_path / "toy.json").write_text("{")
     with pytest.raises(DataError, match=r"toy\.json is not readable JSON"):
-        make_toy(tmp_path, **TINY, workers=1, progress=False)
+        make_toy(tmp_path, ToySettings(**TINY), workers=1, progress=False)
     (tmp_path / "toy.json").write_text(json.dumps([1]))
     with pytest.raises(DataError, match="does not hold toy settings"):
-        make_toy(tmp_path, **TINY, workers=1, progress=False)
+        make_toy(tmp_path, ToySettings(**TINY), workers=1, progress=False)
 
 
 def test_somebody_elses_videos_are_left_alone(tmp_path: Path):
     (tmp_path / "videos").mkdir()
     with pytest.raises(DataError, match=r"videos but no toy\.json"):
-        make_toy(tmp_path, **TINY, workers=1, progress=False)
+        make_toy(tmp_path, ToySettings(**TINY), workers=1, progress=False)
 
 
 def test_settings_out_of_range_are_all_named(tmp_path: Path):
     with pytest.raises(DataError, match=r"frames is 2; .* 4 or more; size is 33; .*even.*; clutter is 1\.5"):
-        make_toy(tmp_path / "toy", frames=2, size=33, clutter=1.5)
+        make_toy(tmp_path / "toy", ToySettings(frames=2, size=33, clutter=1.5))
     assert not (tmp_path / "toy").exists()
 
 

@@ -198,3 +198,8 @@ def test_an_installed_package_offers_modalities_by_name(own: None, tmp_path: Pat
     sys.path.append(str(tmp_path))
     assert load_config(None, ["teacher.modalities=[rgb, half]"]).modality("half").ways[0].name == "half"
     assert modality("dim", "half").name == "dim"
+    (folder / "entry_points.txt").write_text("[litemkd.modalities]\nhalf = own_modalities:Number\n")
+    with pytest.raises(
+        ConfigError, match="the modality half that an installed package offers: its kind is 'num"
+    ):
+        modalities({})

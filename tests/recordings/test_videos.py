@@ -83,15 +83,11 @@ def test_a_recording_turned_by_its_container_comes_upright(tmp_path):
     assert frames[:, 2:12, 2:8].max() < 100
 
 
-def test_a_short_recording_is_refused_or_repeated(tmp_path):
+def test_a_short_recording_is_refused(tmp_path):
     path = write_video(tmp_path / "v.mp4", numbered_frames(5))
     with pytest.raises(DataError) as caught:
         read_video(path, 8, 32)
     assert str(caught.value) == f"{path} has 5 frames; 8 are needed"
-    clip = read_video(path, 8, 32, on_short="repeat")
-    assert frame_numbers(clip.frames) == [0, 1, 1, 2, 2, 3, 3, 4]
-    one = read_video(write_video(tmp_path / "one.mp4", numbered_frames(1)), 2, 32, on_short="repeat")
-    assert frame_numbers(one.frames) == frame_numbers(one.following) == [0, 0]
 
 
 def test_files_that_are_no_video_are_named(tmp_path):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 from tqdm import tqdm
@@ -19,6 +19,9 @@ from tqdm import tqdm
 from litemkd.data.frames import write_frames
 from litemkd.errors import DataError
 from litemkd.modalities.record import Estimated, Way
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,8 @@ class Job:
 def _make(job: Job) -> str | None:
     """Make one clip; what is wrong with it, or None."""
     try:
-        assert not isinstance(job.way, Estimated), "networks are for `estimate_clips`"
+        if isinstance(job.way, Estimated):
+            raise TypeError(f"{job.way.name} is a network, which `estimate_clips` works with")
         frames = job.way.make(job.source, job.video, job.T, job.short_side)
         write_frames(job.target, frames)
     except DataError as error:
@@ -63,27 +67,35 @@ def make_clips(jobs: list[Job], workers: int, label: str) -> list[tuple[str, str
     """
     failed = []
     with tqdm(total=len(jobs), desc=label, unit="clip", disable=None) as bar:
-        for name, reason in _results(jobs, min(workers, len(jobs))):
+        for job, reason in each_of(_make, jobs, min(workers, len(jobs)), "prepare clips"):
             bar.update()
             if reason is not None:
-                failed.append((name, reason))
+                failed.append((job.name, reason))
     return failed
 
 
-@contextlib.contextmanager
-def worker_pool(workers: int, work: str) -> Iterator[ProcessPoolExecutor]:
-    """Processes for `work` (named in the error) that end with this one, however it ends.
+def each_of(
+    work: Callable[[_Item], _Result], items: Sequence[_Item], workers: int, words: str
+) -> Iterator[tuple[_Item, _Result]]:
+    """Items with what `work` makes of them, as they are ready; by so many processes, 1 being this one.
+
+    The processes end with this one, however it ends; `words` say what they do in the error.
 
     Raises:
         DataError: a process was killed.
     """
+    if workers <= 1:
+        yield from ((item, work(item)) for item in items)
+        return
     # Spawned, not forked: torch and OpenCV have threads that a fork would break.
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
     try:
-        yield pool
+        futures = {pool.submit(work, item): item for item in items}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
     except BrokenProcessPool as error:
         raise DataError(
-            f"one of {workers} processes that {work} was killed (out of memory?); what is made is kept: "
+            f"one of {workers} processes that {words} was killed (out of memory?); what is made is kept: "
             "run it again with fewer workers"
         ) from error
     finally:
@@ -105,14 +117,3 @@ def _start_worker() -> None:
             os._exit(1)
 
         threading.Thread(target=leave_with_parent, daemon=True).start()
-
-
-def _results(jobs: list[Job], workers: int) -> Iterator[tuple[str, str | None]]:
-    if workers <= 1:
-        for job in jobs:
-            yield job.name, _make(job)
-        return
-    with worker_pool(workers, "prepare clips") as pool:
-        futures = {pool.submit(_make, job): job.name for job in jobs}
-        for future in as_completed(futures):
-            yield futures[future], future.result()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -88,7 +87,6 @@ class PrepareReport:
         kept: clips that were there already.
         skipped: (name, reason) of the clips that were asked for and are not there now.
         unlisted: clips at the source that were not asked for.
-        seconds: time it took.
         weights: what the network's were, if one made it.
         blank: clips that are there and black in all frames, as a skeleton is where nobody was found.
         sampled: clips of the user's that have more frames than are taken.
@@ -101,7 +99,6 @@ class PrepareReport:
     kept: int
     skipped: tuple[tuple[str, str], ...]
     unlisted: tuple[str, ...]
-    seconds: float
     weights: str | None = None
     blank: tuple[str, ...] = ()
     sampled: tuple[str, ...] = ()
@@ -182,7 +179,6 @@ def prepare_modality(
         CheckpointError: the network's weights are missing or damaged.
         DataError: bad clips; frames made with other settings; nothing to prepare; a folder not writable.
     """
-    start = time.monotonic()
     weights = None if estimator is None else estimator.identity()
     blank: tuple[str, ...] = ()
     sampled: list[str] = []
@@ -237,7 +233,6 @@ def prepare_modality(
             f"{len(bad)} of {len(bad) + made + kept} clips have no {modality.name}:{lines}\n"
             "mend them, take them out of the split lists, or leave them out with data.on_bad_clip=skip"
         )
-    seconds = time.monotonic() - start
     return PrepareReport(
         modality.name,
         method,
@@ -245,7 +240,6 @@ def prepare_modality(
         kept,
         tuple(bad),
         tuple(sorted(set(found.paths) - set(names))),
-        seconds,
         weights,
         blank,
         tuple(sampled),

@@ -13,8 +13,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Iterable, Iterator
-from concurrent.futures import as_completed
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from litemkd.data.preparing.making import worker_pool
+from litemkd.data.preparing.making import each_of
 from litemkd.data.toy.actions import ACTIONS, Action
 from litemkd.data.toy.motion import perform
 from litemkd.data.toy.render import (
@@ -83,23 +82,6 @@ class ToySettings:
 
 
 @dataclass(frozen=True)
-class ToySummary:
-    """What `make_toy` leaves behind.
-
-    Attributes:
-        folder: where the data set is.
-        classes: number of classes of each split.
-        clips: number of clips in all.
-        made: clips made by this call; the others were there.
-    """
-
-    folder: Path
-    classes: dict[str, int]
-    clips: int
-    made: int
-
-
-@dataclass(frozen=True)
 class ToyClip:
     """One clip in memory.
 
@@ -133,62 +115,44 @@ def make_clip(action: Action, number: int, settings: ToySettings) -> ToyClip:
 
 
 def make_toy(
-    folder: Path,
-    *,
-    clips_per_class: int = 20,
-    frames: int = 16,
-    size: int = 72,
-    seed: int = 0,
-    clutter: float = 0.6,
-    restlessness: float = 1.0,
-    workers: int | None = None,
-    progress: bool = True,
-) -> ToySummary:
+    folder: Path, settings: ToySettings | None = None, *, workers: int | None = None, progress: bool = True
+) -> int:
     """Write the toy data set into `folder`, or finish one that was begun with the same settings.
 
-    The settings are those of `ToySettings`. Files that are there are kept; each new one appears whole or not
-    at all. `workers` processes make the clips (None: one for each core; 1: in this process). Several processes
-    import the calling script anew, so a script calls this under `if __name__ == "__main__":`.
+    Files that are there are kept; each new one appears whole or not at all. `workers` processes make the clips
+    (None: one for each core; 1: in this process). Several processes import the calling script anew, so a script
+    calls this under `if __name__ == "__main__":`.
+
+    Returns:
+        How many clips were made; the others were there.
 
     Raises:
-        DataError: a setting out of its range, or a folder that holds a toy data set of other settings or other
-            videos.
+        DataError: a folder that holds a toy data set of other settings or other videos.
     """
-    settings = ToySettings(clips_per_class, frames, size, seed, clutter, restlessness)
+    settings = settings or ToySettings()
+    clips = range(settings.clips_per_class)
     folder = Path(folder)
     _claim(folder, settings)
     for split in ("train", "val", "test"):
-        lines = [f"{name}/{_stem(name, c)}\n" for name in toy_classes(split) for c in range(clips_per_class)]
+        lines = [f"{name}/{_stem(name, c)}\n" for name in toy_classes(split) for c in clips]
         write_text(folder / "splits" / "toy" / f"{split}list03.txt", "".join(lines))
     # Read by preparing: these pictures are movements, so that mirroring negates the one in x.
     write_text(folder / _FOLDERS["flow"] / "encoding.json", json.dumps({"encoding": "flow_xy"}) + "\n")
     jobs = [
         (folder, index, number, settings)
         for index, action in enumerate(ACTIONS)
-        for number in range(clips_per_class)
+        for number in clips
         if not all(path.exists() for path in _paths(folder, action.name, number).values())
     ]
     with tqdm(total=len(jobs), desc="toy clips", unit="clip", disable=not progress or not jobs) as bar:
-        for done in _run(jobs, workers):
+        chunks = [jobs[i : i + 8] for i in range(0, len(jobs), 8)]
+        processes = min(workers or os.cpu_count() or 1, len(chunks))
+        for _, done in each_of(_write_clips, chunks, processes, "make toy clips"):
             bar.update(done)
-    counts = {split: len(toy_classes(split)) for split in ("train", "val", "test")}
-    return ToySummary(folder, counts, len(ACTIONS) * clips_per_class, len(jobs))
+    return len(jobs)
 
 
 _Job = tuple[Path, int, int, ToySettings]
-
-
-def _run(jobs: list[_Job], workers: int | None) -> Iterator[int]:
-    """Do all jobs, saying after each few how many are done."""
-    workers = min(workers or os.cpu_count() or 1, (len(jobs) + 7) // 8)
-    if workers <= 1:
-        for job in jobs:
-            yield _write_clips([job])
-        return
-    chunks = [jobs[i : i + 8] for i in range(0, len(jobs), 8)]
-    with worker_pool(workers, "make toy clips") as pool:
-        for future in as_completed([pool.submit(_write_clips, chunk) for chunk in chunks]):
-            yield future.result()
 
 
 def _write_clips(jobs: Iterable[_Job]) -> int:
