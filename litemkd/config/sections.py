@@ -56,7 +56,7 @@ def _found(find: Callable[[str], type], name: str) -> str:
     return name
 
 
-# Heads and backbones are made of torch, which takes seconds to load: those of others only where one is named.
+# Models are made of torch, which takes seconds to load: those of others only where one is named.
 def find_head(name: str) -> type:
     """See `litemkd.models.heads.find_head`."""
     from litemkd.models import heads

@@ -44,9 +44,11 @@ class Small(nn.Module):
 
 
 def written(folder: Path) -> Path:
-    """The files of the document in a folder; the experiment in its short form."""
-    text = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"`(m\w+\.\w+)`:\n\n```\w+\n(.*?)```", text, re.S)
+    """The files of the documents in a folder; the experiment in its short form."""
+    text = "".join(
+        (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("extending", "losses")
+    )
+    blocks = re.findall(r"^`(m\w+\.\w+)`[^\n]*:\n\n```\w+\n(.*?)```", text, re.S | re.M)
     assert {name for name, _ in blocks} == {"mine.yaml", "my_heads.py", "my_terms.py", "my_experts.py"}
     for name, code in blocks:
         (folder / name).write_text(code.replace(*SHORT), encoding="utf-8")
