@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Annotated, Any, Literal
 
-from litemkd.declared import About, Setting, settings_of
+from litemkd.declared import GIVEN, About, Setting, setting_of
 
 
 @dataclass(frozen=True)
@@ -40,38 +40,54 @@ TORCHVISION, TIMM, OWN = "torchvision", "timm", "own"  # where networks are from
 SOURCES = (TORCHVISION, TIMM, OWN)
 
 
-class _Head:
-    """What heads have that do not say otherwise, as in `litemkd.models.heads.base`."""
-
-    name, place = "", 100
+_WORDS: dict[str, Any] = {one.__name__: one for one in (int, float, bool, str, tuple, About)}
+_WORDS |= {"Annotated": Annotated, "Literal": Literal}
 
 
-def _heads() -> Iterator[type[Any]]:
-    """Of each head that comes with litemkd a class with its name, its place and its constructor's arguments.
+def _read(node: ast.expr) -> Any:
+    """A type or a value that is written out in a head's constructor."""
+    match node:
+        case ast.Constant():
+            return node.value
+        case ast.Name() if node.id in _WORDS:
+            return _WORDS[node.id]
+        case ast.Tuple():
+            return tuple(map(_read, node.elts))
+        case ast.UnaryOp(op=ast.USub()):
+            return -_read(node.operand)
+        case ast.BinOp(op=ast.BitOr()):
+            return _read(node.left) | _read(node.right)
+        case ast.Subscript():
+            return _read(node.value)[_read(node.slice)]
+        case ast.Call():
+            return _read(node.func)(
+                *map(_read, node.args), **{str(x.arg): _read(x.value) for x in node.keywords}
+            )
+    raise TypeError(f"`{ast.unparse(node)}` in a head's constructor: {', '.join(_WORDS)} and values would do")
+
+
+def _heads() -> Iterator[tuple[int, str, dict[str, Setting]]]:
+    """Of each head that comes with litemkd its place, its name and its settings.
 
     Heads are made of torch, which takes seconds to load: their files are read here, and not run.
     """
     for file in files("litemkd").joinpath("models", "heads").iterdir():
         for one in ast.parse(file.read_text("utf-8")).body if file.name.endswith(".py") else ():
-            if isinstance(one, ast.ClassDef) and list(map(ast.unparse, one.bases)) == ["Head"]:
-                one.body = [
-                    part
-                    for part in one.body
-                    if isinstance(part, ast.Assign) or getattr(part, "name", None) == "__init__"
-                ]
-                names: dict[str, Any] = {
-                    "Annotated": Annotated,
-                    "Literal": Literal,
-                    "About": About,
-                    "Head": _Head,
+            if isinstance(one, ast.ClassDef) and "Head" in map(ast.unparse, one.bases):
+                told = {ast.unparse(x.targets[0]): x.value for x in one.body if isinstance(x, ast.Assign)}
+                makers = [x.args for x in one.body if isinstance(x, ast.FunctionDef) and x.name == "__init__"]
+                settings = {
+                    given.arg: setting_of(_read(given.annotation), ... if default is None else _read(default))
+                    for maker in makers
+                    for given, default in zip(maker.kwonlyargs, maker.kw_defaults, strict=True)
+                    if given.arg not in GIVEN and given.annotation is not None
                 }
-                exec(compile(ast.Module([one], []), file.name, "exec"), names)
-                yield names[one.name]
+                yield _read(told["place"]) if "place" in told else 100, _read(told["name"]), settings
 
 
 # The settings of each head that comes with litemkd, by name.
 HEAD_SETTINGS: Mapping[str, Mapping[str, Setting]] = {
-    one.name: settings_of(one) for one in sorted(_heads(), key=lambda one: (one.place, one.name))
+    name: settings for _, name, settings in sorted(_heads(), key=lambda one: one[:2])
 }
 
 

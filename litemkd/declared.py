@@ -79,9 +79,11 @@ def settings_of(declaring: type[Any]) -> Mapping[str, Setting]:
             continue
         if one.name not in hints:
             raise TypeError(f"its setting `{one.name}` has no type; {one.name}: float, for instance, would do")
-        kind, *more = (
-            get_args(hints[one.name]) if hasattr(hints[one.name], "__metadata__") else [hints[one.name]]
-        )
-        about = next((each for each in more if isinstance(each, About)), About())
-        found[one.name] = Setting(kind, ... if one.default is one.empty else one.default, about)
+        found[one.name] = setting_of(hints[one.name], ... if one.default is one.empty else one.default)
     return found
+
+
+def setting_of(hint: Any, default: Any) -> Setting:
+    """A setting by the type that is written at it, `Annotated` with what is said of it or not."""
+    kind, *more = get_args(hint) if hasattr(hint, "__metadata__") else [hint]
+    return Setting(kind, default, next((one for one in more if isinstance(one, About)), About()))

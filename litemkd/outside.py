@@ -7,6 +7,8 @@ import importlib
 import pkgutil
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -14,6 +16,19 @@ from types import ModuleType
 from typing import TypeVar
 
 T = TypeVar("T")
+
+
+_HERE = ContextVar("whether modules are looked for in the working directory", default=True)
+
+
+@contextmanager
+def named_by_others() -> Iterator[None]:
+    """Modules are looked for where Python looks alone: a model may be a stranger's, and the folder with it."""
+    token = _HERE.set(False)
+    try:
+        yield
+    finally:
+        _HERE.reset(token)
 
 
 @dataclass(frozen=True)
@@ -37,7 +52,8 @@ class Wanted:
     def find(self, use: str) -> type:
         """The class that `use` names: `module:Class`, or the name of an entry point of the group.
 
-        A module is looked for where Python looks, and in the working directory. Its code is run.
+        A module is looked for where Python looks and, but for what models name, in the working directory. Its
+        code is run.
 
         Raises:
             ValueError: what is wrong with it, and what would do.
@@ -52,9 +68,9 @@ class Wanted:
         return found
 
     def _of_module(self, module: str, name: str) -> object:
-        here = str(Path.cwd())
-        if here not in sys.path:
-            sys.path.append(here)
+        here = f"in {Path.cwd()} or " if _HERE.get() else ""
+        if here and str(Path.cwd()) not in sys.path:
+            sys.path.append(str(Path.cwd()))
         importlib.invalidate_caches()
         try:
             found = importlib.import_module(module)
@@ -62,7 +78,7 @@ class Wanted:
             if error.name is None or not f"{module}.".startswith(f"{error.name}."):
                 raise ValueError(f"{module} cannot be imported: {error}") from error
             raise ValueError(
-                f"no module {module} in {here} or where Python looks (PYTHONPATH, installed packages)"
+                f"no module {module} {here}where Python looks (PYTHONPATH, installed packages)"
             ) from None
         except Exception as error:
             raise ValueError(f"{module} cannot be imported: {type(error).__name__}: {error}") from error

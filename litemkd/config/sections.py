@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -39,6 +40,16 @@ if TYPE_CHECKING:
     from litemkd.modalities.record import Modality
 
 
+def _finder(module: str, wanted: str) -> Callable[[str], type]:
+    """Finds classes of others. They are made of torch, which takes seconds to load: only where one is named."""
+    return lambda name: getattr(import_module(f"litemkd.models.{module}"), wanted).find(name)
+
+
+find_head = _finder("heads", "OWN_HEAD")
+find_backbone = _finder("networks", "OWN_BACKBONE")
+find_expert = _finder("experts", "OWN_EXPERT")
+
+
 def _backbone(name: str) -> str:
     """Checks that a backbone has this name, and gives it the one name that it goes by."""
     if is_backbone(name):
@@ -64,28 +75,6 @@ def _found(find: Callable[[str], type], name: str) -> str:
     except ValueError as error:
         raise mistake(str(error)) from error
     return name
-
-
-# Heads and backbones are made of torch, which takes seconds to load: those of others only where one is named.
-def find_head(name: str) -> type:
-    """See `litemkd.models.heads.find_head`."""
-    from litemkd.models import heads
-
-    return heads.find_head(name)
-
-
-def find_backbone(name: str) -> type:
-    """See `litemkd.models.networks.OWN_BACKBONE`."""
-    from litemkd.models.networks import OWN_BACKBONE
-
-    return OWN_BACKBONE.find(name)
-
-
-def find_expert(name: str) -> type:
-    """See `litemkd.models.experts.OWN_EXPERT`."""
-    from litemkd.models.experts import OWN_EXPERT
-
-    return OWN_EXPERT.find(name)
 
 
 BackboneName = Annotated[str, AfterValidator(_backbone)]

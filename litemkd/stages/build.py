@@ -26,6 +26,7 @@ from litemkd.models.experts import OWN_EXPERT, Expert, WholeClips
 from litemkd.models.heads import Head, find_head
 from litemkd.models.student import DISTILL, LABEL, Student
 from litemkd.models.teacher import Fusion, NoFusion, Teacher
+from litemkd.outside import named_by_others
 from litemkd.seeding import seed_torch
 
 FORMAT = 1  # of model descriptions
@@ -289,6 +290,7 @@ def _told(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
+@named_by_others()
 def _model_of(described: dict[str, Any]) -> Student | TeacherBundle:
     frames = described["frames"]
     if described["kind"] == "student":

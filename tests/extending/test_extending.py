@@ -44,9 +44,11 @@ class Small(nn.Module):
 
 
 def written(folder: Path) -> Path:
-    """The files of the document in a folder; the experiment in its short form."""
-    text = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"`(m\w+\.\w+)`:\n\n```\w+\n(.*?)```", text, re.S)
+    """The files of the documents in a folder; the experiment in its short form."""
+    text = "".join(
+        (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("extending", "losses")
+    )
+    blocks = re.findall(r"^`(m\w+\.\w+)`[^\n]*:\n\n```\w+\n(.*?)```", text, re.S | re.M)
     assert {name for name, _ in blocks} == {"mine.yaml", "my_heads.py", "my_terms.py", "my_experts.py"}
     for name, code in blocks:
         (folder / name).write_text(code.replace(*SHORT), encoding="utf-8")
@@ -93,7 +95,7 @@ def test_the_document_s_files_are_trained_registered_and_loaded(tmp_path: Path) 
     assert loaded.stdout.splitlines()[-2:] == ["my_heads 5.0", "Slow (2, 8, 128)"], loaded.stderr
     again = run(work, "-c", code, path=work)  # where their files are not
     assert "my_heads" in again.stderr
-    assert "description does not make a model: head.name: no module my_heads in" in again.stderr
+    assert "description does not make a model: head.name: no module my_heads where Python" in again.stderr
 
 
 def problems(*overrides: str) -> list[str]:
@@ -167,7 +169,7 @@ def test_a_backbone_of_one_s_own(mine: Path) -> None:
     described = json.loads((folder / "model.json").read_text())
     described["student"]["backbone"]["name"] = "gone:Small"
     (folder / "model.json").write_text(json.dumps(described))
-    with pytest.raises(CheckpointError, match=r"backbone\.name: no module gone in .* or where Python looks"):
+    with pytest.raises(CheckpointError, match=r"backbone\.name: no module gone where Python looks"):
         load_model(folder)
     wrong = load_config(Path("mine.yaml"), [words[0].replace("told: 6", "told: 7")])
     with pytest.raises(ConfigError, match=r"its map has 6 channels; out_channels = 7 says otherwise"):
