@@ -106,7 +106,7 @@ def _machine(threads: int, device: str, tiny: bool) -> dict[str, object]:
 
 
 def _write(out: Path, values: dict[str, object]) -> None:
-    from litemkd.files import write_text
+    from litemkd.storage.files import write_text
 
     write_text(out, json.dumps(values, indent=2) + "\n")
 

@@ -12,7 +12,7 @@ from benchmarks.sizes import Sizes, T
 from litemkd.data.frames import frame_folder_path, write_frames
 from litemkd.data.packs.pack import FramePack, build_pack
 from litemkd.data.splits import Split, make_split
-from litemkd.files import locked, whole_folder
+from litemkd.storage.files import locked, whole_folder
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from benchmarks.work import Part, Setting, Side, Work
 from litemkd.data.episodes import Episodes, EpisodeSampler
 from litemkd.data.packs.clips import ClipSource
 from litemkd.data.splits import Split, make_split
-from litemkd.embedding import branch_embeddings, student_classifier
-from litemkd.evaluation import evaluate
+from litemkd.evaluation.accuracy import evaluate
+from litemkd.evaluation.embedding import branch_embeddings, student_classifier
 from litemkd.models.heads.trx import TRX
 from litemkd.models.student import Student
 from litemkd.stages.cost import student_cost

@@ -26,12 +26,12 @@ from benchmarks.published.tracking import Waiting
 from benchmarks.sizes import Sizes
 from benchmarks.tracking import Store
 from benchmarks.work import Part, Setting, Side, Work
+from litemkd.config.shipped import SPACES
 from litemkd.search.interrupts import Interrupts
 from litemkd.search.job import Job
 from litemkd.search.study import finished
 from litemkd.search.trial import READ, Inputs, TrialRunner, shared_teacher
 from litemkd.search.worker_pool import WorkerPool
-from litemkd.shipped import SPACES
 from litemkd.stages.build import build_device
 from litemkd.stages.cost import student_cost
 from litemkd.stages.prepare import prepare

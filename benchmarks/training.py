@@ -20,12 +20,12 @@ from benchmarks.work import Part, Setting, Side, Work
 from litemkd.data.episodes import EpisodeSampler
 from litemkd.data.packs.clips import Augmentation
 from litemkd.data.packs.crops import crop_clips
-from litemkd.evaluation import ValEpisodes
+from litemkd.evaluation.accuracy import ValEpisodes
 from litemkd.losses import LABELS
 from litemkd.models.heads.trx import TRX
-from litemkd.objectives import EpisodeTensors, StudentObjective
-from litemkd.seeding import seed_torch
-from litemkd.training import make_optimizer
+from litemkd.runtime.seeding import seed_torch
+from litemkd.training.loop import make_optimizer
+from litemkd.training.objectives import EpisodeTensors, StudentObjective
 
 
 def _rows(setting: Setting, number: int) -> np.ndarray:

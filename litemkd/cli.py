@@ -8,10 +8,11 @@ from typing import Any
 
 import click
 
-from litemkd import __version__, distributed
+from litemkd import __version__
 from litemkd.commands.compare import compare
 from litemkd.commands.cost import cost
 from litemkd.commands.evaluate import evaluate
+from litemkd.commands.options import plain_mistakes, set_up_process
 from litemkd.commands.predict import predict
 from litemkd.commands.prepare import prepare
 from litemkd.commands.register import register
@@ -19,7 +20,7 @@ from litemkd.commands.store import export_runs, import_runs, ui
 from litemkd.commands.sync import sync
 from litemkd.commands.training import distill, features, student, teacher
 from litemkd.commands.weights import export_weights, import_weights
-from litemkd.options import plain_mistakes, set_up_process
+from litemkd.runtime import distributed
 
 # In a log file every redrawing of a progress bar is one more line. tqdm reads this when it is imported.
 if not sys.stderr.isatty():

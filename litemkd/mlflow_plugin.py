@@ -100,7 +100,7 @@ class Launch:
         import shlex
 
         from litemkd.config import load_config
-        from litemkd.shipped import EXPERIMENTS
+        from litemkd.config.shipped import EXPERIMENTS
 
         entry = (
             self.project().get("entry_points", {}).get((self.options.get("--entry-point") or ["main"])[-1])
@@ -157,7 +157,7 @@ class Launch:
 
         from mlflow.tracking.client import MlflowClient
 
-        from litemkd.processes import this_process
+        from litemkd.runtime.processes import this_process
 
         made: list[str] = []
         create_run = MlflowClient.create_run

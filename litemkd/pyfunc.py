@@ -16,13 +16,13 @@ import torch
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
-from litemkd.checkpoints import read_description
 from litemkd.data.finding.loose import centre_crops, read_centre
 from litemkd.data.frames import decode_frame
 from litemkd.errors import CheckpointError, EpisodeError, LitemkdError
+from litemkd.evaluation.recognition import Recogniser
 from litemkd.models.student import Student
-from litemkd.recognition import Recogniser
 from litemkd.stages.build import load_model
+from litemkd.storage.checkpoints import read_description
 
 QUERY = -1  # in the labels
 

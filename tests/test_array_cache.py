@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from litemkd.array_cache import DAY, ArrayCache
+from litemkd.storage.array_cache import DAY, ArrayCache
 
 
 def counting(value=1.0):

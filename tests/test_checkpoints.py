@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from litemkd import checkpoints
-from litemkd.checkpoints import (
+from litemkd.errors import CheckpointError
+from litemkd.storage import checkpoints
+from litemkd.storage.checkpoints import (
     DESCRIPTION,
     WEIGHTS,
     load_state,
@@ -19,8 +20,7 @@ from litemkd.checkpoints import (
     save_state,
     weights_digest,
 )
-from litemkd.errors import CheckpointError
-from litemkd.files import write_whole
+from litemkd.storage.files import write_whole
 
 
 def names(folder):

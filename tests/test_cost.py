@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from litemkd.cost import EpisodeSize, measure, measure_teacher
-from litemkd.counting import Count, count, set_plain
+from litemkd.cost.counting import Count, count, set_plain
+from litemkd.cost.episode import EpisodeSize, measure, measure_teacher
 from litemkd.models.backbones import Backbone
 from litemkd.models.folding import EvaluationForm
 from litemkd.models.heads import TRX

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from litemkd.counting import Count, count, meta, set_plain, without_data
+from litemkd.cost.counting import Count, count, meta, set_plain, without_data
 from litemkd.models.layers import TupleProjection, frame_tuples
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from litemkd.distributed import Group
+from litemkd.runtime.distributed import Group
 from tests.two_processes import SETTINGS, looked_at, trained
 
 ROOT = Path(__file__).parents[1]

@@ -10,10 +10,10 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
-from litemkd.catalogue import BACKBONES, HEAD_SETTINGS, TIMM, TORCHVISION
 from litemkd.config import Config, LossConfig
 from litemkd.losses.presets import PRESETS
 from litemkd.losses.term import NEEDS
+from litemkd.models.catalogue import BACKBONES, HEAD_SETTINGS, TIMM, TORCHVISION
 from litemkd.models.heads import HEADS
 
 TEXT = (Path(__file__).parents[1] / "docs" / "config.md").read_text(encoding="utf-8")

@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-from litemkd import embedding
-from litemkd.array_cache import ArrayCache
 from litemkd.data.episodes import EpisodeSampler
 from litemkd.data.packs.clips import ClipSource
-from litemkd.embedding import student_classifier, teacher_classifier
-from litemkd.evaluation import evaluate
+from litemkd.evaluation import embedding
+from litemkd.evaluation.accuracy import evaluate
+from litemkd.evaluation.embedding import student_classifier, teacher_classifier
 from litemkd.models.backbones import Backbone
 from litemkd.models.heads import HEADS, TRX
 from litemkd.models.student import Student
 from litemkd.models.teacher import Fusion, Teacher
+from litemkd.storage.array_cache import ArrayCache
 from tests.helpers import MemoryPack, split_of
 
 CPU = torch.device("cpu")

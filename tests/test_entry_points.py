@@ -15,10 +15,10 @@ import yaml
 from click.testing import CliRunner
 
 from litemkd.cli import main
+from litemkd.commands.options import configured
 from litemkd.config import Config
-from litemkd.options import configured
+from litemkd.config.shipped import EXPERIMENTS
 from litemkd.search.command import main as search
-from litemkd.shipped import EXPERIMENTS
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {"prepare", "teacher", "features", "student", "distill", "evaluate", "cost"}

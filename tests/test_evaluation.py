@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from litemkd.data.episodes import EpisodeSampler
-from litemkd.evaluation import Interval, evaluate, paired_difference
+from litemkd.evaluation.accuracy import Interval, evaluate, paired_difference
 from tests.helpers import split_of
 
 SPLIT = split_of([7, 8, 9, 7, 7, 10], "val")

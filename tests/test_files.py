@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from litemkd.errors import FULL, StorageError
-from litemkd.files import locked, whole_folder, write_text, write_whole
+from litemkd.storage.files import locked, whole_folder, write_text, write_whole
 
 
 def names(folder: Path) -> list[str]:
@@ -74,7 +74,7 @@ def test_a_folder_appears_at_the_end_of_the_block(tmp_path: Path) -> None:
 
 def test_a_lock_is_held_until_its_holder_ends(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from litemkd.files import locked\n"
+        "import sys, time; from pathlib import Path; from litemkd.storage.files import locked\n"
         "with locked(Path('lock')):\n    Path('held').touch(); time.sleep(60)\n"
     )
     root = Path(__file__).parents[1]

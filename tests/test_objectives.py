@@ -10,14 +10,14 @@ from torch import nn
 from litemkd.config import TrainConfig
 from litemkd.data.episodes import EpisodeSampler
 from litemkd.data.packs.clips import Augmentation, ClipSource
-from litemkd.embedding import (
+from litemkd.evaluation.accuracy import ValEpisodes
+from litemkd.evaluation.embedding import (
     CLIPS_AT_ONCE,
     branch_embeddings,
     fuse_all,
     student_classifier,
     teacher_classifier,
 )
-from litemkd.evaluation import ValEpisodes
 from litemkd.losses import D2M
 from litemkd.losses.lesson import Lesson
 from litemkd.losses.measures import cross_entropy, support_distances
@@ -26,9 +26,9 @@ from litemkd.models.backbones import Backbone
 from litemkd.models.heads import FRAME, TRX
 from litemkd.models.student import DISTILL, LABEL, Student
 from litemkd.models.teacher import Fusion, Teacher
-from litemkd.objectives import Advisor, EpisodeTensors, StudentObjective, TeacherObjective
-from litemkd.states import CheckpointFolder
-from litemkd.training import fit
+from litemkd.storage.states import CheckpointFolder
+from litemkd.training.loop import fit
+from litemkd.training.objectives import Advisor, EpisodeTensors, StudentObjective, TeacherObjective
 from tests.helpers import MemoryPack, split_of
 
 CPU = torch.device("cpu")
@@ -156,7 +156,7 @@ def test_embeddings_are_of_every_video_in_the_splits_order():
 def test_embeddings_in_parts_are_those_at_once(monkeypatch):
     student = student_of().eval()
     whole = branch_embeddings(student, VAL_CLIPS)
-    monkeypatch.setattr("litemkd.embedding.CLIPS_AT_ONCE", 7)
+    monkeypatch.setattr("litemkd.evaluation.embedding.CLIPS_AT_ONCE", 7)
     for name, x in branch_embeddings(student, VAL_CLIPS).items():
         torch.testing.assert_close(x, whole[name], rtol=1e-4, atol=1e-5)
 

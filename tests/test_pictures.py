@@ -16,7 +16,7 @@ from litemkd.data.frames import decode_frame, frame_size, is_stored_turned, read
 from litemkd.data.packs.pack import build_pack
 from litemkd.errors import DataError
 from litemkd.modalities.depth import read_depth_map
-from litemkd.pictures import upright, upright_size
+from litemkd.storage.pictures import upright, upright_size
 
 
 def exif(orientation: int) -> Image.Exif:

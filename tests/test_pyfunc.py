@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from litemkd.errors import EpisodeError
+from litemkd.evaluation.recognition import Recogniser
 from litemkd.models.backbones import Backbone
 from litemkd.models.heads import OTAM
 from litemkd.models.student import Student
 from litemkd.pyfunc import Predictor
-from litemkd.recognition import Recogniser
 
 FRAMES, CROP = 2, 32
 CLIPS = np.random.default_rng(0).integers(0, 256, (4, FRAMES, CROP, CROP, 3), dtype=np.uint8)

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from litemkd.seeding import derive_seed, numpy_generator, seed_torch
+from litemkd.runtime.seeding import derive_seed, numpy_generator, seed_torch
 
 PURPOSES = st.lists(st.one_of(st.text(max_size=6), st.integers(1, 2**40)), min_size=1, max_size=4)
 
@@ -47,7 +47,7 @@ def test_many_numbers_of_one_purpose_do_not_collide():
 
 
 def test_another_process_draws_the_same():
-    code = "from litemkd.seeding import derive_seed; print(derive_seed(5, 'episode', 'val', 17))"
+    code = "from litemkd.runtime.seeding import derive_seed; print(derive_seed(5, 'episode', 'val', 17))"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert int(told) == derive_seed(5, "episode", "val", 17)
 

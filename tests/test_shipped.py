@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from litemkd.config import load_config
+from litemkd.config.shipped import EXPERIMENTS, SPACES, NamedFiles
 from litemkd.errors import ConfigError
 from litemkd.search.space import read_space
-from litemkd.shipped import EXPERIMENTS, SPACES, NamedFiles
 
 ROOT = Path(__file__).parents[1]
 

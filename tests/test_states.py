@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from litemkd.errors import CheckpointError
-from litemkd.states import CheckpointFolder
+from litemkd.storage.states import CheckpointFolder
 
 IDENTITY = {"stage": "test"}
 
@@ -92,7 +92,7 @@ def test_a_state_is_taken_over_from_another_folder(saved, tmp_path):
 
 def test_when_the_next_one_is_due(tmp_path, monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("litemkd.states.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("litemkd.storage.states.time.monotonic", lambda: now[0])
     folder = CheckpointFolder(tmp_path, IDENTITY, seconds=60)
     assert not folder.due()
     now[0] += 60

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from litemkd.checkpoints import load_state
 from litemkd.config import TrainConfig
 from litemkd.errors import CheckpointError, LitemkdError
-from litemkd.evaluation import Evaluation
+from litemkd.evaluation.accuracy import Evaluation
 from litemkd.models.heads import TRX
-from litemkd.seeding import numpy_generator
-from litemkd.states import CheckpointFolder
-from litemkd.training import (
+from litemkd.runtime.seeding import numpy_generator
+from litemkd.storage.checkpoints import load_state
+from litemkd.storage.states import CheckpointFolder
+from litemkd.training.loop import (
     Step,
     fit,
     make_optimizer,

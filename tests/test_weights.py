@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from litemkd.errors import CheckpointError, ConfigError
-from litemkd.weights import Weights, digest_of_files, weights_for
+from litemkd.storage.weights import Weights, digest_of_files, weights_for
 
 PUBLISHED = "Raft_Small_Weights.C_T_V2"
 

@@ -9,18 +9,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from litemkd import distributed
 from litemkd.config import TrainConfig
 from litemkd.data.packs.clips import Augmentation
-from litemkd.embedding import branch_embeddings
-from litemkd.evaluation import ValEpisodes, evaluate
+from litemkd.evaluation.accuracy import ValEpisodes, evaluate
+from litemkd.evaluation.embedding import branch_embeddings
 from litemkd.losses import D2M
 from litemkd.models.backbones import Backbone
 from litemkd.models.heads import TRX
 from litemkd.models.student import DISTILL, LABEL, Student
-from litemkd.objectives import StudentObjective
-from litemkd.states import CheckpointFolder
-from litemkd.training import fit
+from litemkd.runtime import distributed
+from litemkd.storage.states import CheckpointFolder
+from litemkd.training.loop import fit
+from litemkd.training.objectives import StudentObjective
 from tests.test_objectives import FRAMES, TRAIN, TRAIN_CLIPS, VAL, VAL_CLIPS, advisor_of, sampler_of
 from tests.test_training import Recorder
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from litemkd.options import Source, configurable, entry_point, flag, tracked
+from litemkd.commands.options import Source, configurable, entry_point, flag, tracked
 
 FORMS = ["table", "markdown", "csv", "latex", "html", "json"]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
+from litemkd.commands.options import configured, entry_point
 from litemkd.config import Config
-from litemkd.options import configured, entry_point
 
 
 @click.command()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from litemkd.commands.options import configured, entry_point, in_processes, resumable, tracked
 from litemkd.config import Config
-from litemkd.options import configured, entry_point, in_processes, resumable, tracked
 
 
 @click.command()

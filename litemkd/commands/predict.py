@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from litemkd.commands.options import configured, entry_point
 from litemkd.config import Config
-from litemkd.options import configured, entry_point
 
 SHOWN = 20  # rows of the table beside a file that holds them all
 

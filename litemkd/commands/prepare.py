@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from litemkd.commands.options import configured, entry_point, flag, resumable, tracked
 from litemkd.config import Config
-from litemkd.files import write_whole
-from litemkd.options import configured, entry_point, flag, resumable, tracked
+from litemkd.storage.files import write_whole
 
 
 @click.command()

@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from litemkd.commands.closing import tell_changes
+from litemkd.commands.options import configured, entry_point, flag
 from litemkd.config import Config
 from litemkd.errors import ConfigError, TrackingError
-from litemkd.options import configured, entry_point, flag
 
 CHOSEN_BY = "val/accuracy"
 

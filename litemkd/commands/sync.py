@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from litemkd.options import entry_point, flag
+from litemkd.commands.options import entry_point, flag
 
 
 @click.command()

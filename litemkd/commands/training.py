@@ -5,8 +5,16 @@ from __future__ import annotations
 import click
 
 from litemkd.commands.closing import close, tell_changes
+from litemkd.commands.options import (
+    choosing_teacher,
+    configured,
+    entry_point,
+    flag,
+    in_processes,
+    resumable,
+    tracked,
+)
 from litemkd.config import Config
-from litemkd.options import choosing_teacher, configured, entry_point, flag, in_processes, resumable, tracked
 
 
 @click.command()

@@ -8,8 +8,8 @@ from typing import Literal
 import click
 
 from litemkd.commands.closing import close, tell_changes
+from litemkd.commands.options import configured, entry_point, flag, tracked
 from litemkd.config import Config
-from litemkd.options import configured, entry_point, flag, tracked
 
 
 @click.command("import-weights")

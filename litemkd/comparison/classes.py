@@ -10,7 +10,7 @@ from typing import Any
 from litemkd.comparison.comparison import Comparison
 from litemkd.comparison.grouping import Column
 from litemkd.comparison.statistics import figure_of
-from litemkd.intervals import Z95, Interval
+from litemkd.evaluation.intervals import Z95, Interval
 
 ROWS = 4  # that are shown
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from litemkd.intervals import Interval
+from litemkd.evaluation.intervals import Interval
 from litemkd.tracking import RunRecord
 
 # What a test accuracy depends on beside the student: words -> parameter. The digest of the data is added.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from litemkd.comparison.entries import Entry, of_student, shots_of
-from litemkd.intervals import Interval
+from litemkd.evaluation.intervals import Interval
 from litemkd.tracking import RunRecord
 
 # Accuracy of each test episode of a run, per cent, by run id and number of shots; None where there is none.

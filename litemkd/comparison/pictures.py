@@ -16,7 +16,7 @@ from litemkd.comparison.comparison import Comparison, Line, typical
 from litemkd.comparison.grouping import Column
 from litemkd.comparison.readings import Reading
 from litemkd.comparison.styles import Style, numbered, styles_of
-from litemkd.intervals import Interval
+from litemkd.evaluation.intervals import Interval
 from litemkd.report.figures import legend_below, panels, spread
 from litemkd.report.labels import class_labels, label
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from litemkd.intervals import Interval
+from litemkd.evaluation.intervals import Interval
 from litemkd.losses import TERMS
 from litemkd.tracking import RunRecord
 

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from scipy.special import stdtrit
 
-from litemkd.intervals import Interval
+from litemkd.evaluation.intervals import Interval
 
 
 @dataclass(frozen=True)

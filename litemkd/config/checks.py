@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from litemkd.catalogue import has_published_weights
 from litemkd.config.sections import Config
 from litemkd.losses import Around
 from litemkd.losses.presets import preset
 from litemkd.modalities.registry import PACKAGE, networks_of
+from litemkd.models.catalogue import has_published_weights
 
 
 def impossible(config: Config) -> list[str]:

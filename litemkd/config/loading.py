@@ -17,9 +17,9 @@ from pydantic import BaseModel, ValidationError
 
 from litemkd.config.checks import impossible
 from litemkd.config.sections import Config, flatten
+from litemkd.config.shipped import EXPERIMENTS
 from litemkd.config.strict_yaml import read_mapping, read_yaml
 from litemkd.errors import ConfigError
-from litemkd.shipped import EXPERIMENTS
 
 PRESET = ("loss", "preset")
 # A few lines of YAML can stand for a value of gigabytes when it is written out.

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, create_model, model_validator
 
 from litemkd.config.names import Section, one_of
 from litemkd.config.own import keys_of, mistake, own
-from litemkd.declared import settings_of
+from litemkd.extending.declared import settings_of
 from litemkd.losses import D2M, TERMS
 from litemkd.losses.focal import Focal
 from litemkd.losses.presets import preset, preset_names

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, model_serializer
 from pydantic_core import PydanticCustomError
 
-from litemkd.outside import near
+from litemkd.extending.outside import near
 
 
 class Section(BaseModel):

@@ -11,8 +11,8 @@ from pydantic import Field, PlainValidator, ValidationError, create_model
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from litemkd.config.names import Section
-from litemkd.declared import About, Setting, settings_of
-from litemkd.outside import is_offered, is_path
+from litemkd.extending.declared import About, Setting, settings_of
+from litemkd.extending.outside import is_offered, is_path
 
 _PLAIN = (bool, str, type(None))
 

@@ -20,7 +20,13 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from litemkd.catalogue import (
+from litemkd.config.loss import LossConfig
+from litemkd.config.modalities import OwnModalities, check_names
+from litemkd.config.names import Section, one_of
+from litemkd.config.own import Own, is_own, keys_of, mistake, own, own_settings
+from litemkd.errors import ConfigError
+from litemkd.modalities.registry import modality
+from litemkd.models.catalogue import (
     BACKBONES,
     HEAD_SETTINGS,
     SOURCES,
@@ -29,12 +35,6 @@ from litemkd.catalogue import (
     near_backbones,
     source_of,
 )
-from litemkd.config.loss import LossConfig
-from litemkd.config.modalities import OwnModalities, check_names
-from litemkd.config.names import Section, one_of
-from litemkd.config.own import Own, is_own, keys_of, mistake, own, own_settings
-from litemkd.errors import ConfigError
-from litemkd.modalities.registry import modality
 
 if TYPE_CHECKING:
     from litemkd.modalities.record import Modality

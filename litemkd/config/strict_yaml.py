@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from litemkd.errors import ConfigError
-from litemkd.files import not_a_file
+from litemkd.storage.files import not_a_file
 
 # YAML 1.1, which PyYAML reads, asks for a point and a sign in every float and takes 1e-3 and 1.5e3 for text.
 _EXPONENT = re.compile(r"^[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from litemkd.data.splits import Split, check_enough
-from litemkd.seeding import numpy_generator
+from litemkd.runtime.seeding import numpy_generator
 
 
 @dataclass(frozen=True)

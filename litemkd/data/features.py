@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from litemkd.arrays import read_array
 from litemkd.data.finding.folders import list_folders
 from litemkd.errors import DataError, some
-from litemkd.files import not_a_file, write_text, write_whole
+from litemkd.storage.arrays import read_array
+from litemkd.storage.files import not_a_file, write_text, write_whole
 
 FUSED = "mm_features"  # folder of the teacher's fused features
 RECORD = "made_from.json"

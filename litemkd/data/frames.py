@@ -13,10 +13,10 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from litemkd.errors import DataError
-from litemkd.files import not_a_file, whole_folder
-from litemkd.pictures import MAX_PIXELS, is_turned, upright, upright_size
 from litemkd.recordings.endings import is_litter, is_picture, natural_key
 from litemkd.recordings.times import same_recording, times_beside
+from litemkd.storage.files import not_a_file, whole_folder
+from litemkd.storage.pictures import MAX_PIXELS, is_turned, upright, upright_size
 
 LARGEST = 64 * 1024 * 1024  # bytes of a frame's file
 BLANK = ".blank"  # an empty file beside the frames of a clip that is black in all of them

@@ -20,7 +20,7 @@ from litemkd.data.names import name_of
 from litemkd.data.published import Published, class_key, published
 from litemkd.data.splits import Split, make_split, make_splits, read_splits, write_splits
 from litemkd.errors import DataError, some
-from litemkd.files import whole_folder, write_text
+from litemkd.storage.files import whole_folder, write_text
 
 NOTE = "made_by_litemkd.json"
 # What a data set's own folder holds beside the archive that may have been unpacked there.

@@ -16,7 +16,7 @@ import numpy as np
 
 from litemkd.data.names import clean_name
 from litemkd.errors import DataError
-from litemkd.files import write_text
+from litemkd.storage.files import write_text
 
 SPLITS = ("train", "val", "test")
 
@@ -146,7 +146,7 @@ def make_splits(videos: Sequence[str], fractions: Mapping[str, float], seed: int
         DataError: fractions that are not three positive shares of 1, or fewer than three classes.
     """
     # Here and not at the top: seeding loads torch, which the processes that decode videos do without.
-    from litemkd.seeding import numpy_generator
+    from litemkd.runtime.seeding import numpy_generator
 
     shares = dict(fractions)
     if set(shares) != set(SPLITS) or min(shares.values()) <= 0 or not math.isclose(sum(shares.values()), 1.0):

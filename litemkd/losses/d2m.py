@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from litemkd.declared import settings_of
 from litemkd.errors import LitemkdError
+from litemkd.extending.declared import settings_of
 from litemkd.losses.focal import LIFTED, Focal
 from litemkd.losses.term import Around, Term, find_term
 from litemkd.losses.terms import TERMS

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from litemkd.declared import setting
+from litemkd.extending.declared import setting
 
 if TYPE_CHECKING:
     from litemkd.losses.lesson import Lesson

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
-from litemkd.declared import setting
-from litemkd.outside import Wanted, near
+from litemkd.extending.declared import setting
+from litemkd.extending.outside import Wanted, near
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,7 +97,7 @@ class Softened(Term):
 
 
 def find_term(use: str) -> type[Term]:
-    """A term that others wrote, by what an experiment says under `use`; see `litemkd.outside`.
+    """A term that others wrote, by what an experiment says under `use`; see `litemkd.extending.outside`.
 
     Raises:
         ValueError: what is wrong with it, and what would do.

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from litemkd.errors import DataError
-from litemkd.files import not_a_file
+from litemkd.storage.files import not_a_file
 
 JOINTS = 17
 BODIES = (17, 26, 133, 136)

@@ -14,14 +14,14 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from litemkd.arrays import read_array
 from litemkd.errors import DataError
-from litemkd.files import not_a_file
 from litemkd.modalities.files import files_of, made_size, of_one_size
 from litemkd.modalities.record import Estimated, Imported, Modality
-from litemkd.pictures import MAX_PIXELS, upright
 from litemkd.recordings.times import sample_times
 from litemkd.recordings.videos import count_frames
+from litemkd.storage.arrays import read_array
+from litemkd.storage.files import not_a_file
+from litemkd.storage.pictures import MAX_PIXELS, upright
 
 # Share of a clip's readings left out at both ends when its range is found: single wrong ones do not set it.
 OUTLIERS = 1.0  # per cent

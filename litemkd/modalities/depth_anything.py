@@ -16,7 +16,7 @@ import torch
 
 from litemkd.errors import CheckpointError
 from litemkd.modalities.depth import PUBLISHED, encode_depth, resize_map
-from litemkd.weights import DOWNLOAD, Weights, digest_of_files
+from litemkd.storage.weights import DOWNLOAD, Weights, digest_of_files
 
 _FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
 _RANDOM_SIDE = 126  # random weights are for checks, which should be quick

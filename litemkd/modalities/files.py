@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from litemkd.errors import DataError
-from litemkd.pictures import check_made
 from litemkd.recordings.endings import is_litter, natural_key
 from litemkd.recordings.videos import resized
+from litemkd.storage.pictures import check_made
 
 
 def made_size(source: Path, before: tuple[int, ...], short_side: int) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from torch import nn
 from torchvision.models.detection import keypointrcnn_resnet50_fpn
 
 from litemkd.modalities.skeleton import draw_people
-from litemkd.weights import Weights
+from litemkd.storage.weights import Weights
 
 SIDE = 640  # pixels of the short side that the network sees; it was trained on 640 to 800
 PEOPLE = 5  # drawn at most in a frame, the most certain ones

@@ -15,7 +15,7 @@ from torchvision.models import optical_flow as tv_flow
 
 from litemkd.errors import DataError
 from litemkd.modalities.flow import encode_flow, flow_bound, resize_flow
-from litemkd.weights import Weights
+from litemkd.storage.weights import Weights
 
 # Its features have an eighth of the side, and are halved three times more for the coarsest matches.
 MULTIPLE, MIN_SIDE = 8, 128

@@ -20,7 +20,7 @@ from litemkd.recordings.videos import ClipFrames, read_video
 if TYPE_CHECKING:
     import torch
 
-    from litemkd.weights import Weights
+    from litemkd.storage.weights import Weights
 
 Kind = Literal["frames", "arrays"]
 PLAIN = "rgb"  # the encoding of pictures that are only looked at
@@ -134,7 +134,7 @@ class Estimated(_FromVideos):
         Raises:
             ConfigError: no weights were given for it.
         """
-        from litemkd.weights import weights_for  # loads torch, which records alone do without
+        from litemkd.storage.weights import weights_for  # loads torch, which records alone do without
 
         return self.network()(weights_for(self.name, weights, self.published), device)
 

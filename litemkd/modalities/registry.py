@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from litemkd.errors import ConfigError
-from litemkd.outside import Wanted
+from litemkd.extending.outside import Wanted
 
 if TYPE_CHECKING:
     import numpy as np

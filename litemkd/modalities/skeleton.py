@@ -14,13 +14,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from litemkd.arrays import read_array
 from litemkd.errors import DataError
 from litemkd.modalities.alphapose import read_alphapose
 from litemkd.modalities.files import made_size
 from litemkd.modalities.record import Estimated, Imported, Modality
 from litemkd.recordings.times import in_proportion, same_recording, sample_times
 from litemkd.recordings.videos import count_frames, video_size
+from litemkd.storage.arrays import read_array
 
 Bones = Sequence[tuple[int, int]]
 

@@ -1,4 +1,4 @@
-"""Per-frame image backbones, those of `litemkd.catalogue`.
+"""Per-frame image backbones, those of `litemkd.models.catalogue`.
 
 A backbone is the part of a network of torchvision or timm that ends in its last map. It is pooled to 4 x 4 by
 adaptive maximum and the 16 places are averaged, which gives one feature of C numbers a frame, as Lite-MKD
@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from litemkd.catalogue import BACKBONES, TIMM, canonical, source_of
 from litemkd.errors import BackboneError, EpisodeError
+from litemkd.models.catalogue import BACKBONES, TIMM, canonical, source_of
 from litemkd.models.cutting import NoMapError, map_channels
 from litemkd.models.networks import build_network, published_normalisation
 
@@ -38,8 +38,8 @@ class Backbone(nn.Module):
     """A backbone from normalised frames to one feature a frame.
 
     Args:
-        name: of a backbone, see `litemkd.catalogue`; or `module:Class` of one of a user's own, a module from
-            normalised frames (N, 3, H, W) to a map (N, C, h, w), with C as `out_channels` or found by trying.
+        name: of a backbone, see `litemkd.models.catalogue`; or `module:Class` of one of a user's own, a module
+            from normalised frames (N, 3, H, W) to a map (N, C, h, w), with C as `out_channels` or found by trying.
         weights: `none` (random), `imagenet` (the published ones, downloaded once), or the path of a state dict
             of the whole network.
         pooling: of the 4 x 4 places: `mean` (C features a frame), `flatten` (16 C features), or `places`, which

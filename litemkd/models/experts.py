@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from litemkd.errors import LitemkdError
-from litemkd.outside import Wanted
+from litemkd.extending.outside import Wanted
 
 
 class Expert(nn.Module, ABC):

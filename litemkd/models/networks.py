@@ -13,11 +13,11 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from litemkd.catalogue import BACKBONES, OWN, TIMM, TORCHVISION, has_published_weights, source_of
 from litemkd.errors import BackboneError, CheckpointError
+from litemkd.extending.outside import Wanted
+from litemkd.models.catalogue import BACKBONES, OWN, TIMM, TORCHVISION, has_published_weights, source_of
 from litemkd.models.cutting import NoMapError, cut_timm, cut_torchvision
-from litemkd.outside import Wanted
-from litemkd.weights import cannot_download, load_state_file
+from litemkd.storage.weights import cannot_download, load_state_file
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -64,7 +64,7 @@ def build_network(name: str, weights: str, settings: Mapping[str, Any] | None = 
     """A backbone's network, (N, 3, H, W) normalised frames -> (N, C, h, w).
 
     Args:
-        name: of a backbone, see `litemkd.catalogue`.
+        name: of a backbone, see `litemkd.models.catalogue`.
         weights: as `Backbone` takes them.
         settings: of a class of a user's own, its constructor's keyword arguments.
 

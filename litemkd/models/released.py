@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from litemkd.catalogue import BACKBONES
 from litemkd.errors import CheckpointError
 from litemkd.models.backbones import Backbone
+from litemkd.models.catalogue import BACKBONES
 from litemkd.models.heads import TRX
 from litemkd.models.layers import sinusoid
 from litemkd.models.released_names import (

@@ -15,9 +15,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from litemkd.catalogue import BACKBONES
 from litemkd.errors import CheckpointError
 from litemkd.models.backbones import Backbone
+from litemkd.models.catalogue import BACKBONES
 from litemkd.models.student import DISTILL, LABEL
 
 State = Mapping[str, Tensor]

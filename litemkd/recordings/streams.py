@@ -17,10 +17,10 @@ import numpy as np
 from av.stream import Disposition
 
 from litemkd.errors import DataError
-from litemkd.files import not_a_file
-from litemkd.pictures import MAX_PIXELS
 from litemkd.recordings.containers import missing_bytes
 from litemkd.recordings.endings import CONTAINERS
+from litemkd.storage.files import not_a_file
+from litemkd.storage.pictures import MAX_PIXELS
 
 # Containers of recordings. Others, playlists for instance, are lists of further files and addresses to read.
 _SAFE = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 
 from litemkd.errors import DataError
-from litemkd.pictures import check_made
 from litemkd.recordings.streams import check_size, opened, orientation_of
 from litemkd.recordings.times import sample_times
+from litemkd.storage.pictures import check_made
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from litemkd.evaluation import Evaluation
+from litemkd.evaluation.accuracy import Evaluation
 from litemkd.report.labels import class_labels, label
 
 _SHORT, _INCHES = 10, 0.075  # characters of a class for which there is room anyway; of each one more

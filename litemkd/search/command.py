@@ -10,9 +10,7 @@ import click
 import optuna
 import torch
 
-from litemkd.config import Config, digest_of, flatten
-from litemkd.errors import ConfigError
-from litemkd.options import (
+from litemkd.commands.options import (
     Source,
     choosing_teacher,
     configurable,
@@ -22,12 +20,14 @@ from litemkd.options import (
     set_up_process,
     tracked,
 )
+from litemkd.config import Config, digest_of, flatten
+from litemkd.config.shipped import SPACES
+from litemkd.errors import ConfigError
 from litemkd.search.agreement import SPACE
 from litemkd.search.job import Job
 from litemkd.search.search import Search
 from litemkd.search.storage import HEARTBEAT, default_storage
 from litemkd.search.study import PRUNERS, SAMPLERS
-from litemkd.shipped import SPACES
 from litemkd.stages.build import build_device
 from litemkd.stages.teacher import with_teacher
 

@@ -14,7 +14,7 @@ import optuna
 from optuna.trial import TrialState
 
 from litemkd.config import digest_of
-from litemkd.evaluation import Evaluation, Interval, paired_difference
+from litemkd.evaluation.accuracy import Evaluation, Interval, paired_difference
 from litemkd.models.student import Student
 from litemkd.search.job import Finalists, Job, in_words
 from litemkd.search.study import FIRST, Parameters, best_trials

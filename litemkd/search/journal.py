@@ -20,8 +20,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from litemkd.errors import TrackingError
-from litemkd.files import locked, not_a_file, tell_storage
 from litemkd.search.beyond_api import LOCK_ENDING, RECORD_BEGINS
+from litemkd.storage.files import locked, not_a_file, tell_storage
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import optuna
 from litemkd.commands.closing import made
 from litemkd.config import Config
 from litemkd.errors import LitemkdError, TrackingError
-from litemkd.evaluation import Interval
+from litemkd.evaluation.accuracy import Interval
 from litemkd.report.tables import markdown_table, text_table
 from litemkd.search.agreement import agree
 from litemkd.search.finals import (

@@ -13,8 +13,8 @@ import sqlalchemy
 from optuna.storages import BaseStorage, RDBStorage
 
 from litemkd.errors import ConfigError, LitemkdError, TrackingError
-from litemkd.files import locked
 from litemkd.search.journal import open_journal
+from litemkd.storage.files import locked
 from litemkd.tracking import store_file, without_password
 
 HEARTBEAT = 20  # seconds between the signs of life of a trial; after three without one it is taken for dead

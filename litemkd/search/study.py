@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from litemkd.config import TrainConfig
 from litemkd.errors import ConfigError
-from litemkd.processes import is_gone
+from litemkd.runtime.processes import is_gone
 from litemkd.search.beyond_api import as_retry, earlier_tries
 from litemkd.search.storage import open_storage
 from litemkd.search.tables import REASON

@@ -14,20 +14,20 @@ import torch
 
 from litemkd.config import Config, TrainConfig, digest_of
 from litemkd.errors import LitemkdError
-from litemkd.evaluation import Evaluation
-from litemkd.processes import this_process
+from litemkd.evaluation.accuracy import Evaluation
+from litemkd.runtime.processes import this_process
+from litemkd.runtime.seeding import numpy_generator
 from litemkd.search.interrupts import Interrupts
 from litemkd.search.job import Job
 from litemkd.search.study import FIRST, INTERRUPTED, RETRY_OF, WORKED_BY, best_trials
 from litemkd.search.tables import REASON
-from litemkd.seeding import numpy_generator
 from litemkd.stages.cost import student_cost
 from litemkd.stages.prepare import Prepared
 from litemkd.stages.setup import Setup
 from litemkd.stages.student import student_tags, train_student
 from litemkd.stages.teacher import ReadyTeacher, registered_teacher
 from litemkd.tracking import Run, find_address
-from litemkd.training import validation_episodes
+from litemkd.training.loop import validation_episodes
 
 READ = 240  # val episodes of a trial that the Wilcoxon test reads, spread over its validations
 EPISODES, OF, RUN = "episodes", "of", "run"  # noted by a trial: episodes trained, out of how many, MLflow's run

@@ -16,7 +16,6 @@ import optuna
 import torch
 
 from litemkd.errors import StorageError
-from litemkd.files import not_a_file
 from litemkd.search.interrupts import Interrupts
 from litemkd.search.job import Job
 from litemkd.search.storage import exclusive
@@ -24,6 +23,7 @@ from litemkd.search.study import BEST, QUEUE, best_trials, finished, waiting
 from litemkd.search.trial import Inputs, TrialRunner, shared_teacher
 from litemkd.stages.build import build_device
 from litemkd.stages.prepare import prepare
+from litemkd.storage.files import not_a_file
 from litemkd.tracking import attach
 
 

@@ -13,21 +13,21 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from litemkd.catalogue import HEAD_SETTINGS
-from litemkd.checkpoints import check_weights, load_weights, read_description, read_weights
 from litemkd.config import BackboneConfig, Config, HeadConfig, StudentConfig, TeacherConfig
 from litemkd.data.packs.clips import Augmentation
 from litemkd.data.preparing.modality import Place
-from litemkd.distributed import group
 from litemkd.errors import BackboneError, CheckpointError, ConfigError
-from litemkd.memory import keep_freed_memory
+from litemkd.extending.outside import named_by_others
 from litemkd.models.backbones import PLACES, Backbone
+from litemkd.models.catalogue import HEAD_SETTINGS
 from litemkd.models.experts import OWN_EXPERT, Expert, WholeClips
 from litemkd.models.heads import Head, find_head
 from litemkd.models.student import DISTILL, LABEL, Student
 from litemkd.models.teacher import Fusion, NoFusion, Teacher
-from litemkd.outside import named_by_others
-from litemkd.seeding import seed_torch
+from litemkd.runtime.distributed import group
+from litemkd.runtime.memory import keep_freed_memory
+from litemkd.runtime.seeding import seed_torch
+from litemkd.storage.checkpoints import check_weights, load_weights, read_description, read_weights
 
 FORMAT = 1  # of model descriptions
 # What a description may ask for at most, before it is known whether the weights are of that model.

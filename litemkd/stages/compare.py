@@ -26,7 +26,7 @@ from litemkd.comparison.readings import readings_of
 from litemkd.comparison.records import as_csv, as_json, flat_rows
 from litemkd.comparison.sheets import Sheet, sheets_of
 from litemkd.errors import TrackingError, some
-from litemkd.files import write_text, write_whole
+from litemkd.storage.files import write_text, write_whole
 from litemkd.tracking import Run, RunOptions, RunRecord, read_array, read_runs, read_table, stage_run
 from litemkd.tracking.tags import NOTE
 

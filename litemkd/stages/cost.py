@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from litemkd.config import BackboneConfig, Config, HeadConfig, StudentConfig
-from litemkd.cost import Cost, EpisodeSize, measure, measure_teacher
-from litemkd.distributed import from_main
+from litemkd.cost.episode import Cost, EpisodeSize, measure, measure_teacher
 from litemkd.models.student import DISTILL, LABEL, Student
+from litemkd.runtime.distributed import from_main
 from litemkd.stages.build import build_device, build_expert, build_head, build_student, build_teacher
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from litemkd.checkpoints import weights_digest
 from litemkd.errors import CheckpointError
-from litemkd.evaluation import Evaluation
+from litemkd.evaluation.accuracy import Evaluation
 from litemkd.stages.loading import champion_of, load_student
 from litemkd.stages.results import log_test
 from litemkd.stages.setup import Setup
+from litemkd.storage.checkpoints import weights_digest
 from litemkd.tracking import find_address
 
 

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from litemkd.checkpoints import read_tensors
 from litemkd.errors import CheckpointError
-from litemkd.files import write_whole
 from litemkd.models.released import write_student
 from litemkd.models.released_names import Names, standard_names
 from litemkd.stages.loading import load_student, model_folder_of
+from litemkd.storage.checkpoints import read_tensors
+from litemkd.storage.files import write_whole
 
 STATE = "model_state_dict"  # the entry of a released file that holds the weights
 KEPT = "released.safetensors"  # beside an imported model's weights: what models here do not hold

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from litemkd.checkpoints import weights_digest
 from litemkd.data.features import (
     FUSED,
     feature_folder,
@@ -22,13 +21,14 @@ from litemkd.data.features import (
     write_features,
 )
 from litemkd.data.splits import Split
-from litemkd.distributed import barrier, group
-from litemkd.embedding import branch_embeddings, fuse_all
 from litemkd.errors import DataError
+from litemkd.evaluation.embedding import branch_embeddings, fuse_all
 from litemkd.models.student import LABEL, Student
 from litemkd.models.teacher import Teacher
+from litemkd.runtime.distributed import barrier, group
 from litemkd.stages.prepare import Prepared
 from litemkd.stages.setup import Setup
+from litemkd.storage.checkpoints import weights_digest
 
 # Of each split: (V, T, D) in the order of its videos.
 SplitFeatures = dict[str, Tensor]

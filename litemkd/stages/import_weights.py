@@ -18,12 +18,10 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from litemkd.checkpoints import load_weights, save_model, save_tensors
 from litemkd.config import Config
-from litemkd.embedding import fuse_all, student_classifier, teacher_classifier
 from litemkd.errors import CheckpointError, ConfigError
-from litemkd.evaluation import Classifier, Evaluation
-from litemkd.files import not_a_file
+from litemkd.evaluation.accuracy import Classifier, Evaluation
+from litemkd.evaluation.embedding import fuse_all, student_classifier, teacher_classifier
 from litemkd.modalities.registry import known_names
 from litemkd.models.released import Released, read_released
 from litemkd.models.released_names import Kind
@@ -41,6 +39,8 @@ from litemkd.stages.features import features_on_disk
 from litemkd.stages.register import cost_tags, data_tags, measured, measured_tags, register_model_of
 from litemkd.stages.results import log_test
 from litemkd.stages.setup import Setup
+from litemkd.storage.checkpoints import load_weights, save_model, save_tensors
+from litemkd.storage.files import not_a_file
 
 CROP, SHORT_SIDE = 224, 256  # pixels, of what released weights were trained on
 LONGEST = 120  # characters of a reader's own words in a message

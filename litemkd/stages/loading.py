@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from litemkd.checkpoints import read_description
 from litemkd.config import Config
 from litemkd.errors import CheckpointError
 from litemkd.models.student import Student
 from litemkd.stages.build import load_model
+from litemkd.storage.checkpoints import read_description
 from litemkd.tracking import download, model_name
 
 

@@ -24,12 +24,12 @@ from litemkd.data.finding.loose import (
     read_centres,
     refuse_unreadable,
 )
-from litemkd.embedding import CLIPS_AT_ONCE
 from litemkd.errors import CheckpointError, DataError, some
-from litemkd.files import write_text
-from litemkd.recognition import Recogniser
+from litemkd.evaluation.embedding import CLIPS_AT_ONCE
+from litemkd.evaluation.recognition import Recogniser
 from litemkd.stages.build import build_device, build_workers
 from litemkd.stages.loading import champion_of, load_student
+from litemkd.storage.files import write_text
 
 
 @dataclass(frozen=True)

@@ -26,14 +26,14 @@ from litemkd.data.packs.pack import FramePack, build_pack
 from litemkd.data.preparing.modality import PrepareReport, choose_method, clips_there, prepare_modality
 from litemkd.data.splits import Split, class_of
 from litemkd.data.toy import ToySettings, make_toy
-from litemkd.distributed import main_first
 from litemkd.errors import ConfigError, DataError, some
-from litemkd.files import write_text
 from litemkd.modalities.record import Estimated, Estimator, Modality
 from litemkd.modalities.registry import modalities, parse_derive
 from litemkd.report.card import card_markdown
 from litemkd.report.contact import contact_sheet
+from litemkd.runtime.distributed import main_first
 from litemkd.stages.build import build_device, build_place, build_workers
+from litemkd.storage.files import write_text
 
 _NAMED = 20  # files that are passed over, before "and n more"
 

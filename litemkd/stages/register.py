@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from litemkd import __version__
-from litemkd.checkpoints import DESCRIPTION, read_description, save_model
 from litemkd.config import Config
 from litemkd.errors import TrackingError, some
-from litemkd.evaluation import Evaluation, Interval
+from litemkd.evaluation.accuracy import Evaluation, Interval
 from litemkd.report.model_card import model_card, with_card
 from litemkd.stages.build import load_model
 from litemkd.stages.prepare import Prepared
 from litemkd.stages.results import accuracy_metrics
 from litemkd.stages.setup import Kind, Setup
+from litemkd.storage.checkpoints import DESCRIPTION, read_description, save_model
 from litemkd.tracking import (
     NUMBER,
     Run,
@@ -31,7 +31,7 @@ from litemkd.tracking import (
     register,
     register_model,
 )
-from litemkd.training import Progress
+from litemkd.training.loop import Progress
 
 _KINDS = {"trial": "student", "student": "student", "teacher": "teacher"}  # by the stage of a run
 _OF_RUNS = {"stage", "device", "state", "best_episode", "processes", "error", "stopped"}  # tags that stay there

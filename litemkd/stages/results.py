@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from litemkd.evaluation import Evaluation, Interval
+from litemkd.evaluation.accuracy import Evaluation, Interval
 from litemkd.report.plots import confusion_matrix, learning_curves
 from litemkd.tracking import Run
-from litemkd.training import Progress
+from litemkd.training.loop import Progress
 
 
 class Recorder:

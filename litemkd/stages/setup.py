@@ -10,20 +10,20 @@ from typing import Any, Literal, TypeVar
 
 import torch
 
-from litemkd.array_cache import ArrayCache
 from litemkd.config import Config, TrainConfig, digest_of, flatten
 from litemkd.data.episodes import EpisodeSampler
 from litemkd.data.packs.clips import ClipSource
-from litemkd.embedding import student_classifier
-from litemkd.evaluation import Classifier, Evaluation, ValEpisodes, evaluate
+from litemkd.evaluation.accuracy import Classifier, Evaluation, ValEpisodes, evaluate
+from litemkd.evaluation.embedding import student_classifier
 from litemkd.losses import D2M, LABELS
 from litemkd.models.passes import Passes
 from litemkd.models.student import Student
-from litemkd.objectives import Advisor, StudentObjective
 from litemkd.stages.build import build_augmentation, build_device
 from litemkd.stages.prepare import Prepared, prepare
-from litemkd.states import CheckpointFolder
+from litemkd.storage.array_cache import ArrayCache
+from litemkd.storage.states import CheckpointFolder
 from litemkd.tracking import Resume, Run, RunOptions, former_run, model_name, stage_run
+from litemkd.training.objectives import Advisor, StudentObjective
 
 # Settings that say where and how often, not what; and the seed, since runs of other seeds are other runs.
 INCIDENTAL = frozenset({"output", "save_minutes", "keep_states", "device", "threads", "seed"})

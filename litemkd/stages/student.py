@@ -6,13 +6,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from litemkd.checkpoints import save_description, save_model
 from litemkd.config import Config
 from litemkd.errors import ConfigError
-from litemkd.evaluation import Evaluation, Interval, paired_difference
+from litemkd.evaluation.accuracy import Evaluation, Interval, paired_difference
 from litemkd.losses import LABELS, Around
 from litemkd.models.student import Student
-from litemkd.objectives import Advisor
 from litemkd.report.tables import markdown_table, text_table
 from litemkd.stages.build import build_student, describe_student
 from litemkd.stages.cost import student_cost
@@ -20,9 +18,11 @@ from litemkd.stages.register import cost_tags, data_tags, register_trained
 from litemkd.stages.results import Recorder, accuracy_metrics, gain_metrics, log_test
 from litemkd.stages.setup import Setup, resumed_checkpoints
 from litemkd.stages.teacher import ReadyTeacher, teacher_stage
-from litemkd.states import CheckpointFolder
+from litemkd.storage.checkpoints import save_description, save_model
+from litemkd.storage.states import CheckpointFolder
 from litemkd.tracking import Promotion, Run, promote
-from litemkd.training import OnValidation, Progress, fit
+from litemkd.training.loop import OnValidation, Progress, fit
+from litemkd.training.objectives import Advisor
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def train_student(
             of an interrupted run.
         run: takes metrics and pictures.
         teacher: None: the student learns from labels alone.
-        on_validation: called after every validation, see `litemkd.training.fit`.
+        on_validation: called after every validation, see `litemkd.training.loop.fit`.
         picture: draw the learning curves, which takes half a second.
 
     Raises:

@@ -6,14 +6,12 @@ import logging
 from dataclasses import dataclass, field, replace
 from typing import cast
 
-from litemkd.checkpoints import read_description, save_model, weights_digest
 from litemkd.config import Config, TeacherConfig, digest_of
-from litemkd.embedding import teacher_classifier
 from litemkd.errors import CheckpointError
-from litemkd.evaluation import Evaluation
+from litemkd.evaluation.accuracy import Evaluation
+from litemkd.evaluation.embedding import teacher_classifier
 from litemkd.models.student import Student
 from litemkd.models.teacher import Teacher
-from litemkd.objectives import TeacherObjective
 from litemkd.stages.build import (
     TeacherBundle,
     build_expert,
@@ -33,9 +31,11 @@ from litemkd.stages.features import (
 from litemkd.stages.register import cost_tags, data_tags, register_trained
 from litemkd.stages.results import Recorder, log_test
 from litemkd.stages.setup import Setup, resumed_checkpoints
-from litemkd.states import CheckpointFolder
+from litemkd.storage.checkpoints import read_description, save_model, weights_digest
+from litemkd.storage.states import CheckpointFolder
 from litemkd.tracking import Run, Version, download, find_address, find_version
-from litemkd.training import Progress, fit
+from litemkd.training.loop import Progress, fit
+from litemkd.training.objectives import TeacherObjective
 
 log = logging.getLogger(__name__)
 

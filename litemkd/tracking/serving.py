@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from litemkd.errors import TrackingError
-from litemkd.stopping import signals_end_the_block
+from litemkd.runtime.stopping import signals_end_the_block
 from litemkd.tracking import store
 from litemkd.tracking.store import reaching
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from litemkd.secrets import hide
 
-OWNER = "litemkd.owner"  # which process works on the run, see `litemkd.processes.this_process`
+OWNER = "litemkd.owner"  # which process works on the run, see `litemkd.runtime.processes.this_process`
 HEARTBEAT = "litemkd.heartbeat"  # when it was last heard of, seconds since 1970
 ERROR = "litemkd.error"  # why the run failed
 CLOSED = "litemkd.closed_by_another"  # the same, where another process closed it

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from mlflow.entities import Run
 
-from litemkd.evaluation import paired_difference
+from litemkd.evaluation.accuracy import paired_difference
 from litemkd.tracking import read_runs
 from tests.job import Home, Job
 

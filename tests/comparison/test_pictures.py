@@ -14,7 +14,7 @@ from litemkd.comparison.comparison import Comparison
 from litemkd.comparison.grouping import Column
 from litemkd.comparison.pictures import accuracy_against_cost, curves_of_runs, per_class_gains, response
 from litemkd.comparison.readings import readings_of
-from litemkd.evaluation import Interval
+from litemkd.evaluation.accuracy import Interval
 from tests.comparison.runs import record
 from tests.comparison.test_formats import HOSTILE, compared, family
 

@@ -10,7 +10,7 @@ from scipy.stats import ttest_1samp
 
 from litemkd.comparison.pictures import pareto
 from litemkd.comparison.statistics import Figure, figure_of
-from litemkd.evaluation import Interval
+from litemkd.evaluation.accuracy import Interval
 
 
 @pytest.mark.parametrize("count", [2, 3, 7])

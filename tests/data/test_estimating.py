@@ -13,7 +13,7 @@ import torch
 from litemkd.errors import CheckpointError, DataError
 from litemkd.modalities.raft import Raft
 from litemkd.recordings.times import sample_times
-from litemkd.weights import Weights
+from litemkd.storage.weights import Weights
 from tests.data.recordings import clip_of, frame_numbers, numbered_frames, prepared, write_video
 
 NAMES = tuple(f"run/v{i}" for i in range(6))

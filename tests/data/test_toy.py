@@ -20,7 +20,7 @@ from litemkd.data.toy.motion import BONES, JOINTS, Shot, perform, pose_curves
 from litemkd.data.toy.render import depth_pictures, surfaces, true_flow
 from litemkd.errors import DataError
 from litemkd.modalities.flow import flow_bound
-from litemkd.seeding import numpy_generator
+from litemkd.runtime.seeding import numpy_generator
 from tests.data.flows import decode_flow
 from tests.data.recordings import prepared
 

@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from litemkd.catalogue import HEAD_SETTINGS
-from litemkd.checkpoints import save_model
 from litemkd.config import Config, digest_of, load_config
-from litemkd.declared import settings_of
 from litemkd.errors import CheckpointError, ConfigError
+from litemkd.extending.declared import settings_of
+from litemkd.models.catalogue import HEAD_SETTINGS
 from litemkd.models.heads import HEADS
 from litemkd.models.teacher import Fusion
 from litemkd.search.space import read_space
 from litemkd.stages.build import build_expert, build_student, describe_student, load_model
+from litemkd.storage.checkpoints import save_model
 
 ROOT = Path(__file__).parents[2]
 SHORT = (

@@ -15,12 +15,12 @@ import pytest
 import torch
 from click.testing import Result
 
-from litemkd.checkpoints import load_state, save_state, save_tensors
+from litemkd.commands.options import plain_mistakes
 from litemkd.data.frames import frame_files, write_frames
 from litemkd.errors import DataError, StorageError
-from litemkd.files import write_text
-from litemkd.options import plain_mistakes
 from litemkd.stages.prepare import prepare
+from litemkd.storage.checkpoints import load_state, save_state, save_tensors
+from litemkd.storage.files import write_text
 from tests.data.recordings import clip_of
 from tests.faults.disks import Disk, small_disk
 from tests.faults.trees import NAMES, SETTINGS, check_labels, check_nothing_half, clip, config_of, videos_tree

@@ -17,7 +17,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from litemkd.checkpoints import save_model
 from litemkd.config import load_config
 from litemkd.data.features import read_features
 from litemkd.data.frames import frame_size, read_frame
@@ -25,6 +24,7 @@ from litemkd.data.splits import SPLITS, read_splits
 from litemkd.errors import CheckpointError, ConfigError, DataError, LitemkdError
 from litemkd.stages.build import build_student, describe_student, load_model
 from litemkd.stages.import_weights import read_file
+from litemkd.storage.checkpoints import save_model
 from tests.job import ROOT, SMOKE
 from tests.released import TrxFile, seeded, write_file
 

@@ -13,8 +13,8 @@ import pytest
 from click import Command
 from click.testing import CliRunner
 
-from litemkd import processes
 from litemkd.cli import main
+from litemkd.runtime import processes
 from litemkd.search.command import main as search
 from litemkd.tracking import close_orphans, use_store
 from litemkd.tracking.runs import orphans

@@ -17,8 +17,6 @@ import pytest
 import torch
 import yaml
 
-from litemkd.arrays import read_array
-from litemkd.checkpoints import load_state, read_tensors, save_model
 from litemkd.config import load_config
 from litemkd.data.finding.zips import unpack_frames
 from litemkd.errors import CheckpointError, ConfigError, DataError
@@ -27,7 +25,9 @@ from litemkd.modalities.skeleton import joint_frames
 from litemkd.stages.build import build_student, describe_student, load_model
 from litemkd.stages.import_weights import read_file
 from litemkd.stages.prepare import prepare
-from litemkd.weights import load_state_file
+from litemkd.storage.arrays import read_array
+from litemkd.storage.checkpoints import load_state, read_tensors, save_model
+from litemkd.storage.weights import load_state_file
 from tests.faults.trees import config_of, frames_tree
 from tests.job import ROOT, SMOKE
 

@@ -16,7 +16,7 @@ from litemkd.modalities.depth_anything import PUBLISHED, DepthAnything
 from litemkd.modalities.flow import flow_bound
 from litemkd.modalities.keypoints import KeypointRcnn
 from litemkd.modalities.raft import Raft
-from litemkd.weights import Weights
+from litemkd.storage.weights import Weights
 from tests.data.flows import decode_flow
 
 CPU = torch.device("cpu")
@@ -224,7 +224,7 @@ import sys
 sys.modules["transformers"] = None
 import torch
 from litemkd.modalities.depth_anything import DepthAnything
-from litemkd.weights import Weights
+from litemkd.storage.weights import Weights
 try:
     DepthAnything(Weights("depth_anything", "random", ""), torch.device("cpu")).load()
 except Exception as error:

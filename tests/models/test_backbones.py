@@ -6,9 +6,9 @@ import pytest
 import torch
 from torchvision import models as tv
 
-from litemkd.catalogue import BACKBONES
 from litemkd.errors import CheckpointError
 from litemkd.models.backbones import NORMALISATION, Backbone, windows_maximum
+from litemkd.models.catalogue import BACKBONES
 from litemkd.models.networks import IMAGENET, published_normalisation
 
 

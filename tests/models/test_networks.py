@@ -10,11 +10,11 @@ import torchvision.models as tv
 from safetensors.torch import save_file
 from torch import nn
 
-from litemkd.catalogue import canonical, has_published_weights, is_backbone, near_backbones
-from litemkd.cost import EpisodeSize, measure
-from litemkd.counting import count, meta, without_data
+from litemkd.cost.counting import count, meta, without_data
+from litemkd.cost.episode import EpisodeSize, measure
 from litemkd.errors import BackboneError, CheckpointError, EpisodeError
 from litemkd.models.backbones import Backbone
+from litemkd.models.catalogue import canonical, has_published_weights, is_backbone, near_backbones
 from litemkd.models.cutting import SIDES, NoMapError, cut_timm, cut_torchvision, map_channels
 from litemkd.models.folding import EvaluationForm, fold_norms
 from litemkd.models.heads import TRX

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from litemkd.comparison.pictures import per_class_gains
-from litemkd.evaluation import Evaluation
-from litemkd.intervals import Interval
+from litemkd.evaluation.accuracy import Evaluation
+from litemkd.evaluation.intervals import Interval
 from litemkd.report.contact import WIDEST, contact_sheet
 from litemkd.report.labels import class_labels, label
 from litemkd.report.plots import confusion_matrix

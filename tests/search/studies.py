@@ -7,9 +7,9 @@ from typing import Any
 
 import optuna
 
+from litemkd.config.shipped import SPACES
 from litemkd.search.space import Space, read_space
 from litemkd.search.tables import DEFAULT, REASON
-from litemkd.shipped import SPACES
 
 ONE = ["val accuracy, per cent"]
 TWO = [*ONE, "GMACs per episode"]

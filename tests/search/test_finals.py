@@ -9,7 +9,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from litemkd.evaluation import paired_difference
+from litemkd.evaluation.accuracy import paired_difference
 from litemkd.search.finals import GIVEN, Trained, Verdict, results, verdict_table
 from litemkd.search.job import Finalists
 from litemkd.search.study import Parameters

@@ -14,12 +14,12 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 
 from litemkd.config import load_config
+from litemkd.config.shipped import SPACES
 from litemkd.search.axes import scales
 from litemkd.search.pictures import study_pictures
 from litemkd.search.ranges import Choice, Numbers
 from litemkd.search.space import Parameter, Space, read_space
 from litemkd.search.tables import DEFAULT, complete, short_names, study_tables
-from litemkd.shipped import SPACES
 from tests.search.studies import ONE, TWO, study_of
 
 TOY = Path(__file__).parents[2] / "experiments" / "toy" / "default.yaml"

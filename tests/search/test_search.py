@@ -11,10 +11,10 @@ from click.testing import CliRunner
 from mlflow.entities import Run
 from optuna.trial import TrialState
 
-from litemkd.checkpoints import weights_digest
 from litemkd.search import command, search
 from litemkd.search.tables import DEFAULT
 from litemkd.stages.build import load_model
+from litemkd.storage.checkpoints import weights_digest
 from litemkd.tracking.delivery.journal import promise
 from tests.job import Job
 from tests.search.searching import Place

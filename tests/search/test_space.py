@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from litemkd.config import flatten, load_config
+from litemkd.config.shipped import SPACES
 from litemkd.errors import ConfigError
 from litemkd.search.ranges import Choice, Numbers
 from litemkd.search.space import Parameter, Space, condition_words, read_space
-from litemkd.shipped import SPACES
 
 ROOT = Path(__file__).parents[2]
 TOY = ROOT / "experiments" / "toy" / "default.yaml"

@@ -11,11 +11,11 @@ import pytest
 from optuna.trial import TrialState
 
 from litemkd.config import TrainConfig
+from litemkd.config.shipped import SPACES
 from litemkd.errors import ConfigError
 from litemkd.search.record import run_of_study
 from litemkd.search.space import Space, read_space
 from litemkd.search.study import SAMPLERS, best_trials, enqueue_missing, finished, open_study
-from litemkd.shipped import SPACES
 from litemkd.tracking import stage_run
 from tests.job import Home
 

@@ -8,10 +8,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from litemkd.config.shipped import SPACES
 from litemkd.search import worker_pool
 from litemkd.search.job import Job
 from litemkd.search.study import RETRY_OF, waiting
-from litemkd.shipped import SPACES
 from tests.job import SMOKE
 
 

@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from litemkd.data.packs.pack import FramePack
 from litemkd.errors import CheckpointError, EpisodeError
 from litemkd.stages.results import Recorder
-from litemkd.states import CheckpointFolder
+from litemkd.storage.states import CheckpointFolder
 from litemkd.tracking import download, get_version
 from litemkd.tracking.delivery.journal import Journal
 from litemkd.tracking.delivery.outbox import FOLDER

@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from litemkd.checkpoints import read_description, save_model
 from litemkd.config import Config, load_config
 from litemkd.errors import CheckpointError, ConfigError
 from litemkd.models.heads import BiMHM
@@ -25,6 +24,7 @@ from litemkd.stages.build import (
     describe_teacher,
     load_model,
 )
+from litemkd.storage.checkpoints import read_description, save_model
 
 SMALL = [
     "data.frames=4",

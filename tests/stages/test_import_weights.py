@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 import torch
 
-from litemkd.checkpoints import save_model
 from litemkd.config import load_config
 from litemkd.data.packs.pack import FramePack
 from litemkd.errors import CheckpointError
 from litemkd.models.student import Student
 from litemkd.stages.build import TeacherBundle, build_student, describe_student, load_model
 from litemkd.stages.import_weights import load_released
+from litemkd.storage.checkpoints import save_model
 from litemkd.tracking import download, list_versions
 from tests.job import ROOT, SMOKE, Home
 from tests.released import (

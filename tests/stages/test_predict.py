@@ -16,7 +16,7 @@ from litemkd.data.packs.clips import ClipSource
 from litemkd.data.packs.pack import FramePack
 from litemkd.data.splits import make_split
 from litemkd.data.toy import toy_classes
-from litemkd.embedding import student_classifier
+from litemkd.evaluation.embedding import student_classifier
 from litemkd.stages.loading import load_student
 from tests.job import Home, Job
 

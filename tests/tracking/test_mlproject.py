@@ -309,7 +309,7 @@ def test_a_stopped_run_stays_killed(client: MlflowClient) -> None:
 
 WAITS = """
 import time
-from litemkd.options import set_up_process
+from litemkd.commands.options import set_up_process
 from litemkd.tracking import stage_run
 import click
 

@@ -8,7 +8,7 @@ import time
 
 from mlflow import MlflowClient
 
-from litemkd.processes import this_host, this_process
+from litemkd.runtime.processes import this_host, this_process
 from litemkd.tracking import close_orphans, stage_run, store
 from litemkd.tracking.delivery import heartbeat
 from litemkd.tracking.runs import orphans

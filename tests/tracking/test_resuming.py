@@ -16,7 +16,7 @@ import pytest
 from mlflow import MlflowClient
 
 from litemkd.errors import ResumeError
-from litemkd.processes import this_process
+from litemkd.runtime.processes import this_process
 from litemkd.tracking import Resume, Run, RunOptions, former_run, stage_run
 from litemkd.tracking.delivery.outbox import outbox
 from litemkd.tracking.tags import OWNER

@@ -19,7 +19,7 @@ from mlflow.entities import Param
 
 from litemkd import tracking
 from litemkd.errors import DataError, TrackingError
-from litemkd.processes import is_gone
+from litemkd.runtime.processes import is_gone
 from litemkd.tracking import RunOptions, send_unsent, stage_run, store
 from litemkd.tracking.tags import NOTE
 from tests.tracking.helpers import all_runs, artifact, only_run, open_at_once, wait_to_be_ended

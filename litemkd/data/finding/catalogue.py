@@ -19,8 +19,8 @@ from pathlib import Path
 from litemkd.data.names import clean_name, name_of, only, plain_name
 from litemkd.data.published import class_key
 from litemkd.errors import DataError, some
-from litemkd.files import whole_folder, write_text
 from litemkd.recordings.endings import VIDEO_WORDS, is_litter, is_video
+from litemkd.storage.files import whole_folder, write_text
 
 NOTE = ".links.json"
 _DEPTH = 5  # folders below the one given

@@ -10,8 +10,8 @@ from pathlib import Path
 from litemkd.data.frames import frame_folder
 from litemkd.data.names import name_of, only
 from litemkd.errors import DataError
-from litemkd.files import not_a_file
 from litemkd.recordings.endings import is_litter
+from litemkd.storage.files import not_a_file
 
 _NOTES = ("encoding.json", "prepare.json", "made_from.json")  # beside class folders, and read by their names
 

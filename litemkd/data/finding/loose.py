@@ -16,10 +16,10 @@ import numpy as np
 from litemkd.data.frames import decode_frame, encode_frame, read_files
 from litemkd.data.names import both, composed
 from litemkd.errors import DataError, some
-from litemkd.pictures import check_made
 from litemkd.recordings.endings import FRAME_SUFFIXES, VIDEO_WORDS, is_litter, is_picture, is_video, natural_key
 from litemkd.recordings.times import sample_times
 from litemkd.recordings.videos import centre_corner, read_video, resize_short, resized
+from litemkd.storage.pictures import check_made
 
 _LISTED = 20  # clips that are told of when many cannot be read
 

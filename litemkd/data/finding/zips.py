@@ -17,8 +17,8 @@ from pathlib import Path, PurePosixPath
 from litemkd.data.frames import LARGEST, frame_folder, frame_folder_path
 from litemkd.data.names import both, composed
 from litemkd.errors import DataError, StorageError
-from litemkd.files import whole_folder, write_text
 from litemkd.recordings.endings import is_litter, is_picture
+from litemkd.storage.files import whole_folder, write_text
 
 NOTE = ".from_zip.json"
 RATIO = 100  # times its own size, at most; pictures hardly shrink

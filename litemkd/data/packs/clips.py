@@ -14,7 +14,7 @@ from torch import Tensor
 from litemkd.data.packs.crops import crop_clips
 from litemkd.data.packs.pack import FramePack
 from litemkd.data.splits import Split
-from litemkd.seeding import numpy_generator
+from litemkd.runtime.seeding import numpy_generator
 
 T = TypeVar("T")
 

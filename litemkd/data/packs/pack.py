@@ -36,12 +36,12 @@ from litemkd.data.frames import (
     sampled_entries,
 )
 from litemkd.errors import DataError, StorageError, some
-from litemkd.files import locked, tell_storage, write_text
 from litemkd.modalities.record import PLAIN, Modality, turn
 from litemkd.modalities.registry import address, mirror_of, signed
 from litemkd.modalities.registry import modality as record_of
-from litemkd.pictures import check_made
 from litemkd.recordings.videos import resize_short, resized
+from litemkd.storage.files import locked, tell_storage, write_text
+from litemkd.storage.pictures import check_made
 
 log = logging.getLogger(__name__)
 

@@ -26,10 +26,10 @@ from litemkd.data.frames import (
 from litemkd.data.preparing.estimating import estimate_clips
 from litemkd.data.preparing.making import Job, make_clips
 from litemkd.errors import DataError
-from litemkd.files import locked, write_text
 from litemkd.modalities.record import PLAIN, RECORDED, Estimated, Estimator, Modality, Way
 from litemkd.modalities.registry import modality as record_of
 from litemkd.recordings.endings import VIDEO_SUFFIXES
+from litemkd.storage.files import locked, write_text
 
 NOTE = "prepare.json"
 

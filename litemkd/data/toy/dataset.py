@@ -33,8 +33,8 @@ from litemkd.data.toy.render import (
     surfaces,
 )
 from litemkd.errors import DataError
-from litemkd.files import write_text, write_whole
-from litemkd.seeding import numpy_generator
+from litemkd.runtime.seeding import numpy_generator
+from litemkd.storage.files import write_text, write_whole
 
 #: Frames a second of the videos.
 RATE = 12

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from litemkd.extending.outside import classes_in
 from litemkd.losses.term import Term
-from litemkd.outside import classes_in
 
 TERMS: tuple[type[Term], ...] = tuple(
     sorted(classes_in(sys.modules[__name__], Term), key=lambda one: (one.place, one.name))

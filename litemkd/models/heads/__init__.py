@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 
+from litemkd.extending.outside import Wanted, classes_in
 from litemkd.models.heads.base import FRAME, PATCH, Code, Folded, Head, class_prototypes
 from litemkd.models.heads.bimhm import BiMHM
 from litemkd.models.heads.otam import OTAM
 from litemkd.models.heads.prototype import Prototype
 from litemkd.models.heads.strm import STRM
 from litemkd.models.heads.trx import TRX
-from litemkd.outside import Wanted, classes_in
 
 OWN_HEAD = Wanted("head", Head, "litemkd.models.heads.Head", "litemkd.heads", "my_heads:Nearest")
 HEADS: dict[str, type[Head]] = {

@@ -31,8 +31,8 @@ class Head(nn.Module, ABC):
     """Base of all heads. Subclasses implement `_encode` and `_match_parts`; both are batched over episodes.
 
     The settings of a head are the keyword arguments of its constructor: their types, their defaults, and what
-    `litemkd.declared.About` says of them. It is called with D first, with `frames`, T, and where it has such an
-    argument with `places`, the places of a frame's map that there are: 1 for a teacher.
+    `litemkd.extending.About` says of them. It is called with D first, with `frames`, T, and where it has such
+    an argument with `places`, the places of a frame's map that there are: 1 for a teacher.
 
     Attributes:
         name: of a head that comes with litemkd. It is written out, like the constructor's arguments: the

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from torch import Tensor
 
-from litemkd.declared import About
+from litemkd.extending.declared import About
 from litemkd.models.heads.alignment import frame_distances
 from litemkd.models.heads.base import FRAME, Head, class_prototypes, mean_over_supports
 

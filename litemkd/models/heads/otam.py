@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from litemkd.declared import About
+from litemkd.extending.declared import About
 from litemkd.models.heads.alignment import frame_distances
 from litemkd.models.heads.base import FRAME, Head, mean_over_supports
 

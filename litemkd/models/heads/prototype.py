@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from litemkd.declared import About
+from litemkd.extending.declared import About
 from litemkd.models.heads.base import FRAME, Head, mean_over_supports
 
 

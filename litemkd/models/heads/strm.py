@@ -15,7 +15,7 @@ from typing import Annotated, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from litemkd.declared import About
+from litemkd.extending.declared import About
 from litemkd.models.heads.base import FRAME, PATCH, Head, group_by_class, take_supports
 from litemkd.models.heads.prototype import distances
 from litemkd.models.heads.trx import TRX

@@ -16,7 +16,7 @@ from typing import Annotated, cast
 import torch
 from torch import Tensor, nn
 
-from litemkd.declared import About
+from litemkd.extending.declared import About
 from litemkd.models.heads.base import FRAME, Code, Head, cosines, group_by_class, take_supports
 from litemkd.models.heads.tuple_attention import FoldedTRX, TupleAttention
 from litemkd.models.layers import check_tuple_sizes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from litemkd.distributed import from_main
+from litemkd.runtime.distributed import from_main
 from litemkd.tracking.delivery.outbox import StoreAwayError, outbox
 from litemkd.tracking.registry import aliases
 from litemkd.tracking.registry.aliases import Promotion

@@ -12,7 +12,7 @@ import time
 from mlflow import MlflowClient
 from mlflow.entities import RunTag
 
-from litemkd.processes import this_process
+from litemkd.runtime.processes import this_process
 from litemkd.tracking import store
 from litemkd.tracking.tags import CLOSED, ERROR, HEARTBEAT, OWNER
 

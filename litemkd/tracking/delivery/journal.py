@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from litemkd.errors import TrackingError
-from litemkd.files import take, write_text
+from litemkd.storage.files import take, write_text
 
 ROOMY = 2**20  # bytes of sent lines after which the file is emptied
 BLOCK = 2**22  # bytes read at once

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from mlflow import MlflowClient
 from mlflow.entities import RunTag
 
-from litemkd.processes import this_process
+from litemkd.runtime.processes import this_process
 from litemkd.secrets import hide
 from litemkd.tracking import store
 from litemkd.tracking.delivery import heartbeat

@@ -23,7 +23,7 @@ from typing import Any
 from tqdm import tqdm
 
 from litemkd.errors import TrackingError, some
-from litemkd.files import whole_folder, write_whole
+from litemkd.storage.files import whole_folder, write_whole
 
 FORMAT = 1
 INDEX, SUMS = "export.json", "sha256sums"

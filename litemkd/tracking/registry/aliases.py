@@ -23,7 +23,7 @@ from typing import Literal, get_args
 from mlflow import MlflowClient
 
 from litemkd.errors import TrackingError
-from litemkd.files import locked
+from litemkd.storage.files import locked
 from litemkd.tracking import store
 from litemkd.tracking.registry.history import find_registered, mapping_of, note
 from litemkd.tracking.registry.promotion import MARGIN, Candidate, choose

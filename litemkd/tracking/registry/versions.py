@@ -14,8 +14,8 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
-from litemkd.distributed import from_main, main_first
 from litemkd.errors import TrackingError, some
+from litemkd.runtime.distributed import from_main, main_first
 from litemkd.tracking import store
 from litemkd.tracking.registry.promotion import MARGIN
 from litemkd.tracking.store import artifact_roots

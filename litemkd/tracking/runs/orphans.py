@@ -7,7 +7,7 @@ import time
 from mlflow.exceptions import MlflowException
 
 from litemkd.errors import TrackingError
-from litemkd.processes import is_gone
+from litemkd.runtime.processes import is_gone
 from litemkd.tracking import store
 from litemkd.tracking.delivery.heartbeat import close_as_lost, close_failed
 from litemkd.tracking.runs.launcher import close_unlaunched

@@ -17,7 +17,7 @@ from mlflow.entities import Run as StoredRun
 from mlflow.exceptions import MlflowException
 
 from litemkd.errors import ResumeError
-from litemkd.processes import is_gone
+from litemkd.runtime.processes import is_gone
 from litemkd.tracking import store
 from litemkd.tracking.runs.known_points import KnownPoints
 from litemkd.tracking.runs.run import Run

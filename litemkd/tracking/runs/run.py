@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from mlflow import MlflowClient
 
-from litemkd.distributed import from_main
 from litemkd.errors import TrackingError
+from litemkd.runtime.distributed import from_main
 from litemkd.secrets import hide
 from litemkd.tracking import store
 from litemkd.tracking.delivery.journal import promise

@@ -16,10 +16,10 @@ from typing import Any
 
 from mlflow.entities import Run as StoredRun
 
-from litemkd.distributed import broadcast, from_main, group
 from litemkd.errors import LitemkdError, Terminated, TrackingError
+from litemkd.runtime.distributed import broadcast, from_main, group
+from litemkd.runtime.stopping import signals_end_the_block
 from litemkd.secrets import hide
-from litemkd.stopping import signals_end_the_block
 from litemkd.tracking import store
 from litemkd.tracking.delivery import heartbeat
 from litemkd.tracking.delivery.journal import PROMISE, promise

@@ -22,7 +22,7 @@ import mlflow
 from mlflow import MlflowClient
 
 from litemkd.errors import TrackingError
-from litemkd.files import locked, not_a_file
+from litemkd.storage.files import locked, not_a_file
 from litemkd.tracking.store import reaching
 from litemkd.tracking.store.addresses import is_web, meant, normal, sqlite_file, sqlite_uri, without_password
 from litemkd.tracking.store.failures import one_line, retry

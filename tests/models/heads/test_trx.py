@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks.published.trx import LoopTRX
-from litemkd.counting import set_plain
+from litemkd.cost.counting import set_plain
 from litemkd.models.heads import TRX
 
 

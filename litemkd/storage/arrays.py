@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from litemkd.errors import DataError
-from litemkd.files import not_a_file
+from litemkd.storage.files import not_a_file
 
 
 def read_array(path: Path) -> np.ndarray:

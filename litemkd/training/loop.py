@@ -21,15 +21,15 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from litemkd.checkpoints import load_state, load_weights, save_state
 from litemkd.config import TrainConfig
-from litemkd.distributed import average_statistics, barrier, sum_gradients, sum_values
-from litemkd.distributed import group as processes
 from litemkd.errors import LitemkdError
-from litemkd.evaluation import Evaluation
-from litemkd.seeding import seed_torch
-from litemkd.states import CheckpointFolder
-from litemkd.stopping import Stop, held_back
+from litemkd.evaluation.accuracy import Evaluation
+from litemkd.runtime.distributed import average_statistics, barrier, sum_gradients, sum_values
+from litemkd.runtime.distributed import group as processes
+from litemkd.runtime.seeding import seed_torch
+from litemkd.runtime.stopping import Stop, held_back
+from litemkd.storage.checkpoints import load_state, load_weights, save_state
+from litemkd.storage.states import CheckpointFolder
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from litemkd.files import locked, write_whole
+from litemkd.storage.files import locked, write_whole
 
 DAY = 86_400  # seconds
 

@@ -18,10 +18,10 @@ from typing import Any
 
 import torch
 
-from litemkd.checkpoints import BEST, load_state
-from litemkd.distributed import barrier, group
 from litemkd.errors import CheckpointError
-from litemkd.files import write_whole
+from litemkd.runtime.distributed import barrier, group
+from litemkd.storage.checkpoints import BEST, load_state
+from litemkd.storage.files import write_whole
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from litemkd.counting import Count, count, meta, set_plain, without_data
+from litemkd.cost.counting import Count, count, meta, set_plain, without_data
 from litemkd.models.backbones import Backbone
 from litemkd.models.experts import WholeClips
 from litemkd.models.folding import EvaluationForm, fold_norms

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Annotated, Any, Literal
 
-from litemkd.declared import GIVEN, About, Setting, setting_of
+from litemkd.extending.declared import GIVEN, About, Setting, setting_of
 
 
 @dataclass(frozen=True)

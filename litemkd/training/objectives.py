@@ -1,5 +1,5 @@
 """What a training step computes: for a student (and for an expert, which is a student of one modality and one
-branch), and for the teacher. Each satisfies `litemkd.training.TrainingObjective`.
+branch), and for the teacher. Each satisfies `litemkd.training.loop.TrainingObjective`.
 """
 
 from __future__ import annotations
@@ -15,15 +15,21 @@ from torch.optim.swa_utils import update_bn
 
 from litemkd.data.episodes import Episodes, EpisodeSampler
 from litemkd.data.packs.clips import Ahead, Augmentation, ClipSource, Cut
-from litemkd.embedding import CLIPS_AT_ONCE, fuse_all, match_rows, student_classifier, teacher_classifier
-from litemkd.evaluation import Evaluation, ValEpisodes
+from litemkd.evaluation.accuracy import Evaluation, ValEpisodes
+from litemkd.evaluation.embedding import (
+    CLIPS_AT_ONCE,
+    fuse_all,
+    match_rows,
+    student_classifier,
+    teacher_classifier,
+)
 from litemkd.losses import D2M, LABELS
 from litemkd.losses.lesson import Lesson
 from litemkd.losses.measures import support_distances
 from litemkd.models.student import LABEL, Student
 from litemkd.models.teacher import Teacher
-from litemkd.seeding import numpy_generator
-from litemkd.training import Step
+from litemkd.runtime.seeding import numpy_generator
+from litemkd.training.loop import Step
 
 
 @dataclass(frozen=True)

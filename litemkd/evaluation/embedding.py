@@ -14,18 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from litemkd.array_cache import ArrayCache
-from litemkd.checkpoints import weights_digest
 from litemkd.data.episodes import Episodes
 from litemkd.data.packs.clips import ClipSource
-from litemkd.distributed import broadcast, gather_rows, group
-from litemkd.evaluation import Classifier
+from litemkd.evaluation.accuracy import Classifier
 from litemkd.models.backbones import Backbone
 from litemkd.models.experts import WholeClips
 from litemkd.models.folding import EvaluationForm, fold_norms, refuse_training
 from litemkd.models.heads import Code
 from litemkd.models.student import Student
 from litemkd.models.teacher import Teacher
+from litemkd.runtime.distributed import broadcast, gather_rows, group
+from litemkd.storage.array_cache import ArrayCache
+from litemkd.storage.checkpoints import weights_digest
 
 CLIPS_AT_ONCE = 32  # through a backbone in evaluation
 CODED_AT_ONCE = 128  # clips whose features become codes

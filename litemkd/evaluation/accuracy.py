@@ -16,8 +16,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from litemkd.data.episodes import Episodes, EpisodeSampler
-from litemkd.distributed import gather, group
-from litemkd.intervals import Interval
+from litemkd.evaluation.intervals import Interval
+from litemkd.runtime.distributed import gather, group
 
 # Logits (B, Q, W) of a batch of episodes.
 Classifier = Callable[[Episodes], Tensor]

@@ -18,10 +18,10 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from litemkd import distributed
 from litemkd.config import Config, load_config
+from litemkd.config.shipped import EXPERIMENTS
 from litemkd.errors import ConfigError, LitemkdError, Terminated, TrackingError, storage_words
-from litemkd.shipped import EXPERIMENTS
+from litemkd.runtime import distributed
 
 DEFAULT = "toy"  # experiment of every command
 

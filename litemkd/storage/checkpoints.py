@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from litemkd.distributed import barrier, group
 from litemkd.errors import CheckpointError
-from litemkd.files import write_text, write_whole
+from litemkd.runtime.distributed import barrier, group
+from litemkd.storage.files import write_text, write_whole
 
 WEIGHTS, DESCRIPTION = "weights.safetensors", "model.json"
 # By head: what former versions computed, whose descriptions have no key for it.

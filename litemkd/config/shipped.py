@@ -13,7 +13,7 @@ from pathlib import Path
 
 from litemkd.errors import ConfigError
 
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 _SUFFIXES = (".yaml", ".yml")
 
 

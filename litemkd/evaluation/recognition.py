@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from litemkd.embedding import CLIPS_AT_ONCE, frame_features
 from litemkd.errors import EpisodeError
+from litemkd.evaluation.embedding import CLIPS_AT_ONCE, frame_features
 from litemkd.models.folding import EvaluationForm
 from litemkd.models.student import Student
 

@@ -1,0 +1,1 @@
+"""Features computed once, episodes looked up in them, accuracies with their intervals, clips named."""

@@ -1,0 +1,1 @@
+"""The process: its seeds, its memory, its siblings, and its end."""
