@@ -39,7 +39,7 @@ class Backbone(nn.Module):
 
     Args:
         name: of a backbone, see `litemkd.models.catalogue`; or `module:Class` of one of a user's own, a module
-            from normalised frames (N, 3, H, W) to a map (N, C, h, w), with C as `out_channels` or found by trying.
+            from normalised frames (N, 3, H, W) to a map (N, C, h, w), with C as `out_channels` or found out.
         weights: `none` (random), `imagenet` (the published ones, downloaded once), or the path of a state dict
             of the whole network.
         pooling: of the 4 x 4 places: `mean` (C features a frame), `flatten` (16 C features), or `places`, which
