@@ -74,6 +74,7 @@ def _by_optuna(draw: Callable[[], Axes]) -> tuple[Figure, Axes]:
     with pyplot.rc_context({"figure.constrained_layout.use": True}), warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         warnings.filterwarnings("ignore", "The figure layout has changed")  # the timeline sees to its own
+        warnings.filterwarnings("ignore", "Attempting to set identical low and high")  # trials alike
         axes = draw()
     figure = axes.figure
     assert isinstance(figure, Figure)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from litemkd.owners import is_gone
 from optuna.trial import TrialState
 
+from litemkd.runtime.processes import is_gone
 from tests.job import Job
 from tests.search.searching import Place, kill, wait_for
 

@@ -177,7 +177,16 @@ def test_pictures_have_units_and_no_overlapping_ticks() -> None:
 
 
 def test_what_optuna_draws_leaves_pyplot_as_it_was() -> None:
-    style = dict(pyplot.rcParams)
+    style, open_before = dict(pyplot.rcParams), pyplot.get_fignums()
     drawn(study_of(12, objectives=2), TWO)
     assert dict(pyplot.rcParams) == style
-    assert pyplot.get_fignums() == []
+    assert pyplot.get_fignums() == open_before
+
+
+def test_trials_that_are_all_alike_are_drawn_without_a_warning() -> None:
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    for rate in (0.1, 0.2):
+        distributions = {"loss.kd": optuna.distributions.FloatDistribution(0.1, 1.0)}
+        given = {"loss.kd": rate}
+        study.add_trial(optuna.create_trial(values=[40.0, 0.5], params=given, distributions=distributions))
+    assert "parallel" in drawn(study, TWO)

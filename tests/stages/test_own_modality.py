@@ -16,7 +16,7 @@ from tests.job import ROOT, Home
 
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", (ROOT / "docs" / "extending.md").read_text("utf-8"), re.M | re.S)
 CODE = next(text for kind, text in BLOCKS if kind == "python" and "(Modality)" in text)
-EXPERIMENT = next(text for kind, text in BLOCKS if kind == "yaml" and "modalities" in text)
+EXPERIMENT = next(text for kind, text in BLOCKS if kind == "yaml" and "edges:" in text)
 # A mirror that marks what it has mirrored, to see that it is asked.
 MIRROR = """    encoding = "outlines"
 
