@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import AfterValidator, Field, create_model, model_validator
 
 from litemkd.config.names import Section, one_of
-from litemkd.config.own import keys_of, mistake, own
+from litemkd.config.own import free_name, keys_of, mistake, own
 from litemkd.extending.declared import settings_of
 from litemkd.losses import D2M, TERMS
 from litemkd.losses.focal import Focal
@@ -28,13 +28,7 @@ def _check(term: type[Any], settings: Mapping[str, Any]) -> None:
         raise ValueError(f"it needs {strange[0]!r}; {', '.join(NEEDS)} would do")
 
 
-def _free(name: str) -> str:
-    """A name of an outside term: part of keys and of a metric's name, and not one of ours."""
-    if not (name.isascii() and name.isidentifier()):
-        raise mistake("letters, digits and _ would do, since it names a metric")
-    if name in {term.name for term in TERMS}:
-        raise mistake("a term that comes with litemkd; another name would do")
-    return name
+OwnName = Annotated[str, free_name("term", {term.name for term in TERMS}, "a metric")]
 
 
 class _Loss(Section):
@@ -43,9 +37,7 @@ class _Loss(Section):
     later: ClassVar[frozenset[str]] = frozenset({"terms"})
 
     preset: PresetName | None = None  # a loss by name, see litemkd.losses.presets; other keys override it
-    terms: dict[Annotated[str, AfterValidator(_free)], Annotated[Any, own(find_term, "term", _check)]] = Field(
-        default={}
-    )  # from outside, by name
+    terms: dict[OwnName, Annotated[Any, own(find_term, "term", _check)]] = Field(default={})  # of one's own
 
     @model_validator(mode="before")
     @classmethod

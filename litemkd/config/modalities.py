@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import AfterValidator, ValidationError
+from pydantic_core import InitErrorDetails
 
+from litemkd.config.names import Section
+from litemkd.config.own import free_name, mistake
 from litemkd.modalities.registry import PACKAGE, known_names, modality
 
 
@@ -15,28 +17,18 @@ def _found(use: str) -> str:
     try:
         modality("own", use)
     except ValueError as error:
-        raise PydanticCustomError("modality", "{words}", {"words": str(error)}) from error
+        raise mistake(str(error)) from error
     return use
 
 
-def _free(name: str) -> str:
-    if not (name.isascii() and name.isidentifier()):
-        raise PydanticCustomError("modality", "letters, digits and _ would do, since it names folders")
-    if name in PACKAGE:
-        raise PydanticCustomError("modality", "a modality that comes with litemkd; another name would do")
-    return name
-
-
-class OwnModality(BaseModel):
+class OwnModality(Section):
     """A modality from outside."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     use: Annotated[str, AfterValidator(_found)]  # module:Class, or a name that a package offers it under
 
 
 Place = tuple[str | int, ...]
-OwnModalities = dict[Annotated[str, AfterValidator(_free)], OwnModality]
+OwnModalities = dict[Annotated[str, free_name("modality", PACKAGE, "folders")], OwnModality]
 
 
 def check_names(own: Iterable[str], given: Mapping[Place, str]) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import Field, PlainValidator, ValidationError, create_model
+from pydantic import AfterValidator, Field, PlainValidator, ValidationError, create_model
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from litemkd.config.names import Section
@@ -169,6 +169,25 @@ def _read(section: type[Section], given: Mapping[str, Any]) -> Section:
 def is_own(name: str, group: str) -> bool:
     """Whether a name is meant for a class of a user's own: `module:Class`, or one that a package offers."""
     return is_path(name) or is_offered(name, group)
+
+
+def free_name(what: str, taken: Collection[str], names: str) -> AfterValidator:
+    """Checks the name that a user gives to something of theirs: one that it can have, and not one of ours.
+
+    Args:
+        what: it is, in a word.
+        taken: names of those that come with litemkd.
+        names: what the name is a part of, so that it has to be letters, digits and _.
+    """
+
+    def check(name: str) -> str:
+        if not (name.isascii() and name.isidentifier()):
+            raise mistake(f"letters, digits and _ would do, since it names {names}")
+        if name in taken:
+            raise mistake(f"a {what} that comes with litemkd; another name would do")
+        return name
+
+    return AfterValidator(check)
 
 
 def mistake(words: str) -> PydanticCustomError:

@@ -91,15 +91,15 @@ class Wanted:
         return isinstance(one, type) and issubclass(one, self.base) and one is not self.base
 
     def _of_entry_point(self, name: str) -> object:
-        offered = _offered(self.group)
-        if name not in offered:
-            would = near(name, offered) if offered else "module:Class would do"
+        known = offered(self.group)
+        if name not in known:
+            would = near(name, known) if known else "module:Class would do"
             raise ValueError(f"no installed package offers a {self.what} of that name; {would}")
         try:
-            return offered[name].load()
+            return known[name].load()
         except Exception as error:
             raise ValueError(
-                f"{offered[name].value}, which a package offers under that name, cannot be loaded: "
+                f"{known[name].value}, which a package offers under that name, cannot be loaded: "
                 f"{type(error).__name__}: {error}"
             ) from error
 
@@ -121,7 +121,7 @@ def is_path(use: str) -> bool:
 
 def is_offered(name: str, group: str) -> bool:
     """Whether an installed package offers something by this name in a group of entry points."""
-    return name in _offered(group)
+    return name in offered(group)
 
 
 def near(name: str, known: Iterable[str]) -> str:
@@ -131,5 +131,6 @@ def near(name: str, known: Iterable[str]) -> str:
     return f"did you mean `{found[0]}`?" if found else f"known: {', '.join(names) or 'none'}"
 
 
-def _offered(group: str) -> dict[str, EntryPoint]:
+def offered(group: str) -> dict[str, EntryPoint]:
+    """What installed packages offer in a group of entry points, by name."""
     return {one.name: one for one in entry_points(group=group)}

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Mapping
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from litemkd.errors import ConfigError
-from litemkd.extending.outside import Wanted
+from litemkd.extending.outside import Wanted, offered
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +29,7 @@ PACKAGE = {
 
 def known_names(own: Iterable[str] = ()) -> tuple[str, ...]:
     """Names of all modalities: the package's, installed packages', and an experiment's `own`."""
-    return tuple(dict.fromkeys((*PACKAGE, *(one.name for one in entry_points(group=GROUP)), *own)))
+    return tuple(dict.fromkeys((*PACKAGE, *offered(GROUP), *own)))
 
 
 def modality(name: str, use: str | None = None) -> Modality:

@@ -87,9 +87,7 @@ def read_description(directory: Path) -> dict[str, Any]:
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise CheckpointError(
-            f"{directory}: holds no {DESCRIPTION}; a folder of a saved model would do"
-        ) from None
+        raise _no_model(path) from None
     except ValueError as error:
         raise CheckpointError(f"{path}: not readable as JSON ({error})") from error
     if not isinstance(description, dict):
@@ -125,11 +123,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (FileNotFoundError, NotADirectoryError):
-        raise CheckpointError(
-            f"{path.parent}: holds no {path.name}; a folder of a saved model would do"
-        ) from None
+        raise _no_model(path) from None
     except Exception as error:
         raise CheckpointError(f"{path}: damaged or not safetensors ({error})") from error
+
+
+def _no_model(path: Path) -> CheckpointError:
+    return CheckpointError(f"{path.parent}: holds no {path.name}; a folder of a saved model would do")
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: Path | str) -> None:

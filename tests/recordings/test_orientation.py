@@ -41,12 +41,18 @@ def stored() -> np.ndarray:
     return frames
 
 
+def laid(folder: Path, way: str) -> Path:
+    """A recording of the four colours, with the matrix of this way."""
+    path = write_video(folder / "v.mp4", stored())
+    if way != "as it is":
+        lay(path, *LAID[way][0])
+    return path
+
+
 @pytest.mark.parametrize("way", LAID)
 def test_a_recording_comes_as_its_matrix_says(way: str, tmp_path: Path) -> None:
     matrix, seen, _ = LAID[way]
-    path = write_video(tmp_path / "v.mp4", stored())
-    if way != "as it is":
-        lay(path, *matrix)
+    path = laid(tmp_path, way)
     clip = read_video(path, 8, 48)
     size = (48, 64) if matrix[0] else (64, 48)
     assert clip.frames.shape == clip.following.shape == (8, *size, 3)
@@ -56,10 +62,8 @@ def test_a_recording_comes_as_its_matrix_says(way: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("way", LAID)
 def test_every_pixel_is_where_the_filters_of_ffmpeg_put_it(way: str, tmp_path: Path) -> None:
-    matrix, _, filters = LAID[way]
-    path = write_video(tmp_path / "v.mp4", stored())
-    if way != "as it is":
-        lay(path, *matrix)
+    _, _, filters = LAID[way]
+    path = laid(tmp_path, way)
     with av.open(str(path)) as container:
         orientation = orientation_of(next(container.decode(video=0)))
     picture = np.random.default_rng(0).integers(0, 255, (6, 10, 3), np.uint8)
