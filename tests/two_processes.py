@@ -1,4 +1,4 @@
-"""What each of two processes does for `tests/test_distributed.py`, which does the same in one."""
+"""What each of two processes does for `tests/runtime/test_distributed.py`, which does the same in one."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from litemkd.runtime import distributed
 from litemkd.storage.states import CheckpointFolder
 from litemkd.training.loop import fit
 from litemkd.training.objectives import StudentObjective
-from tests.test_objectives import FRAMES, TRAIN, TRAIN_CLIPS, VAL, VAL_CLIPS, advisor_of, sampler_of
-from tests.test_training import Recorder
+from tests.training.test_objectives import FRAMES, TRAIN, TRAIN_CLIPS, VAL, VAL_CLIPS, advisor_of, sampler_of
+from tests.training.test_training import Recorder
 
 CPU = torch.device("cpu")
 # The last step has three batches, one more for one process; where a step has one, the other process has none.

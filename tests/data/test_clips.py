@@ -9,7 +9,7 @@ import torch
 from litemkd.data.packs.clips import Ahead, Augmentation, ClipSource
 from litemkd.errors import DataError
 from tests.helpers import split_of
-from tests.test_objectives import FakePack
+from tests.training.test_objectives import FakePack
 
 SPLIT = split_of([4, 4], "train")
 CLIPS = ClipSource(FakePack(SPLIT), SPLIT, crop=32, device=torch.device("cpu"))

@@ -12,7 +12,7 @@ from litemkd.models.student import DISTILL, LABEL
 from litemkd.stages.build import build_augmentation, build_expert, build_student, build_teacher
 from tests.data.trees import DATA_SETS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 EXPERIMENTS = ROOT / "experiments"
 FILES = sorted(EXPERIMENTS.rglob("*.yaml"))
 PUBLISHED = [path for path in FILES if path.parent.name in DATA_SETS]

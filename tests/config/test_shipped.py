@@ -11,7 +11,7 @@ from litemkd.config.shipped import EXPERIMENTS, SPACES, NamedFiles
 from litemkd.errors import ConfigError
 from litemkd.search.space import read_space
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

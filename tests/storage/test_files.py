@@ -77,7 +77,7 @@ def test_a_lock_is_held_until_its_holder_ends(tmp_path: Path) -> None:
         "import sys, time; from pathlib import Path; from litemkd.storage.files import locked\n"
         "with locked(Path('lock')):\n    Path('held').touch(); time.sleep(60)\n"
     )
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     holder = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(root)})
     try:
         while not (tmp_path / "held").exists():

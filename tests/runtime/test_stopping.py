@@ -11,7 +11,7 @@ from litemkd.errors import Terminated
 from litemkd.runtime.stopping import held_back
 from litemkd.storage.states import CheckpointFolder
 from litemkd.training.loop import fit
-from tests.test_training import IDENTITY, Recorder, Regression, newest, same_weights, train_of
+from tests.training.test_training import IDENTITY, Recorder, Regression, newest, same_weights, train_of
 
 TRAIN = {"episodes": 24, "accumulate": 4, "batch": 1, "validations": 3, "momentum": 0.9}  # val after 8, 16, 24
 

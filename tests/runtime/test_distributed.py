@@ -14,7 +14,7 @@ import torch
 from litemkd.runtime.distributed import Group
 from tests.two_processes import SETTINGS, looked_at, trained
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

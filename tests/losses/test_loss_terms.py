@@ -20,7 +20,7 @@ from litemkd.losses.presets import PRESETS
 from litemkd.losses.term import NEEDS
 from litemkd.search.space import read_space
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 OWN = '''
 from __future__ import annotations
 
