@@ -312,7 +312,7 @@ class Config(Section):
     seed: Annotated[int, Field(ge=0)] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: PositiveInt | None = None  # of torch on the CPU; all cores when not given
-    deterministic: bool = False  # on a GPU: kernels whose sums do not depend on chance; a CPU's never do
+    deterministic: bool = False  # on a GPU: kernels whose sums do not depend on chance; a CPU's with one thread
     output: Path = Path("checkpoints")  # where training checkpoints go
     save_minutes: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0  # between two states of a training
     keep_states: PositiveInt = 2  # newest states of a training that are kept
