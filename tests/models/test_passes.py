@@ -95,6 +95,7 @@ def test_blocks_in_a_row_are_the_network(name):
     assert torch.equal(x, expected)
 
 
+@pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0:RuntimeWarning")
 def test_compiled_is_the_same_and_the_names_are_unchanged():
     plain, compiled = backbone_of("conv4"), backbone_of("conv4")
     names = list(compiled.state_dict())
