@@ -15,7 +15,10 @@ from litemkd.config import Config
 @tracked
 @resumable
 @click.option(
-    "--model", metavar="URI", help="models:/NAME@ALIAS, models:/NAME/VERSION or a folder; the champion."
+    "--model",
+    metavar="URI",
+    help="models:/NAME@ALIAS, models:/NAME/VERSION, a folder, or check:motion or check:pixel, which need no "
+    "training; the champion.",
 )
 def evaluate(config: Config, model: str | None, **resuming: bool) -> None:
     """Test a student on the test classes: accuracy and interval, per class, confusion."""

@@ -15,8 +15,9 @@ class Section(BaseModel):
     """Base of all sections: unknown keys are mistakes.
 
     Attributes:
-        later: keys that are younger than the digests of the first version. While they hold nothing a section is
-            dumped and shown as before there were any: digests and names of checkpoints are made of that.
+        later: keys that are younger than the digests of the first version. While they hold their default a
+            section is dumped and shown as before there were any: digests and names of checkpoints are made of
+            that.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -30,7 +31,7 @@ class Section(BaseModel):
         return [(key, value) for key, value in super().__repr_args__() if key is None or self._told(key)]
 
     def _told(self, key: str) -> bool:
-        return key not in self.later or bool(getattr(self, key))
+        return key not in self.later or getattr(self, key) != type(self).model_fields[key].default
 
 
 def one_of(what: str, names: Collection[str]) -> Callable[[str], str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -83,6 +84,7 @@ PositiveInt = Annotated[int, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
+Temporal = Literal["none", "difference", "shift", "shift-causal", "difference+shift", "difference+shift-causal"]
 
 
 class ToyConfig(Section):
@@ -97,7 +99,7 @@ class ToyConfig(Section):
 class DataConfig(Section):
     """Where the data lies and how clips are read."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"modalities"})
+    later: ClassVar[frozenset[str]] = frozenset({"modalities", "classes"})
 
     dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = "toy"
     root: Path = Path("data")  # everything that is made goes to root/dataset
@@ -119,9 +121,23 @@ class DataConfig(Section):
     on_unlisted_class: Literal["error", "skip"] = "error"  # a class folder that stands in no list
     on_missing: Literal["error", "skip"] = "error"  # listed videos not there, counts other than published
     make_splits: dict[Literal["train", "val", "test"], PositiveFloat] = {"train": 0.6, "val": 0.2, "test": 0.2}
+    classes: dict[Literal["train", "val", "test"], tuple[str, ...]] = {}  # by name, for data without lists
     split_seed: Annotated[int, Field(ge=0)] = 0  # of splits made for data without lists
     workers: PositiveInt | None = None  # processes of prepare; all cores when not given
     toy: ToyConfig = ToyConfig()
+
+    @field_validator("classes")
+    @classmethod
+    def _apart(cls, given: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        missing = [split for split in ("train", "val", "test") if not given.get(split)]
+        if given and missing:
+            raise mistake(
+                f"no classes for {' and '.join(missing)}; some for each of train, val and test would do"
+            )
+        counts = Counter(name for names in given.values() for name in names)
+        if twice := [name for name, count in counts.items() if count > 1]:
+            raise mistake(f"named twice: {', '.join(twice)}; each class once would do")
+        return given
 
     @property
     def own_modalities(self) -> dict[str, str]:
@@ -238,7 +254,10 @@ class ExpertBackboneConfig(BackboneConfig):
 class ExpertConfig(Section):
     """The model of one modality, of which every modality gets one."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"temporal"})
+
     backbone: ExpertBackboneConfig = ExpertBackboneConfig()
+    temporal: Temporal = "none"  # how its backbone sees motion
     width: PositiveInt = 2048
     head: HeadConfig = HeadConfig()
     dropout: Rate = 0.0
@@ -298,7 +317,10 @@ class TeacherConfig(Section):
 class StudentConfig(Section):
     """The light student."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"temporal"})
+
     backbone: BackboneConfig = BackboneConfig()
+    temporal: Temporal = "none"  # how its backbone sees motion
     width: PositiveInt = 2048
     branches: Literal[1, 2] = 2  # one for labels and one for the teacher, or one for both
     head: HeadConfig = HeadConfig()

@@ -202,7 +202,7 @@ def _published(branch: nn.Module, head: Head) -> Folded:
 
 def _count_backbone(backbone: Backbone | WholeClips, episode: EpisodeSize) -> tuple[torch.Size, Count]:
     """The shape (1, T[, places], C) of a video's features, and the work per episode."""
-    at_once = 1 if isinstance(backbone, Backbone) else episode.frames
+    at_once = 1 if backbone.any_length else episode.frames
     features, once = count(backbone, meta(1, at_once, 3, episode.size, episode.size))
     times = episode.videos * episode.frames // at_once
     return torch.Size([1, episode.frames, *features.shape[2:]]), once * times

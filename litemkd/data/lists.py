@@ -18,7 +18,7 @@ from litemkd.data.episodes import EpisodeSampler
 from litemkd.data.finding.catalogue import Catalogue, find_videos, link_videos
 from litemkd.data.names import name_of
 from litemkd.data.published import Published, class_key, published
-from litemkd.data.splits import Split, make_split, make_splits, read_splits, write_splits
+from litemkd.data.splits import Split, make_split, make_splits, name_splits, read_splits, write_splits
 from litemkd.errors import DataError, some
 from litemkd.storage.files import whole_folder, write_text
 
@@ -47,7 +47,8 @@ class ListSettings:
         videos: a folder of recordings as they came, to be found there; or None.
         lists: a folder of published lists, to be checked and copied; or None.
         splits: name of the folder of lists, where it is not the data set's.
-        split_seed, shares: of lists that are made: by class, dealt out to the splits.
+        classes: of each split, by name, of lists that are made.
+        split_seed, shares: of lists that are made without: by class, dealt out to the splits.
         on_missing, on_unlisted_class: `error` or `skip`.
         episodes: that are to be drawn of each split: (W, K, queries of each class).
         clips: finds what lies in the data set's own folders.
@@ -60,6 +61,7 @@ class ListSettings:
     videos: Path | None
     lists: Path | None
     splits: str | None
+    classes: Mapping[str, Sequence[str]]
     split_seed: int
     shares: Mapping[str, float]
     on_missing: str
@@ -76,7 +78,7 @@ class Lists:
     Attributes:
         splits: train, val and test, without clips that are known to be missing.
         folder: of the lists.
-        origin: how they came about: `from` (yours, classes, lists, seed) and what belongs to it.
+        origin: how they came about: `from` (yours, classes, lists, names, seed) and what belongs to it.
         published: what the data set is published to hold, if that is known.
         differences: from what is published, in words.
         missing_of: listed clips that are not there, by split.
@@ -105,6 +107,7 @@ class Lists:
             "yours": f"lists in {self.folder}",
             "classes": f"published classes ({self.origin.get('published')}), all their videos",
             "lists": f"published lists in {self.origin.get('folder')}",
+            "names": "classes named in data.classes",
             "seed": f"classes dealt out from seed {self.origin.get('seed')}",
         }[self.origin["from"]]
 
@@ -138,6 +141,10 @@ def ready_lists(wanted: ListSettings) -> Lists:
         own = [path for pattern in (*_OWN, *wanted.recordings) for path in wanted.folder.glob(pattern)]
         found = find_videos(wanted.videos, flat=known is not None and known.flat, leave_out=own)
     folder = split_folder(wanted)
+    if wanted.classes and folder.is_dir() and _note(folder) is None:
+        raise DataError(
+            f"data.classes: classes are named there, and {folder} holds lists of yours: one of both would do"
+        )
     if wanted.lists is None and folder.is_dir() and _stands(folder, wanted, renewed=found is not None):
         note = _note(folder) or {"from": "yours"}
         missing = {name: tuple(videos) for name, videos in note.pop("missing", {}).items()}
@@ -223,10 +230,13 @@ def _stands(folder: Path, wanted: ListSettings, renewed: bool) -> bool:
     note = _note(folder)
     if note is None or note["from"] == "lists":
         return True
-    return not renewed and (note["from"] != "seed" or note.items() >= _seed_note(wanted).items())
+    return not renewed and (note["from"] == "classes" or note.items() >= _made_note(wanted).items())
 
 
-def _seed_note(wanted: ListSettings) -> dict[str, Any]:
+def _made_note(wanted: ListSettings) -> dict[str, Any]:
+    """What is noted beside lists that are made of the classes that are there."""
+    if wanted.classes:
+        return {"from": "names", "classes": {name: sorted(classes) for name, classes in wanted.classes.items()}}
     return {"from": "seed", "seed": wanted.split_seed, "fractions": dict(wanted.shares)}
 
 
@@ -256,7 +266,10 @@ def _new(
             name: make_split(name, [clip for clip in clips if of[clip.partition("/")[0]] == name])
             for name in known.splits
         }, {"from": "classes", "published": known.lists}
-    return make_splits(list(there.all()), wanted.shares, wanted.split_seed), _seed_note(wanted)
+    names = list(there.all())
+    if wanted.classes:
+        return name_splits(names, wanted.classes), _made_note(wanted)
+    return make_splits(names, wanted.shares, wanted.split_seed), _made_note(wanted)
 
 
 def _located(lists: Lists, found: Catalogue, rename: bool) -> tuple[Lists, dict[str, Path]]:

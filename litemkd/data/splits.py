@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from litemkd.data.names import clean_name
-from litemkd.errors import DataError
+from litemkd.errors import DataError, some
+from litemkd.extending.outside import near
 from litemkd.storage.files import write_text
 
 SPLITS = ("train", "val", "test")
@@ -174,6 +175,28 @@ def make_splits(videos: Sequence[str], fractions: Mapping[str, float], seed: int
         splits[name] = make_split(name, [video for video in names if class_of(video) in chosen])
         start += counts[name]
     return splits
+
+
+def name_splits(videos: Sequence[str], classes: Mapping[str, Collection[str]]) -> dict[str, Split]:
+    """Splits of the classes that are named for each.
+
+    Args:
+        videos: "class/video" names; those of other classes are in no split.
+        classes: of train, val and test.
+
+    Raises:
+        DataError: a class without videos.
+    """
+    there = {class_of(video) for video in videos}
+    for name, wanted in classes.items():
+        if missing := sorted(set(wanted) - there):
+            raise DataError(
+                f"data.classes.{name}: no videos of {some(missing)}; {near(missing[0], sorted(there))}"
+            )
+    return {
+        name: make_split(name, sorted(video for video in videos if class_of(video) in classes[name]))
+        for name in SPLITS
+    }
 
 
 def write_splits(folder: Path, splits: Mapping[str, Split]) -> None:

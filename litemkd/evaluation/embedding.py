@@ -148,6 +148,7 @@ def _key(backbone: Backbone | WholeClips, clips: ClipSource, mixed: bool) -> str
         repr(backbone),
         (backbone.pooling, backbone.motion, backbone.mean.tolist(), backbone.std.tolist()),
         (clips.pack.digest, clips.split.videos, clips.crop, mixed),
+        *([backbone.temporal] if backbone.temporal != "none" else []),
     )
     return hashlib.sha256(repr(about).encode()).hexdigest()[:16]
 

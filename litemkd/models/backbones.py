@@ -19,6 +19,7 @@ from litemkd.errors import BackboneError, EpisodeError
 from litemkd.models.catalogue import BACKBONES, TIMM, canonical, source_of
 from litemkd.models.cutting import NoMapError, map_channels
 from litemkd.models.networks import build_network, published_normalisation
+from litemkd.models.temporal import TEMPORAL, NoBlocksError, frame_differences, insert_shifts
 
 POOLED = 4  # side of the pooled map
 PLACES = POOLED**2
@@ -49,9 +50,12 @@ class Backbone(nn.Module):
             the model cannot forget it.
         side: of the frames that it will get, in pixels, to be tried; not tried when not given.
         settings: of a class of a user's own.
+        temporal: a key of `litemkd.models.temporal.TEMPORAL`; all but `none` look at whole clips.
+        frames: T of clips, for a `temporal` that shifts channels.
 
     Raises:
-        BackboneError: a network that makes no map of frames, or not of this side; no published weights.
+        BackboneError: a network that makes no map of frames, or not of this side; no published weights; no
+            place to shift channels.
         CheckpointError: a weights file that is missing or of another architecture, or cannot be downloaded.
     """
 
@@ -67,13 +71,25 @@ class Backbone(nn.Module):
         pooling: str = "mean",
         side: int | None = None,
         settings: Mapping[str, Any] | None = None,
+        temporal: str = "none",
+        frames: int | None = None,
     ) -> None:
         super().__init__()
         name = canonical(name)
         self.pooling = pooling
         self.motion = normalise == "motion"
+        self.temporal = temporal
+        self.differences, ways = TEMPORAL[temporal]
         self.features = build_network(name, weights, settings)
         self.out_channels = _checked_channels(name, self.features, side)  # C
+        self.frames = frames if ways else None
+        if ways:
+            if frames is None:
+                raise ValueError(f"temporal = {temporal!r} without frames, the T of clips")
+            try:
+                insert_shifts(self.features, frames, ways)
+            except NoBlocksError as error:
+                raise BackboneError("temporal", temporal, f"{name}: {error}; difference would do") from error
         self.channels = self.out_channels * (PLACES if pooling == "flatten" else 1)
         self.pool = nn.AdaptiveMaxPool2d(POOLED)
         mean, std = NORMALISATION[normalise] or published_normalisation(name)
@@ -85,6 +101,11 @@ class Backbone(nn.Module):
             if isinstance(layer, nn.Hardswish):
                 layer.inplace = False  # in place it copies its input first, which the way back needs
         self.to(memory_format=torch.channels_last)
+
+    @property
+    def any_length(self) -> bool:
+        """Whether it takes clips of any number of frames."""
+        return self.frames is None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -114,6 +135,13 @@ class Backbone(nn.Module):
                 f"frames: shape {tuple(frames.shape)} of {frames.dtype} given; (…, T, 3, H, W) of "
                 "floating-point numbers from 0 to 1 would do"
             )
+        if self.frames not in (None, frames.shape[-4]):
+            raise EpisodeError(
+                f"frames: clips of {frames.shape[-4]} given; {self.frames}, for which channels are shifted in "
+                "time, would do"
+            )
+        if self.differences:
+            frames = frame_differences(frames)
         if self.motion:
             frames = frames - frames.mean(-4, keepdim=True)
         images = frames.flatten(0, -4)

@@ -173,6 +173,12 @@ def map_channels(features: nn.Module, side: int | None = None) -> int:
     return int(found.shape[1])
 
 
+def made_once(features: nn.Module) -> None:
+    """Run a network once in eval mode, on frames of a side that it takes; NoMapError if it takes none."""
+    device = next(features.parameters()).device
+    _side_of(lambda side: features(torch.zeros(2, 3, side, side, device=device)), features)
+
+
 def _side_of(make: Any, network: nn.Module) -> int:
     """The first side that a network takes; NoMapError if it takes none."""
     own = (getattr(network, "pretrained_cfg", None) or {}).get("input_size", (0, 0, 0))[-1]

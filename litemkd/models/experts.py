@@ -42,7 +42,7 @@ class WholeClips(nn.Module):
         model: its weights are trained.
     """
 
-    pooling, motion = "none", False
+    pooling, motion, temporal, any_length = "none", False, "none", False
     mean = std = torch.zeros(0)  # an expert's normalisation is its own
 
     def __init__(self, model: Expert) -> None:

@@ -13,7 +13,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from litemkd.config import BackboneConfig, Config, HeadConfig, StudentConfig, TeacherConfig
+from litemkd.config import Config, ExpertConfig, HeadConfig, StudentConfig, TeacherConfig
 from litemkd.data.packs.clips import Augmentation
 from litemkd.data.preparing.modality import Place
 from litemkd.errors import BackboneError, CheckpointError, ConfigError
@@ -81,13 +81,20 @@ def build_place(config: Config) -> Place:
 
 
 def build_backbone(
-    config: BackboneConfig, head: Head, key: str, *, pretrained: bool = True, side: int | None = None
+    config: StudentConfig | ExpertConfig,
+    head: Head,
+    frames: int,
+    key: str,
+    *,
+    pretrained: bool = True,
+    side: int | None = None,
 ) -> Backbone:
-    """A backbone for a head.
+    """The backbone of a student or expert.
 
     Args:
         config: its section.
         head: behind it.
+        frames: T.
         key: the section's name, for messages.
         pretrained: with the weights that are configured; else random ones, for a checkpoint to overwrite.
         side: of its frames in pixels; whether it takes them is tried when it is given.
@@ -96,17 +103,21 @@ def build_backbone(
         ConfigError: a network that is no backbone, or not for such frames.
         CheckpointError: a weights file that is missing or of another architecture, or cannot be downloaded.
     """
+    backbone = config.backbone
     try:
         return Backbone(
-            config.name,
-            weights=config.weights if pretrained else "none",
-            normalise=config.normalise,
-            pooling="places" if head.places > 1 else config.pooling,
+            backbone.name,
+            weights=backbone.weights if pretrained else "none",
+            normalise=backbone.normalise,
+            pooling="places" if head.places > 1 else backbone.pooling,
             side=side,
-            settings=config.settings,
+            settings=backbone.settings,
+            temporal=config.temporal,
+            frames=frames,
         )
     except BackboneError as error:
-        where = "data.crop" if error.setting == "crop" else f"{key}.{error.setting}"
+        others = {"crop": "data.crop", "temporal": f"{key}.temporal"}
+        where = others.get(error.setting, f"{key}.backbone.{error.setting}")
         raise ConfigError([f"{where}: {error.given} given; {error.would}"]) from error
 
 
@@ -152,7 +163,7 @@ def build_student(
     seed_torch(seed, "student")
     head = build_head(config.head, config.width, frames)
     return Student(
-        build_backbone(config.backbone, head, "student.backbone", pretrained=pretrained, side=side),
+        build_backbone(config, head, frames, "student", pretrained=pretrained, side=side),
         head,
         width=config.width,
         branches=(DISTILL, LABEL) if config.branches == 2 else (LABEL,),
@@ -179,7 +190,7 @@ def build_expert(
         return Student(WholeClips(model), head, width=None, branches=(LABEL,), dropout=expert.dropout)
     head = build_head(expert.head, expert.width, frames)
     return Student(
-        build_backbone(expert.backbone, head, "teacher.expert.backbone", pretrained=pretrained, side=side),
+        build_backbone(expert, head, frames, "teacher.expert", pretrained=pretrained, side=side),
         head,
         width=expert.width,
         branches=(LABEL,),

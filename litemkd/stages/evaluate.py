@@ -1,4 +1,4 @@
-"""evaluate: a registered or saved student on the test episodes of a data set."""
+"""evaluate: a registered or saved student, or a check without training, on the test episodes of a data set."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from litemkd.errors import CheckpointError
 from litemkd.evaluation.accuracy import Evaluation
+from litemkd.evaluation.checks import check_classifier, is_check
 from litemkd.stages.loading import champion_of, load_student
 from litemkd.stages.results import log_test
 from litemkd.stages.setup import Setup
@@ -19,7 +20,7 @@ def evaluate_stage(setup: Setup, *, model: str | None = None) -> tuple[str, dict
     Args:
         setup: the data set and the episodes; it goes on with an interrupted run of the same weights.
         model: `models:/name@alias`, `models:/name/version`, the folder of a saved model or of a training's
-            checkpoints; the data set's champion when None.
+            checkpoints, or a check as `check:motion`; the data set's champion when None.
 
     Returns:
         What was evaluated, and its results by number of shots.
@@ -30,6 +31,8 @@ def evaluate_stage(setup: Setup, *, model: str | None = None) -> tuple[str, dict
     """
     config = setup.config
     source = model or champion_of(config)
+    if is_check(source):
+        return source, _check(setup, source)
     loaded, described = load_student(source)
     for key, wanted in (("frames", config.data.frames), ("crop", config.data.crop)):
         if described.get(key) != wanted:
@@ -52,3 +55,15 @@ def evaluate_stage(setup: Setup, *, model: str | None = None) -> tuple[str, dict
         tests = setup.test_student(student, "evaluate")
         log_test(run, tests, source)
     return source, tests
+
+
+def _check(setup: Setup, source: str) -> dict[int, Evaluation]:
+    """The test of a check without training, in a run of its own."""
+    classify = check_classifier(source, setup.clips("rgb", "test"))
+    tags = {"litemkd.model": source, "litemkd.backbone": source, "litemkd.head": "prototype"}
+    tags["litemkd.data_digest"] = setup.data.student_digest
+    setup = replace(setup, options={"--model": source})
+    with setup.run("evaluate", f"evaluate {source}", tags, resumable=True) as run:
+        tests = setup.evaluate(classify, "test", "evaluate")
+        log_test(run, tests, source)
+    return tests

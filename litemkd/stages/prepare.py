@@ -180,6 +180,7 @@ def list_settings(config: Config) -> ListSettings:
         videos=data.videos,
         lists=data.lists,
         splits=data.splits,
+        classes={str(name): classes for name, classes in data.classes.items()},
         split_seed=data.split_seed,
         shares={str(name): share for name, share in data.make_splits.items()},
         on_missing=data.on_missing,
