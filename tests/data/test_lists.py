@@ -10,7 +10,7 @@ import pytest
 from litemkd.config import load_config
 from litemkd.data.lists import NOTE, ListSettings, ready_lists, split_folder
 from litemkd.data.splits import SPLITS, read_splits
-from litemkd.errors import DataError
+from litemkd.errors import ConfigError, DataError
 from litemkd.stages.prepare import list_settings
 from tests.data.trees import facts
 
@@ -187,6 +187,43 @@ def test_made_lists_follow_the_seed_and_stand_otherwise(tmp_path: Path) -> None:
     assert edited.words == f"lists in {first.folder}"
     (first.folder / NOTE).unlink()
     assert ready_lists(config_of(tmp_path, "mine", *FEW, "data.split_seed=7")) == edited
+
+
+NAMED = (
+    "data.classes.train=[c00,c01,c02,c03,c04]",
+    "data.classes.val=[c05,c06,c07,c08,c09]",
+    "data.classes.test=[c10,c11,c12,c13,c14]",
+)
+
+
+def test_classes_by_name(tmp_path: Path) -> None:
+    source = tmp_path / "data" / "mine" / "videos"
+    for number in range(16):
+        touch(source / f"c{number:02}", 10, ".mp4")
+    told = refused(config_of(tmp_path, "mine", *NAMED))
+    assert "class folders that stand in no list: c15;" in told
+    lists = ready_lists(config_of(tmp_path, "mine", *NAMED, "data.on_unlisted_class=skip"))
+    assert lists.splits["test"].classes == ("c10", "c11", "c12", "c13", "c14")
+    assert lists.words == "classes named in data.classes"
+    # Other names, other lists, in the same folder.
+    others = (NAMED[0], NAMED[1].replace("val", "test"), NAMED[2].replace("test", "val"))
+    turned = ready_lists(config_of(tmp_path, "mine", *others, "data.on_unlisted_class=skip"))
+    assert turned.splits["test"].classes == lists.splits["val"].classes
+    assert read_splits(turned.folder) == turned.splits
+    wrong = (*NAMED[:2], "data.classes.test=[c10,c11,c12,c13,c99]", "data.on_unlisted_class=skip")
+    assert refused(config_of(tmp_path, "mine", *wrong)).startswith("data.classes.test: no videos of c99; ")
+    (turned.folder / NOTE).unlink()
+    told = refused(config_of(tmp_path, "mine", *NAMED))
+    assert told.startswith(f"data.classes: classes are named there, and {turned.folder} holds lists of yours")
+
+
+def test_classes_by_name_are_of_all_three_splits_and_of_one_each(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"data\.classes: .*no classes for val; some for each of train, val and test"
+    ):
+        config_of(tmp_path, "mine", NAMED[0], NAMED[2])
+    with pytest.raises(ConfigError, match=r"data\.classes: .*named twice: c00; each class once would do"):
+        config_of(tmp_path, "mine", *NAMED[:2], "data.classes.test=[c00,c11]")
 
 
 def test_shares_that_are_none(tmp_path: Path) -> None:
