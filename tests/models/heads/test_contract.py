@@ -19,6 +19,10 @@ FORMS = {
     "otam": [{}, {"smoothing": 0.01}],
     "bimhm": [{"support": "mean"}, {"support": "each"}, {"support": "each", "eps": 0.01}],
     "prototype": [{"distance": "euclidean"}, {"distance": "cosine"}],
+    "hyrsm": [{"support": "mean", "attention_heads": 2}, {"support": "each", "attention_heads": 3}],
+    "clip_fsar": [{"attention_heads": 2}],
+    "molo": [{"attention_heads": 2}],
+    "team": [{"patterns": 5}],
 }
 CASES = [(name, arguments) for name in sorted(HEADS) for arguments in FORMS.get(name, [{}])]
 
