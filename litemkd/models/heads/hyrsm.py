@@ -11,11 +11,11 @@ With x = frames + PE of a video:
 
 So a support's features are other ones for each query. A query does not see the other queries.
 
-As in the paper: both relations, their fusion, the matching. As in its code: norms, ReLU, dropout, and that
-several supports of a class are averaged before they meet the query (`support: mean`; `each` lets every
-support take part and averages its distances). Not as there: PE is that of TRX, where the code makes features
-√(D / 10) times as long first; the loss has no term that tells all training classes apart, since a head knows
-those of its episode only.
+As in the paper: both relations, their fusion, the matching. As in its code: norms and ReLU, and that several
+supports of a class are averaged before they meet the query (`support: mean`; `each` lets every support take
+part and averages its distances). Not as there: PE is that of TRX, where the code makes features √(D / 10)
+times as long first; dropout is on what attention gives, not on its shares too; the loss has no term that
+tells all training classes apart, since a head knows those of its episode only.
 """
 
 from __future__ import annotations
