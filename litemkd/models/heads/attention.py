@@ -37,25 +37,26 @@ class Attention(nn.Module):
 
 
 class Layer(nn.Module):
-    """y = x + Attention(LayerNorm(x)); y + W₂ GELU(W₁ y + b₁) + b₂, of width D within.
+    """y = x + Attention(LayerNorm(x)); y + W₂ GELU(W₁ y + b₁) + b₂.
 
-    The norm stands before the attention alone, as in the published code of MoLo and CLIP-FSAR (whose
-    perceptron is 2048 wide whatever D is).
+    The norm stands before the attention alone, as in the published code of MoLo and CLIP-FSAR.
 
     Args:
         dim: D.
         heads: of the attention.
+        feed_forward: width between W₁ and W₂, 2048 in that code; 0 for D.
     """
 
-    def __init__(self, dim: int, heads: int) -> None:
+    def __init__(self, dim: int, heads: int, feed_forward: int = 0) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(dim)
         self.attention = Attention(dim, heads)
+        inner = feed_forward or dim
         self.mlp = nn.Sequential(
-            nn.Linear(dim, dim),
+            nn.Linear(dim, inner),
             nn.GELU(),
             nn.Dropout(INNER_DROPOUT),
-            nn.Linear(dim, dim),
+            nn.Linear(inner, dim),
             nn.Dropout(INNER_DROPOUT),
         )
 

@@ -40,6 +40,7 @@ class ClipFSAR(Head):
         frames: T.
         smoothing: λ of the alignment's soft minimum.
         attention_heads: of the Transformer.
+        feed_forward: width within it, 0 for D; the published code has 2048.
     """
 
     name = "clip_fsar"
@@ -52,10 +53,11 @@ class ClipFSAR(Head):
         frames: int = 8,
         smoothing: Annotated[float, About("of the soft minimum", above=0)] = 0.1,
         attention_heads: Annotated[int, About("of an attention, D shared out among them", above=0)] = 8,
+        feed_forward: Annotated[int, About("width within a Transformer's layer; `0` for D", least=0)] = 0,
     ) -> None:
         super().__init__()
         self.smoothing, self.wants = smoothing, (frames, dim)
-        self.layer = Layer(dim, attention_heads)
+        self.layer = Layer(dim, attention_heads, feed_forward)
 
     def encode_with_text(self, features: Tensor, text: Tensor) -> Tensor:
         """`encode` of supports whose classes have names: codes (..., T, D), as `match` takes them.

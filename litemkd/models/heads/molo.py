@@ -65,11 +65,11 @@ class Motion(nn.Module):
 class Tokened(nn.Module):
     """A learned token before the rows of a video, and a Transformer over all of them."""
 
-    def __init__(self, dim: int, rows: int, heads: int, dropout: float) -> None:
+    def __init__(self, rows: int, layer: Layer, dim: int, dropout: float) -> None:
         super().__init__()
         self.token = nn.Parameter(torch.randn(1, dim))
         self.pe = PositionEncoding(dim, rows + 1, dropout=dropout)
-        self.layer = Layer(dim, heads)
+        self.layer = layer
 
     def forward(self, rows: Tensor) -> Tensor:
         """(..., N, D) -> (..., 1 + N, D), the token first."""
@@ -85,6 +85,7 @@ class MoLo(Head):
         frames: T, at least 2.
         dropout: after the position encodings, in training.
         attention_heads: of the Transformers.
+        feed_forward: width within them, 0 for D; the published code has 2048.
         motion: weight of the distance of motions.
 
     Raises:
@@ -104,6 +105,7 @@ class MoLo(Head):
         frames: int = 8,
         dropout: Annotated[float, About("after the position encoding", least=0, below=1)] = 0.1,
         attention_heads: Annotated[int, About("of an attention, D shared out among them", above=0)] = 8,
+        feed_forward: Annotated[int, About("width within a Transformer's layer; `0` for D", least=0)] = 0,
         motion: Annotated[float, About("weight of the distance between motions", above=0)] = 0.3,
     ) -> None:
         super().__init__()
@@ -111,8 +113,10 @@ class MoLo(Head):
             raise ValueError(f"frames: {frames} given; at least 2 would do, molo looks at what moves between")
         self.motion, self.wants, self.rows = motion, (frames, dim), (frames + 1, frames)
         self.difference = Motion(dim)
-        self.of_frames = Tokened(dim, frames, attention_heads, dropout)
-        self.of_motion = Tokened(dim, frames - 1, attention_heads, dropout)
+        self.of_frames, self.of_motion = (
+            Tokened(rows, Layer(dim, attention_heads, feed_forward), dim, dropout)
+            for rows in (frames, frames - 1)
+        )
 
     def _encode(self, features: Tensor) -> Tensor:
         """(..., T, D) -> (..., 2 T + 1, D): token and frames, token and motion."""

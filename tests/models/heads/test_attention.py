@@ -11,7 +11,7 @@ from tests.models.heads.slow import attention, layer, unlike_defaults
 @pytest.mark.parametrize(("dim", "heads"), [(8, 2), (7, 3), (4, 8), (5, 1)])
 def test_parity_with_loops(dim, heads):
     torch.manual_seed(0)
-    own, whole = unlike_defaults(Attention(dim, heads)), unlike_defaults(Layer(dim, heads))
+    own, whole = unlike_defaults(Attention(dim, heads)), unlike_defaults(Layer(dim, heads, feed_forward=heads))
     videos = torch.randn(2, 3, 4, dim, dtype=torch.float64)
     with torch.no_grad():
         for module, slow in ((own, attention), (whole, layer)):

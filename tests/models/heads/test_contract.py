@@ -21,7 +21,7 @@ FORMS = {
     "bimhm": [{"support": "mean"}, {"support": "each"}, {"support": "each", "eps": 0.01}],
     "prototype": [{"distance": "euclidean"}, {"distance": "cosine"}],
     "hyrsm": [{"support": "mean", "attention_heads": 2}, {"support": "each", "attention_heads": 3}],
-    "clip_fsar": [{"attention_heads": 2}],
+    "clip_fsar": [{"attention_heads": 2}, {"attention_heads": 3, "feed_forward": 20}],
     "molo": [{"attention_heads": 2}],
     "team": [{"patterns": 5}],
 }
