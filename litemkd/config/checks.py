@@ -91,6 +91,11 @@ def impossible(config: Config) -> list[str]:
                 f"{key}.tuples: {list(head.tuples)} given; "
                 f"distinct numbers from 1 to data.frames = {data.frames}"
             )
+        if head.name == "molo" and data.frames < 2:
+            problems.append(
+                f"{key}.name: 'molo' given, which looks at what moves between frames, and data.frames = "
+                f"{data.frames}; data.frames of 2 or more would do"
+            )
     for key, train in (
         ("student.train", config.student.train),
         ("teacher.train", teacher.train),

@@ -1,5 +1,7 @@
 """Released weights of Lite-MKD (Huang et al., ACM MM 2023) and TRX (Perrett et al., CVPR 2021), and back.
 
+Of CLIP-FSAR (Wang et al., IJCV 2023) the head is read, see `litemkd.models.released_clip_fsar`.
+
 A released file says what it is by the names and shapes of its weights alone. They name an architecture; an
 empty model of it says which weights there must be; reading and writing are then one renaming. What files hold
 and models here do not (the position table, which is computed here, and a norm that nothing uses) is kept, so
@@ -18,8 +20,10 @@ from torch import Tensor, nn
 from litemkd.errors import CheckpointError
 from litemkd.models.backbones import Backbone
 from litemkd.models.catalogue import BACKBONES
-from litemkd.models.heads import TRX
+from litemkd.models.heads import TRX, ClipFSAR
 from litemkd.models.layers import sinusoid
+from litemkd.models.released_clip_fsar import FRAMES as CLIP_FRAMES
+from litemkd.models.released_clip_fsar import HEADS, SMOOTHING, clip_fsar_weight, read_clip_fsar
 from litemkd.models.released_names import (
     ALL,
     TEACHER_HEAD,
@@ -31,6 +35,7 @@ from litemkd.models.released_names import (
     head_names,
     is_head_only,
     kind_of,
+    molo_weight,
     strm_weight,
     student_names,
     teacher_places,
@@ -98,6 +103,18 @@ def read_released(state: Mapping[str, Any], kind: Kind | None, source: object) -
             "layers of its distance are not in the file. A file of Lite-MKD or TRX would do, or an STRM "
             "trained here (student.head.name=strm)"
         )
+    if key := molo_weight(state):
+        raise CheckpointError(
+            f"{source}: this is MoLo ({key}), whose published code looks for motion in maps of 7 x 7 places, "
+            "which features here do not have. A file of Lite-MKD, TRX or CLIP-FSAR would do, or a MoLo trained "
+            "here (student.head.name=molo)"
+        )
+    if clip_fsar_weight(state):
+        if kind == "student":
+            raise CheckpointError(
+                f"{source}: holds CLIP-FSAR, whose head alone can be taken; imported as teacher it would do"
+            )
+        return _read_clip_fsar(state, source)
     recognised = kind_of(state)
     if recognised is None and is_head_only(state):
         raise CheckpointError(
@@ -213,6 +230,27 @@ def _read_teacher_head(state: State, heads: Sequence[str], source: object) -> Re
         *_table_notes(kept, heads),
     ]
     return Released("teacher", words, section, frames, width, weights, kept, notes=tuple(notes))
+
+
+def _read_clip_fsar(state: State, source: object) -> Released:
+    found = read_clip_fsar(state, source)
+    head = {
+        "name": ClipFSAR.name,
+        "smoothing": SMOOTHING,
+        "attention_heads": HEADS,
+        "feed_forward": found.feed_forward,
+    }
+    words = f"teacher's head only, without a fusion, features of {found.width}, CLIP-FSAR, {CLIP_FRAMES} frames"
+    notes = (
+        f"its visual tower ({found.tower} weights) is left out: the head takes what this tower makes of "
+        "frames, from disk",
+        "its head was trained with features of class names; supports are matched without them here",
+        f"not told by the file, taken as published: {CLIP_FRAMES} frames, {HEADS} heads of attention, a "
+        f"smoothing of {SMOOTHING}",
+    )
+    section = {"experts": "features", "fusion": {"layers": 0}, "head": head}
+    weights = {f"head.{name}": tensor for name, tensor in found.weights.items()}
+    return Released("teacher", words, section, CLIP_FRAMES, found.width, weights, {}, notes=notes)
 
 
 def write_student(weights: State, names: Names, kept: State, frames: int, source: object) -> dict[str, Tensor]:

@@ -71,6 +71,11 @@ def strm_weight(state: State) -> str | None:
     return next((key for key in state if not set(_STRM).isdisjoint(key.split("."))), None)
 
 
+def molo_weight(state: State) -> str | None:
+    """A weight that only MoLo (CVPR 2023) has; None where there is none."""
+    return next((key for key in state if "class_token_motion" in key.split(".")), None)
+
+
 def is_head_only(state: State) -> bool:
     """Whether a file holds the head of a student or a teacher and nothing else."""
     return all(key.startswith((TEACHER_HEAD, *_STUDENT_HEADS)) for key in state)

@@ -42,6 +42,8 @@ from litemkd.stages.setup import Setup
 from litemkd.storage.checkpoints import load_weights, save_model, save_tensors
 from litemkd.storage.files import not_a_file
 
+# Entries of files: the weights, and how far the training was. The second are those of CLIP-FSAR's code.
+ENTRIES = ((STATE, "iteration"), ("model_state", "epoch"))
 CROP, SHORT_SIDE = 224, 256  # pixels, of what released weights were trained on
 LONGEST = 120  # characters of a reader's own words in a message
 PUBLISHED_MODALITIES = "rgb,skeleton,flow"
@@ -111,19 +113,20 @@ def read_file(path: Path, kind: Kind | None) -> ReleasedFile:
         CheckpointError: missing, no torch file, with code in it, or not what `read_released` accepts.
     """
     content = _load(path)
-    state = content.get(STATE) if isinstance(content, dict) else None
+    entries = next((one for one in ENTRIES if isinstance(content, dict) and one[0] in content), ENTRIES[0])
+    state = content.get(entries[0]) if isinstance(content, dict) else None
     if not isinstance(content, dict) or not isinstance(state, dict):
         held = type(content).__name__ if not isinstance(content, dict) else f"entries {_some(list(content))}"
         raise CheckpointError(
             f"{path}: holds {held}, not the entries iteration and {STATE}; a file as Lite-MKD or TRX release "
             "them would do"
         )
-    iteration = content.get("iteration")
+    iteration = content.get(entries[1])
     if not isinstance(iteration, int) or isinstance(iteration, bool):
-        raise CheckpointError(f"{path}: its iteration is {iteration!r}; a whole number would do")
+        raise CheckpointError(f"{path}: its {entries[1]} is {iteration!r}; a whole number would do")
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    left_out = tuple(str(key) for key in content if key not in ("iteration", STATE))
+    left_out = tuple(str(key) for key in content if key not in entries)
     return ReleasedFile(path, sha256, iteration, left_out, read_released(state, kind, path))
 
 

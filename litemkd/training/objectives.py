@@ -142,7 +142,7 @@ class StudentObjective:
         features = {name: x.float() for name, x in features.items()}
         episode = at.support, at.support_labels, at.query, episodes.way
         logits = self.model(features, *episode)
-        lesson = Lesson(logits, at.query_labels, self.model.head.parts)
+        lesson = Lesson(logits, at.query_labels, self.model.head.loss_parts)
         if self.advisor is not None:
             answers = self.advisor(episodes, at.videos) | self._answers(features, episode, lesson.taught)
             lesson = replace(lesson, answers=answers)
@@ -218,7 +218,7 @@ class TeacherObjective:
         rows = torch.from_numpy(at.videos).to(device)
         fused = self.model.fuse({name: x[rows] for name, x in self.features.items()}).float()
         logits = self.model(fused, at.support, at.support_labels, at.query, episodes.way)
-        terms = LABELS(Lesson({LABEL: logits}, at.query_labels, self.model.head.parts))
+        terms = LABELS(Lesson({LABEL: logits}, at.query_labels, self.model.head.loss_parts))
         accuracy = _accuracy(self.model.head.predict(logits), at.query_labels)
         return Step(terms.loss, terms.metrics | {"train/accuracy": accuracy})
 

@@ -279,6 +279,23 @@ def test_each_mistake_is_told_with_key_value_and_remedy(override, told):
     assert message.startswith(told), message
 
 
+def test_a_head_that_looks_between_frames_needs_two():
+    for key in ("student.head", "teacher.head", "teacher.expert.head"):
+        told = one(
+            overrides=[
+                "data.frames=1",
+                "student.head.tuples=[1]",
+                "teacher.head.tuples=[1]",
+                "teacher.expert.head.tuples=[1]",
+                f"{key}.name=molo",
+            ]
+        )
+        assert told == (
+            f"{key}.name: 'molo' given, which looks at what moves between frames, and data.frames = 1; "
+            "data.frames of 2 or more would do"
+        )
+
+
 def test_what_makes_those_possible():
     load_config(None, ["episode.way=3", "loss.support=0"])
     load_config(None, ["episode.way=4"])

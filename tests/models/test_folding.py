@@ -30,6 +30,10 @@ CASES = {
     "otam": ("otam", {}, 12, "mean"),
     "bimhm": ("bimhm", {}, 12, "mean"),
     "prototype": ("prototype", {}, 12, "flatten"),
+    "hyrsm": ("hyrsm", {}, 12, "mean"),
+    "clip_fsar": ("clip_fsar", {}, 12, "mean"),
+    "molo": ("molo", {}, 12, "mean"),
+    "team": ("team", {"patterns": 4}, 12, "mean"),
 }
 
 
@@ -47,7 +51,8 @@ def student_of(case, dtype=torch.float64):
             nn.init.uniform_(part.running_var, 0.5, 2.0)
         if isinstance(part, nn.Linear):
             nn.init.normal_(part.weight, 0, 2 / part.in_features**0.5)
-            nn.init.normal_(part.bias, 0, 0.3)
+            if part.bias is not None:
+                nn.init.normal_(part.bias, 0, 0.3)
         if isinstance(part, nn.Conv2d):
             nn.init.kaiming_normal_(part.weight)
     return student.eval()

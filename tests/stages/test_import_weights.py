@@ -26,6 +26,8 @@ from litemkd.stages.import_weights import load_released
 from litemkd.storage.checkpoints import save_model
 from litemkd.tracking import download, list_versions
 from tests.job import ROOT, SMOKE, Home
+from tests.models.test_released_clip_fsar import WIDTH as CLIP_WIDTH
+from tests.models.test_released_clip_fsar import state_of as clip_fsar
 from tests.released import (
     FRAMES,
     WIDTH,
@@ -305,6 +307,32 @@ def test_a_teachers_head_alone_is_measured_on_features_of_one_modality(home: Hom
         ),
     ):
         check_refused(home, [str(path), "--as", "teacher", *more], mistake, told)
+
+
+def test_the_head_of_clip_fsar_is_measured_on_features_of_its_tower(home: Home, tmp_path: Path) -> None:
+    state, path = clip_fsar(), tmp_path / "clip_fsar.pyth"
+    torch.save({"epoch": 7, "model_state": state, "optimizer_state": {}}, path)
+    write_features(home, "depth", CLIP_WIDTH)
+    lines = home.must(
+        "import-weights", str(path), "--as", "teacher", "--evaluate", "--modalities", "depth", *SETTINGS
+    ).stdout.splitlines()
+    assert lines[0] == (
+        f"{path}: teacher's head only, without a fusion, features of {CLIP_WIDTH}, CLIP-FSAR, 8 frames, "
+        "iteration 7"
+    )
+    assert "not taken over from the file: optimizer_state" in lines
+    assert any(line.startswith("imported teacher, 1-shot: ") for line in lines)
+    version = max(registered(home, "toy", "teacher"))
+    tags = home.client.get_model_version("litemkd-toy-teacher", str(version)).tags
+    assert tags["litemkd.head"] == "clip_fsar"
+    assert float(tags["litemkd.gmacs_per_episode"]) > 0
+    with home.entered():
+        bundle = load_model(download("litemkd-toy-teacher", version))
+    assert isinstance(bundle, TeacherBundle)
+    features = torch.randn(2, FRAMES, CLIP_WIDTH)
+    read = load_released(path)
+    assert isinstance(read, TeacherBundle)
+    assert torch.equal(bundle.teacher.head.encode(features), read.teacher.head.encode(features))
 
 
 def test_what_else_is_in_a_file_is_left_out_and_told(home: Home, tmp_path: Path) -> None:

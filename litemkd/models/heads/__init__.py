@@ -7,9 +7,13 @@ import sys
 from litemkd.extending.outside import Wanted, classes_in
 from litemkd.models.heads.base import FRAME, PATCH, Code, Folded, Head, class_prototypes
 from litemkd.models.heads.bimhm import BiMHM
+from litemkd.models.heads.clip_fsar import ClipFSAR
+from litemkd.models.heads.hyrsm import HyRSM
+from litemkd.models.heads.molo import MoLo
 from litemkd.models.heads.otam import OTAM
 from litemkd.models.heads.prototype import Prototype
 from litemkd.models.heads.strm import STRM
+from litemkd.models.heads.team import TEAM
 from litemkd.models.heads.trx import TRX
 
 OWN_HEAD = Wanted("head", Head, "litemkd.models.heads.Head", "litemkd.heads", "my_heads:Nearest")
@@ -38,11 +42,15 @@ __all__ = [
     "OTAM",
     "PATCH",
     "STRM",
+    "TEAM",
     "TRX",
     "BiMHM",
+    "ClipFSAR",
     "Code",
     "Folded",
     "Head",
+    "HyRSM",
+    "MoLo",
     "Prototype",
     "class_prototypes",
     "find_head",

@@ -38,7 +38,10 @@ class Head(nn.Module, ABC):
         name: of a head that comes with litemkd. It is written out, like the constructor's arguments: the
             configuration reads them in the head's file, without running it.
         place: in the order of their settings among the configuration's keys.
-        parts: weight in the prediction of each part that `match_parts` gives; `frame` is the main one.
+        parts: weight in the prediction of each part that `match_parts` gives; `frame` is the main one. They
+            have the same weight in the loss.
+        training_parts: weight in the loss of parts that `match_parts` gives beside these in training mode, and
+            which the prediction leaves out.
         places: places of a frame's map that the head wants; 1: one feature a frame.
         wants: T and D where the head's weights are for these alone.
     """
@@ -46,6 +49,7 @@ class Head(nn.Module, ABC):
     name: ClassVar[str] = ""
     place: ClassVar[int] = 100
     parts: ClassVar[Mapping[str, float]] = {FRAME: 1.0}
+    training_parts: ClassVar[Mapping[str, float]] = {}
     places: int = 1
     wants: tuple[int, int] | None = None
 
@@ -71,6 +75,11 @@ class Head(nn.Module, ABC):
             EpisodeError: a class has no support, or inputs of another form.
         """
         return self._match_parts(support, checked_labels(support, labels, query, way), query, way)
+
+    @property
+    def loss_parts(self) -> Mapping[str, float]:
+        """Weight in the loss of each part that `match_parts` gives in training mode."""
+        return {**self.parts, **self.training_parts}
 
     @abstractmethod
     def _encode(self, features: Tensor) -> Tensor:

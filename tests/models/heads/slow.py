@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+Row = list[float]
+
 LABELS = {
     "equal shots, shuffled": [[1, 0, 2, 2, 1, 0], [0, 2, 1, 0, 1, 2]],
     "unequal shots": [[2, 2, 0, 1, 2, 2], [0, 1, 1, 2, 1, 0]],
@@ -40,15 +42,120 @@ def mean_over_supports(
 
 def cosine_distances(query: Tensor, support: Tensor, eps: float = 0.01) -> list[list[float]]:
     """d[l][m] = 1 - <q_l, s_m> / (‖q_l‖ ‖s_m‖ + eps) of two videos (T, D); 1 where that is 0 / 0."""
+    return [[1 - cosine(q, s, eps) for s in support.tolist()] for q in query.tolist()]
 
-    def dot(one: list[float], other: list[float]) -> float:
-        return math.fsum(x * y for x, y in zip(one, other, strict=True))
 
-    def distance(q: list[float], s: list[float]) -> float:
-        below = math.hypot(*q) * math.hypot(*s) + eps
-        return 1 - dot(q, s) / below if below else 1.0
+def linear(layer: torch.nn.Module, x: Row) -> Row:
+    """W x + b of one vector; b may be None."""
+    bias = layer.bias.tolist() if layer.bias is not None else [0.0] * len(layer.weight)
+    return [dot(row, x) + offset for row, offset in zip(layer.weight.tolist(), bias, strict=True)]
 
-    return [[distance(q, s) for s in support.tolist()] for q in query.tolist()]
+
+def relu(x: Row) -> Row:
+    return [max(value, 0.0) for value in x]
+
+
+def add(*vectors: Row) -> Row:
+    return [math.fsum(values) for values in zip(*vectors, strict=True)]
+
+
+def dot(one: Row, other: Row) -> float:
+    return math.fsum(x * y for x, y in zip(one, other, strict=True))
+
+
+def mean(*vectors: Row) -> Row:
+    return [value / len(vectors) for value in add(*vectors)]
+
+
+def cosine(one: Row, other: Row, eps: float = 0.0) -> float:
+    """0 where it is 0 / 0."""
+    below = math.hypot(*one) * math.hypot(*other) + eps
+    return dot(one, other) / below if below else 0.0
+
+
+def softmax(scores: Row) -> Row:
+    shares = [math.exp(score - max(scores)) for score in scores]
+    return [share / math.fsum(shares) for share in shares]
+
+
+def layer_norm(norm: torch.nn.LayerNorm, x: Row) -> Row:
+    middle = math.fsum(x) / len(x)
+    spread = math.sqrt(math.fsum((value - middle) ** 2 for value in x) / len(x) + norm.eps)
+    scales, shifts = norm.weight.tolist(), norm.bias.tolist()
+    return [(value - middle) / spread * a + b for value, a, b in zip(x, scales, shifts, strict=True)]
+
+
+def attention(part: torch.nn.Module, rows: list[Row]) -> list[Row]:
+    """Self-attention of several heads; weights of queries, keys and values stand one below the other."""
+    whole = [linear(part.qkv, x) for x in rows]
+    inner = len(whole[0]) // 3
+    width = inner // part.heads
+    queries, keys, values = ([x[i * inner : (i + 1) * inner] for x in whole] for i in range(3))
+    found = []
+    for query in queries:
+        seen: Row = []
+        for head in range(part.heads):
+            own = slice(head * width, (head + 1) * width)
+            shares = softmax([dot(query[own], key[own]) / math.sqrt(width) for key in keys])
+            seen += [dot(shares, [value[own][i] for value in values]) for i in range(width)]
+        found.append(linear(part.out, seen))
+    return found
+
+
+def layer(part: torch.nn.Module, rows: list[Row]) -> list[Row]:
+    """One layer of a Transformer whose norm stands before the attention alone."""
+
+    def perceptron(x: Row) -> Row:
+        inner = [v * 0.5 * (1 + math.erf(v / math.sqrt(2))) for v in linear(part.mlp[0], x)]
+        return linear(part.mlp[3], inner)
+
+    seen = attention(part.attention, [layer_norm(part.norm, x) for x in rows])
+    between = [add(x, y) for x, y in zip(rows, seen, strict=True)]
+    return [add(x, perceptron(x)) for x in between]
+
+
+def placed(rows: list[Row]) -> list[Row]:
+    """With their position encoding."""
+    return [add(x, own) for x, own in zip(rows, positions(len(rows), len(rows[0])).tolist(), strict=True)]
+
+
+def of_class(support: list, labels: list[int], which: int) -> list:
+    return [x for x, label in zip(support, labels, strict=True) if label == which]
+
+
+def mean_video(videos: list[list[Row]]) -> list[Row]:
+    return [mean(*frames) for frames in zip(*videos, strict=True)]
+
+
+def nearest_frames(query: list[Row], support: list[Row], eps: float = 0.0) -> float:
+    """Bi-MHM: every query frame's nearest support frame, and every support frame's nearest query frame."""
+    d = [[1 - cosine(q, s, eps) for s in support] for q in query]
+    return math.fsum(map(min, d)) + math.fsum(map(min, zip(*d, strict=True)))
+
+
+def judged(
+    support: Tensor, labels: Tensor, query: Tensor, judge: Callable[[list, list[int], list], dict[str, Row]]
+) -> dict[str, Tensor]:
+    """Logits (B, Q, W) by part. A judge is given supports, their labels and a query: a logit a class."""
+    rows = [
+        [judge(held, own, asked) for asked in asking]
+        for held, own, asking in zip(support.tolist(), labels.tolist(), query.tolist(), strict=True)
+    ]
+    return {
+        part: torch.tensor([[one[part] for one in row] for row in rows], dtype=torch.float64)
+        for part in rows[0][0]
+    }
+
+
+def unlike_defaults(head: torch.nn.Module) -> torch.nn.Module:
+    """A head whose norms do something, in evaluation mode and double precision."""
+    for part in head.modules():
+        if isinstance(part, torch.nn.LayerNorm):
+            torch.nn.init.normal_(part.weight)
+            torch.nn.init.normal_(part.bias)
+    head.double().eval()
+    make_positions_exact(head)
+    return head
 
 
 def positions(places: int, dim: int) -> Tensor:

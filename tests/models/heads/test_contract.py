@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from litemkd.cost.counting import count, meta, without_data
 from litemkd.errors import EpisodeError
 from litemkd.models.heads import HEADS, Head
 
@@ -19,6 +20,10 @@ FORMS = {
     "otam": [{}, {"smoothing": 0.01}],
     "bimhm": [{"support": "mean"}, {"support": "each"}, {"support": "each", "eps": 0.01}],
     "prototype": [{"distance": "euclidean"}, {"distance": "cosine"}],
+    "hyrsm": [{"support": "mean", "attention_heads": 2}, {"support": "each", "attention_heads": 3}],
+    "clip_fsar": [{"attention_heads": 2}, {"attention_heads": 3, "feed_forward": 20}],
+    "molo": [{"attention_heads": 2}],
+    "team": [{"patterns": 5}],
 }
 CASES = [(name, arguments) for name in sorted(HEADS) for arguments in FORMS.get(name, [{}])]
 
@@ -74,6 +79,25 @@ def test_parts_with_their_weights_make_up_the_logits(head, episode):
     assert all(logits.shape == (2, 5, WAY) for logits in found.values())
     total = sum(weight * found[name] for name, weight in head.parts.items())
     assert_same(total, head(*episode, WAY))
+
+
+def test_parts_for_the_loss_alone_are_there_in_training(head, episode):
+    support, labels, query = episode
+    head.train()
+    parts = head.match_parts(head.encode(support), labels, head.encode(query), WAY)
+    assert set(parts) == set(head.loss_parts) == {*head.parts, *head.training_parts}
+    assert all(logits.shape == (2, 5, WAY) and torch.isfinite(logits).all() for logits in parts.values())
+    assert not set(head.parts) & set(head.training_parts)
+    torch.testing.assert_close(head.predict(parts), sum(w * parts[name] for name, w in head.parts.items()))
+
+
+def test_work_is_counted_without_data(case, head):
+    """A head's first step runs on shapes alone, and all of its layers are seen by both counters."""
+    places = case[1].get("places", 1)
+    features = meta(1, FRAMES, DIM) if places == 1 else meta(1, FRAMES, places, DIM)
+    code, work = count(without_data(head.float()), features, method="encode")
+    assert code.shape == head.encode(torch.zeros(features.shape)).shape
+    assert (work.macs > 0) == (work.flops > 0) == any(True for _ in head.parameters())
 
 
 def test_a_batch_of_parts_equals_one_by_one(head, episode):

@@ -7,29 +7,21 @@ import pytest
 import torch
 
 from litemkd.models.heads import STRM
-from tests.models.heads.slow import LABELS, WAY, episodes, make_positions_exact, positions
+from tests.models.heads.slow import (
+    LABELS,
+    WAY,
+    add,
+    dot,
+    episodes,
+    linear,
+    make_positions_exact,
+    positions,
+    relu,
+    softmax,
+)
 from tests.models.heads.test_trx import slow_trx
 
 FRAMES, PLACES, DIM = 3, 4, 6
-
-
-def linear(layer, x):
-    return [
-        math.fsum(w * value for w, value in zip(row, x, strict=True)) + bias
-        for row, bias in zip(layer.weight.tolist(), layer.bias.tolist(), strict=True)
-    ]
-
-
-def relu(x):
-    return [max(value, 0.0) for value in x]
-
-
-def add(*vectors):
-    return [math.fsum(values) for values in zip(*vectors, strict=True)]
-
-
-def dot(one, other):
-    return math.fsum(x * y for x, y in zip(one, other, strict=True))
 
 
 def frame_feature(part, patches):
@@ -41,11 +33,7 @@ def frame_feature(part, patches):
     for x in placed:
         query = linear(part.query, x)
         scores = [dot(query, key) for key in keys]
-        shares = [math.exp(score - max(scores)) for score in scores]
-        seen = [
-            math.fsum(share * value[i] for share, value in zip(shares, values, strict=True)) / math.fsum(shares)
-            for i in range(len(x))
-        ]
+        seen = [dot(softmax(scores), [value[i] for value in values]) for i in range(len(x))]
         y = [value + float(part.gamma) * other for value, other in zip(x, seen, strict=True)]
         inner = relu(linear(part.mlp[0], y))
         inner = relu(linear(part.mlp[2], inner))
