@@ -40,8 +40,9 @@ class Backbone(nn.Module):
     Args:
         name: of a backbone, see `litemkd.models.catalogue`; or `module:Class` of one of a user's own, a module
             from normalised frames (N, 3, H, W) to a map (N, C, h, w), with C as `out_channels` or found out.
-        weights: `none` (random), `imagenet` (the published ones, downloaded once), or the path of a state dict
-            of the whole network.
+        weights: `none` (random), `imagenet` (the published ones, downloaded once), `package` (those that a
+            Python package ships, see `litemkd.models.catalogue.SHIPPED`), or the path of a state dict, with or
+            without the classifier, or of a folder with one as Hugging Face lays it out.
         pooling: of the 4 x 4 places: `mean` (C features a frame), `flatten` (16 C features), or `places`, which
             leaves them as they are (16 times C features) for heads that look at them; or `average` of the
             whole map (C features).
@@ -76,7 +77,7 @@ class Backbone(nn.Module):
         self.out_channels = _checked_channels(name, self.features, side)  # C
         self.channels = self.out_channels * (PLACES if pooling == "flatten" else 1)
         self.pool = nn.AdaptiveMaxPool2d(POOLED)
-        mean, std = NORMALISATION[normalise] or published_normalisation(name)
+        mean, std = NORMALISATION[normalise] or published_normalisation(name, weights)
         # A later timm may have other weights by the same name, that want another normalisation: it is saved.
         saved = source_of(name)[0] == TIMM
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=saved)

@@ -41,7 +41,14 @@ NETWORKS = {
     "timm:vit_tiny_patch16_224": (192, 64, True),
     "timm:deit_tiny_distilled_patch16_224": (192, 64, True),
     "timm:swin_tiny_patch4_window7_224": (768, 64, True),
-    "timm:repvit_m0_9": (384, 64, False),
+    "timm:repvit_m0_9": (384, 64, True),
+    "timm:mobilenetv4_conv_small_035": (336, 32, True),
+    "timm:tf_efficientnet_lite0": (1280, 32, True),
+    "timm:ghostnet_050": (480, 32, True),
+    "timm:repghostnet_050": (480, 32, True),
+    "timm:repvgg_a0": (1280, 32, True),
+    "timm:mobileone_s0": (1024, 32, True),
+    "timm:fastvit_t8": (768, 32, True),
 }
 FRAMES, WAY = 3, 2
 LABELS, SUPPORT, QUERY = torch.tensor([[0, 1]]), torch.tensor([[0, 1]]), torch.tensor([[2, 3]])
