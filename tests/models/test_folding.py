@@ -118,7 +118,7 @@ def test_a_network_that_is_deployed_in_another_form_is_evaluated_and_counted_in_
     student = Student(backbone.float(), TRX(16, width=8, frames=2), width=16).eval()
     size = EpisodeSize(way=2, shot=1, frames=2, size=64)
     cost = measure(student, size, device=torch.device("cpu"), latency=False)
-    assert cost.parts["backbone"].flops < cost.plain["backbone"].flops
+    assert cost.parts["backbone"].flops <= cost.plain["backbone"].flops
     rest = sum(x.numel() for part in (student.branches, student.head) for x in part.parameters())
     alone = sum(x.numel() for x in deployed(backbone.features).parameters())
     assert alone < sum(x.numel() for x in backbone.parameters())
