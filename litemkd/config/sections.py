@@ -155,7 +155,7 @@ class BackboneConfig(Section):
 
     name: BackboneName = "resnet18"
     weights: str = "imagenet"  # imagenet (the published ones, downloaded once), none, package, a file or folder
-    pooling: Literal["mean", "flatten", "average"] = "mean"  # of the last map: of 4 x 4 places, or all of it
+    pooling: Literal["mean", "flatten", "average", "token"] = "mean"  # of the last map, or the class token
     normalise: Literal["imagenet", "centred", "motion", "none"] = "imagenet"
     settings: Annotated[dict[str, Any], Field(validate_default=True)] = {}  # of a backbone of one's own
 

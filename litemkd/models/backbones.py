@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from litemkd.errors import BackboneError, EpisodeError
 from litemkd.models.catalogue import BACKBONES, TIMM, canonical, source_of
-from litemkd.models.cutting import NoMapError, map_channels
+from litemkd.models.cutting import NoMapError, map_channels, map_shape
 from litemkd.models.networks import build_network, published_normalisation
 
 POOLED = 4  # side of the pooled map
@@ -45,14 +45,15 @@ class Backbone(nn.Module):
             without the classifier, or of a folder with one as Hugging Face lays it out.
         pooling: of the 4 x 4 places: `mean` (C features a frame), `flatten` (16 C features), or `places`, which
             leaves them as they are (16 times C features) for heads that look at them; or `average` of the
-            whole map (C features).
+            whole map (C features); or `token`, the class token of a transformer (C features).
         normalise: a key of `NORMALISATION`, applied to frames in [0, 1] inside the model, so that whoever loads
             the model cannot forget it.
         side: of the frames that it will get, in pixels, to be tried; not tried when not given.
         settings: of a class of a user's own.
 
     Raises:
-        BackboneError: a network that makes no map of frames, or not of this side; no published weights.
+        BackboneError: a network that makes no map of frames, or not of this side, or one of a single place
+            where places are kept; no published weights, no class token.
         CheckpointError: a weights file that is missing or of another architecture, or cannot be downloaded.
     """
 
@@ -73,8 +74,10 @@ class Backbone(nn.Module):
         name = canonical(name)
         self.pooling = pooling
         self.motion = normalise == "motion"
-        self.features = build_network(name, weights, settings)
+        self.features = build_network(name, weights, settings, token=pooling == "token")
         self.out_channels = _checked_channels(name, self.features, side)  # C
+        if side is not None and pooling in ("places", "flatten"):
+            _check_places(name, self.features, side)
         self.channels = self.out_channels * (PLACES if pooling == "flatten" else 1)
         self.pool = nn.AdaptiveMaxPool2d(POOLED)
         mean, std = NORMALISATION[normalise] or published_normalisation(name, weights)
@@ -119,7 +122,7 @@ class Backbone(nn.Module):
             frames = frames - frames.mean(-4, keepdim=True)
         images = frames.flatten(0, -4)
         places = self.maps(images, through)
-        if self.pooling != "average":
+        if self.pooling not in ("average", "token"):
             places = self._pooled(places)
         if self.pooling == "places":
             features = places.flatten(2).transpose(1, 2)
@@ -167,3 +170,13 @@ def _checked_channels(name: str, features: nn.Module, side: int | None) -> int:
         )
         raise BackboneError("name", name, words)
     return channels
+
+
+def _check_places(name: str, features: nn.Module, side: int) -> None:
+    """Refuse a map of one place, whose copies would be taken for 16."""
+    if map_shape(features, side)[1:] == (1, 1):
+        would = (
+            f"{name} makes a map of 1 x 1 of it, of which no places can be kept; a larger crop, another "
+            "backbone, or `mean` as pooling and a head that does without places would do"
+        )
+        raise BackboneError("crop", str(side), would)

@@ -28,7 +28,7 @@ from litemkd.models.catalogue import (
     lacking_weights,
     source_of,
 )
-from litemkd.models.cutting import NoMapError, cut_timm, cut_torchvision
+from litemkd.models.cutting import NoMapError, NoTokenError, cut_timm, cut_torchvision
 from litemkd.models.fitting import UnfitError, fit_by_name, fit_in_order, tensors_of
 from litemkd.storage.weights import (
     cannot_download,
@@ -81,13 +81,16 @@ class _RealNumbers(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def build_network(name: str, weights: str, settings: Mapping[str, Any] | None = None) -> nn.Module:
+def build_network(
+    name: str, weights: str, settings: Mapping[str, Any] | None = None, *, token: bool = False
+) -> nn.Module:
     """A backbone's network, (N, 3, H, W) normalised frames -> (N, C, h, w).
 
     Args:
         name: of a backbone, see `litemkd.models.catalogue`.
         weights: as `Backbone` takes them.
         settings: of a class of a user's own, its constructor's keyword arguments.
+        token: give the class token of a transformer alone, as a map of one place.
 
     Raises:
         BackboneError, CheckpointError: as `Backbone`.
@@ -100,13 +103,17 @@ def build_network(name: str, weights: str, settings: Mapping[str, Any] | None = 
         _load_shipped(whole, name)
     elif weights not in ("none", "imagenet"):
         _load_given(whole, name, Path(weights), settings)
-    return _cut(whole, name)
+    return _cut(whole, name, token)
 
 
-def _cut(whole: nn.Module, name: str) -> nn.Module:
-    cut = {TIMM: cut_timm, TORCHVISION: cut_torchvision}.get(source_of(name)[0])
+def _cut(whole: nn.Module, name: str, token: bool = False) -> nn.Module:
+    cut: Any = {TIMM: cut_timm, TORCHVISION: cut_torchvision}.get(source_of(name)[0])
     try:
-        return whole if cut is None else cut(whole)
+        if cut is None and token:
+            raise NoTokenError
+        return whole if cut is None else cut(whole, token=token)
+    except NoTokenError as error:
+        raise BackboneError("pooling", "token", f"{name} has no class token; `mean` would do") from error
     except NoMapError as error:
         raise BackboneError("name", name, f"it {error}; another backbone would do") from error
 

@@ -286,6 +286,48 @@ def test_frames_of_a_size_that_a_network_does_not_take_are_told_when_it_is_made(
     assert str(refused.value).endswith("; another crop, or backbone, would do")
 
 
+def test_a_map_of_one_place_keeps_no_places():
+    for name, pooling in (("conv4", "flatten"), ("timm:mobilenetv3_small_050", "places")):
+        with pytest.raises(BackboneError) as refused:
+            Backbone(name, pooling=pooling, side=20)
+        assert str(refused.value) == (
+            f"backbone crop: '20' given; {name} makes a map of 1 x 1 of it, of which no places can be kept; a "
+            "larger crop, another backbone, or `mean` as pooling and a head that does without places would do"
+        )
+        assert Backbone(name, pooling="mean", side=20).pooling == "mean"
+        assert Backbone(name, pooling=pooling, side=64).pooling == pooling
+
+
+@pytest.mark.parametrize(
+    "name", ["torchvision:vit_b_32", "timm:vit_tiny_patch16_224", "timm:beit_base_patch16_224"]
+)
+def test_the_class_token_of_a_transformer_is_a_feature(name):
+    with torch.device("meta" if "base" in name else "cpu"):  # no memory, no time
+        torch.manual_seed(0)
+        backbone = Backbone(name, pooling="token", side=224).eval()
+        assert backbone.shape == (backbone.out_channels,)
+        frames = torch.rand(1, 2, 3, 224, 224)
+        with torch.no_grad():
+            found = backbone(frames)
+        assert found.shape == (1, 2, backbone.out_channels)
+    if name == "timm:vit_tiny_patch16_224":
+        with torch.no_grad():
+            tokens = backbone.features.body.forward_features((frames[0] - backbone.mean) / backbone.std)
+        torch.testing.assert_close(found[0], tokens[:, 0])
+        student = Student(backbone, TRX(16, width=8, frames=2), width=16).eval()
+        size = EpisodeSize(way=WAY, shot=1, frames=2, size=64)
+        assert measure(student, size, device=torch.device("cpu"), latency=False).parts["backbone"].macs > 1e6
+        with torch.no_grad():
+            torch.testing.assert_close(fold_norms(backbone)(frames), found)
+
+
+@pytest.mark.parametrize("name", ["conv4", "resnet18", "timm:resnet10t", "timm:swin_tiny_patch4_window7_224"])
+def test_a_network_without_a_class_token_is_told(name):
+    with pytest.raises(BackboneError) as refused, torch.device("meta"):
+        Backbone(name, pooling="token")
+    assert str(refused.value) == f"backbone pooling: 'token' given; {name} has no class token; `mean` would do"
+
+
 def test_trying_a_network_changes_nothing():
     torch.manual_seed(0)
     whole = timm.create_model("resnet10t", pretrained=False)
