@@ -6,7 +6,7 @@ from litemkd.config.sections import Config
 from litemkd.losses import Around
 from litemkd.losses.presets import preset
 from litemkd.modalities.registry import PACKAGE, networks_of
-from litemkd.models.catalogue import has_published_weights
+from litemkd.models.catalogue import lacking_weights
 
 
 def impossible(config: Config) -> list[str]:
@@ -51,10 +51,8 @@ def impossible(config: Config) -> list[str]:
         ("student.backbone", config.student.backbone),
         ("teacher.expert.backbone", teacher.expert.backbone),
     ):
-        if backbone.weights == "imagenet" and not has_published_weights(backbone.name):
-            problems.append(
-                f"{key}.weights: 'imagenet' given; {backbone.name} has none, `none` or a file would do"
-            )
+        if lacking := lacking_weights(backbone.name, backbone.weights):
+            problems.append(f"{key}.weights: {backbone.weights!r} given; {lacking}")
     for key, train in (("student.train", config.student.train), ("teacher.expert.train", teacher.expert.train)):
         if train.compile and train.checkpoint_activations:
             problems.append(

@@ -28,6 +28,7 @@ from litemkd.config.own import Own, is_own, keys_of, mistake, own, own_settings
 from litemkd.errors import ConfigError
 from litemkd.modalities.registry import modality
 from litemkd.models.catalogue import (
+    ALIASES,
     BACKBONES,
     HEAD_SETTINGS,
     SOURCES,
@@ -58,7 +59,7 @@ def _backbone(name: str) -> str:
     if source_of(name)[0] not in SOURCES and is_own(name, "litemkd.backbones"):
         return _found(find_backbone, name)
     near = near_backbones(name)
-    known = f"known: {', '.join(BACKBONES)}, and torchvision:NAME or timm:NAME"
+    known = f"known: {', '.join((*BACKBONES, *ALIASES))}, and torchvision:NAME or timm:NAME"
     hint = f"did you mean {' or '.join(f'`{one}`' for one in near)}?" if near else known
     raise PydanticCustomError("unknown", "no such backbone; {hint}", {"hint": hint})
 
@@ -169,8 +170,8 @@ class BackboneConfig(Section):
     later: ClassVar[frozenset[str]] = frozenset({"settings"})
 
     name: BackboneName = "resnet18"
-    weights: str = "imagenet"  # imagenet (the published ones, downloaded once), none, or a file
-    pooling: Literal["mean", "flatten", "average"] = "mean"  # of the last map: of 4 x 4 places, or all of it
+    weights: str = "imagenet"  # imagenet (the published ones, downloaded once), none, package, a file or folder
+    pooling: Literal["mean", "flatten", "average", "token"] = "mean"  # of the last map, or the class token
     normalise: Literal["imagenet", "centred", "motion", "none"] = "imagenet"
     settings: Annotated[dict[str, Any], Field(validate_default=True)] = {}  # of a backbone of one's own
 

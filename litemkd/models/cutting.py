@@ -21,26 +21,33 @@ class NoMapError(ValueError):
     """A network that gives no map of its frames; the message says what it gives."""
 
 
+class NoTokenError(ValueError):
+    """A network without a class token."""
+
+
 class VisionTransformerMap(nn.Module):
     """A vision transformer of torchvision: its tokens as a map, for frames of any size.
 
     Args:
         whole: torchvision's; its position table is stretched where there are more or fewer places.
+        token: give the class token alone, as a map of one place.
     """
 
-    def __init__(self, whole: nn.Module) -> None:
+    def __init__(self, whole: nn.Module, *, token: bool = False) -> None:
         super().__init__()
+        self.token = token
         self.class_token: Tensor = whole.class_token  # type: ignore[assignment]
         self.conv_proj, self.encoder = whole.conv_proj, whole.encoder
 
     def forward(self, frames: Tensor) -> Tensor:
-        """(N, 3, H, W) -> (N, C, H / patch, W / patch)."""
+        """(N, 3, H, W) -> (N, C, H / patch, W / patch); (N, C, 1, 1) of the token."""
         encoder: Any = self.encoder
         project: Any = self.conv_proj
         places: Tensor = project(frames)
         tokens = torch.cat([self.class_token.expand(len(frames), -1, -1), places.flatten(2).mT], 1)
         x = encoder.dropout(tokens + stretched(encoder.pos_embedding, *places.shape[-2:]))
-        return encoder.ln(encoder.layers(x))[:, 1:].mT.unflatten(2, places.shape[-2:])
+        made: Tensor = encoder.ln(encoder.layers(x))
+        return made[:, 0, :, None, None] if self.token else made[:, 1:].mT.unflatten(2, places.shape[-2:])
 
 
 def stretched(table: Tensor, height: int, width: int) -> Tensor:
@@ -53,16 +60,23 @@ def stretched(table: Tensor, height: int, width: int) -> Tensor:
     return torch.cat([table[:, :1], grid.flatten(2).mT], 1)
 
 
-def cut_torchvision(whole: nn.Module) -> nn.Module:
+def cut_torchvision(whole: nn.Module, *, token: bool = False) -> nn.Module:
     """The part of a torchvision classification network that ends in its last map.
+
+    Args:
+        whole: the network.
+        token: give its class token alone, as a map of one place.
 
     Raises:
         NoMapError: of a family that is not known here.
+        NoTokenError: it has no class token.
     """
     family = type(whole).__module__.rpartition(".")[2]
     children = dict(whole.named_children())
     if family == "vision_transformer":
-        return VisionTransformerMap(whole)
+        return VisionTransformerMap(whole, token=token)
+    if token:
+        raise NoTokenError
     if family == "maxvit":
         return nn.Sequential(children["stem"], *children["blocks"].children())
     if family == "densenet":
@@ -83,13 +97,16 @@ class TimmMap(nn.Module):
 
     Args:
         body: timm's, without its classifier.
+        token: give its class token alone, as a map of one place.
 
     Raises:
         NoMapError: it makes something else.
+        NoTokenError: it has no class token.
     """
 
-    def __init__(self, body: nn.Module) -> None:
+    def __init__(self, body: nn.Module, *, token: bool = False) -> None:
         super().__init__()
+        self.token = token
         self.body = body
         self.pretrained_cfg = getattr(body, "pretrained_cfg", None)
         self.channels = int(body.num_features)  # type: ignore[arg-type]
@@ -114,14 +131,18 @@ class TimmMap(nn.Module):
                 "channels"
             )
         self.last = self.last and not first
+        if token and not (square and getattr(body, "cls_token", None) is not None):
+            raise NoTokenError
 
     def _made_of(self, frames: Tensor) -> Any:
         body: Any = self.body
         return body.forward_features(frames)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """(N, 3, H, W) -> (N, C, h, w)."""
+        """(N, 3, H, W) -> (N, C, h, w); (N, C, 1, 1) of the token."""
         made: Tensor = self._made_of(frames)
+        if self.token:
+            return made[:, 0, :, None, None]
         if self.tokens:
             places, (height, width) = made[:, self.prefix :], frames.shape[-2:]
             rows = round(math.sqrt(places.shape[1] * height / width))
@@ -137,18 +158,23 @@ def _prefix_of(body: nn.Module) -> int:
     return int(told)
 
 
-def cut_timm(whole: nn.Module) -> TimmMap:
-    """A timm network without its classifier; NoMapError as `TimmMap`."""
+def cut_timm(whole: nn.Module, *, token: bool = False) -> TimmMap:
+    """A timm network without its classifier; arguments and errors as of `TimmMap`."""
     body: Any = whole
     try:
         body.reset_classifier(0)
     except Exception as error:  # of nearly 1400 networks some have their own ways
         raise NoMapError(f"has a classifier that cannot be taken off ({_first_line(error)})") from error
-    return TimmMap(body)
+    return TimmMap(body, token=token)
 
 
 def map_channels(features: nn.Module, side: int | None = None) -> int:
-    """C of the map that a network makes.
+    """C of the map that a network makes; arguments and errors as of `map_shape`."""
+    return map_shape(features, side)[0]
+
+
+def map_shape(features: nn.Module, side: int | None = None) -> tuple[int, ...]:
+    """(C, h, w) of the map that a network makes.
 
     Args:
         features: (N, 3, H, W) -> a map; left as it was found.
@@ -170,13 +196,7 @@ def map_channels(features: nn.Module, side: int | None = None) -> int:
     if not isinstance(found, Tensor) or found.ndim != 4 or len(found) != 2 or 0 in found.shape:
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise NoMapError(f"makes {shape} of 2 frames of {side} x {side} pixels; a map (2, C, h, w) would do")
-    return int(found.shape[1])
-
-
-def made_once(features: nn.Module) -> None:
-    """Run a network once in eval mode, on frames of a side that it takes; NoMapError if it takes none."""
-    device = next(features.parameters()).device
-    _side_of(lambda side: features(torch.zeros(2, 3, side, side, device=device)), features)
+    return tuple(found.shape[1:])
 
 
 def _side_of(make: Any, network: nn.Module) -> int:

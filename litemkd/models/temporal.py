@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from litemkd.models.cutting import made_once
+from litemkd.models.cutting import map_shape
 
 PART = 8  # one in so many channels is shifted each way
 # What each form does: whether frames are replaced by differences, and how channels are shifted.
@@ -139,7 +139,7 @@ def _layers_on_maps(network: nn.Module) -> dict[str, nn.Module]:
         layer.register_forward_pre_hook(seen) for layer in names if isinstance(layer, nn.Conv2d | nn.LayerNorm)
     ]
     try:
-        made_once(network)
+        map_shape(network)
     finally:
         for hook in hooks:
             hook.remove()

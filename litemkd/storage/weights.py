@@ -7,10 +7,12 @@ of a file, or the published name.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -19,6 +21,7 @@ from torch import nn
 from litemkd.errors import CheckpointError, ConfigError
 
 DOWNLOAD, RANDOM = "download", "random"
+_IN_FOLDERS = ("model.safetensors", "pytorch_model.bin")
 
 
 @dataclass(frozen=True)
@@ -135,17 +138,65 @@ def load_state_file(model: nn.Module, path: Path, key: str, wanted: str, otherwi
     Raises:
         CheckpointError: missing, damaged, of another architecture, or holding more than tensors.
     """
+    state = read_state_file(path, key, wanted, otherwise)
+    try:
+        model.load_state_dict(state)
+    except Exception as error:
+        raise unfit_file(path, key, wanted, error) from error
+
+
+def read_state_file(path: Path, key: str, wanted: str, otherwise: str) -> Any:
+    """What a state dict's file holds; arguments and errors are those of `load_state_file`."""
     if not path.is_file():
         raise CheckpointError(f"{key} {path}: no such file; give the path of {wanted}, or {otherwise}")
     try:
-        safe = path.suffix == ".safetensors"
-        state = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
-        model.load_state_dict(state)
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        first = str(error).strip().partition("\n")[0]
-        if isinstance(error, UnpicklingError):  # torch's words advise to load it all the same
-            first = "it cannot be read as tensors alone: damaged, or with code in it, which is never run"
-        raise CheckpointError(f"{key} {path}: not {wanted} ({first})") from error
+        raise unfit_file(path, key, wanted, error) from error
+
+
+def unfit_file(path: Path, key: str, wanted: str, error: Exception) -> CheckpointError:
+    """The error of a file that is not what it should be."""
+    first = str(error).strip().partition("\n")[0]
+    if isinstance(error, UnpicklingError):  # torch's words advise to load it all the same
+        first = "it cannot be read as tensors alone: damaged, or with code in it, which is never run"
+    return CheckpointError(f"{key} {path}: not {wanted} ({first})")
+
+
+def file_in_folder(folder: Path, key: str) -> Path:
+    """The weights in a folder as Hugging Face lays it out: `config.json` beside one file of weights.
+
+    Raises:
+        CheckpointError: there is none, or it is in several parts.
+    """
+    for name in _IN_FOLDERS:
+        if (folder / name).is_file():
+            return folder / name
+    parts = sorted(folder.glob("*.index.json"))
+    there = "weights in several files there" if parts else "weights there"
+    raise CheckpointError(
+        f"{key} {folder}: {'' if parts else 'no '}{there}; {' or '.join(_IN_FOLDERS)} would do"
+    )
+
+
+def config_of_folder(folder: Path, key: str) -> dict[str, Any]:
+    """What `config.json` beside a file of weights says of them; nothing where there is none.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, RecursionError, ValueError) as error:
+        raise CheckpointError(f"{key} {path}: cannot be read ({error}); JSON would do") from error
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{key} {path}: holds {type(found).__name__}; a mapping would do")
+    return found
 
 
 def cannot_download(key: str, name: str, error: Exception) -> str:

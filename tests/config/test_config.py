@@ -224,7 +224,7 @@ def test_whole_numbers_may_be_written_with_an_exponent():
         (
             "teacher.expert.backbone.name=hub:?",
             "teacher.expert.backbone.name: 'hub:?' given; no such backbone; known: conv4, resnet18, resnet34, "
-            "resnet50, mobilenet_v3_small, mobilenet_v3_large, efficientnet_b0, and torchvision:NAME or "
+            "resnet50, mobilenet_v3_small, mobilenet_v3_large, efficientnet_b0, lite0, and torchvision:NAME or "
             "timm:NAME",
         ),
         (

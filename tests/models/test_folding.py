@@ -7,9 +7,10 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from litemkd.cost.episode import EpisodeSize, measure
 from litemkd.errors import EpisodeError
 from litemkd.models.backbones import Backbone
-from litemkd.models.folding import EvaluationForm, fold_norms
+from litemkd.models.folding import EvaluationForm, deployed, fold_norms
 from litemkd.models.heads import HEADS, TRX
 from litemkd.models.student import Student
 
@@ -99,6 +100,39 @@ def test_no_norm_is_left_in_a_backbone(name):
     frames = torch.rand(1, 2, 3, 64, 64, dtype=torch.float64)
     with torch.no_grad():
         torch.testing.assert_close(folded(frames), backbone(frames), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "name", ["repvgg_a0", "mobileone_s0", "fastvit_t8", "repghostnet_050", "ghostnetv3_050"]
+)
+def test_a_network_that_is_deployed_in_another_form_is_evaluated_and_counted_in_it(name):
+    torch.manual_seed(0)
+    backbone = Backbone(f"timm:{name}").eval().double()
+    for part in backbone.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            nn.init.normal_(part.running_mean, 0, 0.1)
+            nn.init.uniform_(part.running_var, 0.5, 2.0)
+    before = backbone.state_dict()
+    form = fold_norms(backbone)
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in form.modules())
+    assert backbone.state_dict().keys() == before.keys()
+    frames = torch.rand(1, 2, 3, 64, 64, dtype=torch.float64)
+    with torch.no_grad():
+        torch.testing.assert_close(form(frames), backbone(frames), rtol=1e-9, atol=1e-9)
+
+    student = Student(backbone.float(), TRX(16, width=8, frames=2), width=16).eval()
+    size = EpisodeSize(way=2, shot=1, frames=2, size=64)
+    cost = measure(student, size, device=torch.device("cpu"), latency=False)
+    assert cost.parts["backbone"].flops <= cost.plain["backbone"].flops
+    rest = sum(x.numel() for part in (student.branches, student.head) for x in part.parameters())
+    alone = sum(x.numel() for x in deployed(backbone.features).parameters())
+    assert alone < sum(x.numel() for x in backbone.parameters())
+    assert cost.params_m * 1e6 == pytest.approx(alone + rest)
+
+
+def test_other_networks_are_deployed_as_they_are():
+    backbone = Backbone("conv4")
+    assert deployed(backbone.features) is backbone.features
 
 
 def test_branches_are_folded_only_where_that_is_less_work():

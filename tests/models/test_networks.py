@@ -41,7 +41,14 @@ NETWORKS = {
     "timm:vit_tiny_patch16_224": (192, 64, True),
     "timm:deit_tiny_distilled_patch16_224": (192, 64, True),
     "timm:swin_tiny_patch4_window7_224": (768, 64, True),
-    "timm:repvit_m0_9": (384, 64, False),
+    "timm:repvit_m0_9": (384, 64, True),
+    "timm:mobilenetv4_conv_small_035": (336, 32, True),
+    "timm:tf_efficientnet_lite0": (1280, 32, True),
+    "timm:ghostnet_050": (480, 32, True),
+    "timm:repghostnet_050": (480, 32, True),
+    "timm:repvgg_a0": (1280, 32, True),
+    "timm:mobileone_s0": (1024, 32, True),
+    "timm:fastvit_t8": (768, 32, True),
 }
 FRAMES, WAY = 3, 2
 LABELS, SUPPORT, QUERY = torch.tensor([[0, 1]]), torch.tensor([[0, 1]]), torch.tensor([[2, 3]])
@@ -277,6 +284,48 @@ def test_frames_of_a_size_that_a_network_does_not_take_are_told_when_it_is_made(
         "backbone crop: '64' given; timm:cait_xxs24_224 takes no frames of 64 x 64 pixels (Input height (64) "
     )
     assert str(refused.value).endswith("; another crop, or backbone, would do")
+
+
+def test_a_map_of_one_place_keeps_no_places():
+    for name, pooling in (("conv4", "flatten"), ("timm:mobilenetv3_small_050", "places")):
+        with pytest.raises(BackboneError) as refused:
+            Backbone(name, pooling=pooling, side=20)
+        assert str(refused.value) == (
+            f"backbone crop: '20' given; {name} makes a map of 1 x 1 of it, of which no places can be kept; a "
+            "larger crop, another backbone, or `mean` as pooling and a head that does without places would do"
+        )
+        assert Backbone(name, pooling="mean", side=20).pooling == "mean"
+        assert Backbone(name, pooling=pooling, side=64).pooling == pooling
+
+
+@pytest.mark.parametrize(
+    "name", ["torchvision:vit_b_32", "timm:vit_tiny_patch16_224", "timm:beit_base_patch16_224"]
+)
+def test_the_class_token_of_a_transformer_is_a_feature(name):
+    with torch.device("meta" if "base" in name else "cpu"):  # no memory, no time
+        torch.manual_seed(0)
+        backbone = Backbone(name, pooling="token", side=224).eval()
+        assert backbone.shape == (backbone.out_channels,)
+        frames = torch.rand(1, 2, 3, 224, 224)
+        with torch.no_grad():
+            found = backbone(frames)
+        assert found.shape == (1, 2, backbone.out_channels)
+    if name == "timm:vit_tiny_patch16_224":
+        with torch.no_grad():
+            tokens = backbone.features.body.forward_features((frames[0] - backbone.mean) / backbone.std)
+        torch.testing.assert_close(found[0], tokens[:, 0])
+        student = Student(backbone, TRX(16, width=8, frames=2), width=16).eval()
+        size = EpisodeSize(way=WAY, shot=1, frames=2, size=64)
+        assert measure(student, size, device=torch.device("cpu"), latency=False).parts["backbone"].macs > 1e6
+        with torch.no_grad():
+            torch.testing.assert_close(fold_norms(backbone)(frames), found)
+
+
+@pytest.mark.parametrize("name", ["conv4", "resnet18", "timm:resnet10t", "timm:swin_tiny_patch4_window7_224"])
+def test_a_network_without_a_class_token_is_told(name):
+    with pytest.raises(BackboneError) as refused, torch.device("meta"):
+        Backbone(name, pooling="token")
+    assert str(refused.value) == f"backbone pooling: 'token' given; {name} has no class token; `mean` would do"
 
 
 def test_trying_a_network_changes_nothing():
