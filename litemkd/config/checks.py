@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from litemkd.config.sections import Config
+from litemkd.config.sections import Config, ExpertConfig
 from litemkd.losses import Around
 from litemkd.losses.presets import preset
 from litemkd.modalities.registry import PACKAGE, networks_of
 from litemkd.models.catalogue import has_published_weights
+from litemkd.models.tuning import ALL
 
 
 def impossible(config: Config) -> list[str]:
@@ -61,6 +62,7 @@ def impossible(config: Config) -> list[str]:
                 f"{key}.compile: true given beside checkpoint_activations; one of them would do: a compiled "
                 "backbone chooses by itself what it keeps"
             )
+    problems += _tuned("teacher.expert", teacher.expert)
     low, high = data.crop_scale
     if low > high:
         problems.append(f"data.crop_scale: [{low}, {high}] given; the smaller number must come first")
@@ -108,4 +110,20 @@ def impossible(config: Config) -> list[str]:
                 f"{key}.episodes: {train.episodes} given; "
                 f"at least one step of {key}.accumulate = {train.accumulate}"
             )
+    return problems
+
+
+def _tuned(key: str, expert: ExpertConfig) -> list[str]:
+    """What does not go with the weights that are trained."""
+    problems = []
+    if expert.tune != ALL and expert.train.recalibrate:
+        problems.append(
+            f"{key}.train.recalibrate: {expert.train.recalibrate} given beside {key}.tune = {expert.tune}, "
+            "which leaves the statistics of batch norm as they are; 0 would do"
+        )
+    if expert.views > 1 and not expert.frozen:
+        problems.append(
+            f"{key}.views: {expert.views} given beside {key}.tune = {expert.tune}; 1 would do, since every "
+            "reading of a clip is another view, or tune=frozen"
+        )
     return problems

@@ -35,6 +35,7 @@ from litemkd.models.catalogue import (
     near_backbones,
     source_of,
 )
+from litemkd.models.tuning import ALL, FROZEN, Tuning
 
 if TYPE_CHECKING:
     from litemkd.modalities.record import Modality
@@ -77,7 +78,15 @@ def _found(find: Callable[[str], type], name: str) -> str:
     return name
 
 
+def _tune(text: str) -> str:
+    try:
+        return str(Tuning.read(text))
+    except ValueError as error:
+        raise mistake(str(error)) from error
+
+
 BackboneName = Annotated[str, AfterValidator(_backbone)]
+TuneName = Annotated[str, AfterValidator(_tune)]
 HeadName = Annotated[str, AfterValidator(_head)]
 PositiveInt = Annotated[int, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -243,6 +252,22 @@ class ExpertConfig(Section):
     head: HeadConfig = HeadConfig()
     dropout: Rate = 0.0
     train: TrainConfig = TrainConfig()
+    tune: TuneName = ALL  # what of the backbone is trained: all, frozen (none), last:N blocks, lora:R adapters
+    views: PositiveInt = 1  # of each train clip, where the backbone is frozen
+
+    @property
+    def tuning(self) -> Tuning:
+        """What of the backbone is trained."""
+        return Tuning.read(self.tune)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether nothing of the backbone is trained."""
+        return self.tuning.way == FROZEN
+
+    # These two are younger than the first version, and dumped where they say something.
+    def _told(self, key: str) -> bool:
+        return key not in ("tune", "views") or getattr(self, key) != type(self).model_fields[key].default
 
 
 class FusionConfig(Section):

@@ -24,6 +24,7 @@ from litemkd.models.experts import OWN_EXPERT, Expert, WholeClips
 from litemkd.models.heads import Head, find_head
 from litemkd.models.student import DISTILL, LABEL, Student
 from litemkd.models.teacher import Fusion, NoFusion, Teacher
+from litemkd.models.tuned import tune
 from litemkd.runtime.distributed import group
 from litemkd.runtime.memory import keep_freed_memory
 from litemkd.runtime.seeding import seed_torch
@@ -185,6 +186,19 @@ def build_expert(
         branches=(LABEL,),
         dropout=expert.dropout,
     )
+
+
+def tune_expert(expert: Student, config: TeacherConfig, modality: str, seed: int) -> None:
+    """Say which weights of an expert are trained, as its section does; see `litemkd.models.tuned`.
+
+    Raises:
+        ConfigError: more blocks than the backbone has, or adapters for one without attention.
+    """
+    seed_torch(seed, "adapters", modality)
+    try:
+        tune(expert, config.expert.tuning)
+    except BackboneError as error:
+        raise ConfigError([f"teacher.expert.tune: {error.given!r} given; {error.would}"]) from error
 
 
 def build_teacher(config: TeacherConfig, width: int | Mapping[str, int], frames: int, seed: int) -> Teacher:
