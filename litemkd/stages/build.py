@@ -13,18 +13,19 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from litemkd.config import BackboneConfig, Config, HeadConfig, StudentConfig, TeacherConfig
+from litemkd.config import BackboneConfig, Config, HeadConfig, OwnExpert, StudentConfig, TeacherConfig
 from litemkd.data.packs.clips import Augmentation
 from litemkd.data.preparing.modality import Place
 from litemkd.errors import BackboneError, CheckpointError, ConfigError
 from litemkd.extending.outside import named_by_others
 from litemkd.models.backbones import PLACES, Backbone
 from litemkd.models.catalogue import HEAD_SETTINGS
-from litemkd.models.experts import OWN_EXPERT, Expert, WholeClips
+from litemkd.models.experts import Expert, WholeClips
 from litemkd.models.heads import Head, find_head
 from litemkd.models.student import DISTILL, LABEL, Student
 from litemkd.models.teacher import Fusion, NoFusion, Teacher
 from litemkd.models.tuned import tune
+from litemkd.models.video_encoders import NONE, VideoEncoder, find_expert
 from litemkd.runtime.distributed import group
 from litemkd.runtime.memory import keep_freed_memory
 from litemkd.runtime.seeding import seed_torch
@@ -173,14 +174,24 @@ def build_expert(
 ) -> Student:
     """The model of one modality: a student with the label branch only. Arguments as in `build_student`."""
     seed_torch(seed, "expert", modality)
-    expert, own = config.expert, config.own_expert(modality)
+    expert, own = config.expert_for(modality), config.own_expert(modality)
     if own is not None:
-        model: Expert = _made(OWN_EXPERT.find(own.use), frames=frames, settings=own.model_dump(exclude={"use"}))
-        head = build_head(expert.head, int(model.width), frames, places=1)
-        return Student(WholeClips(model), head, width=None, branches=(LABEL,), dropout=expert.dropout)
+        settings = own.model_dump(exclude=set(OwnExpert.model_fields))
+        try:
+            model: Expert = _made(find_expert(own.use), frames=frames, settings=settings)
+            if pretrained:
+                model.load()
+        except BackboneError as error:
+            key = f"teacher.streams.{modality}.{error.setting}"
+            raise ConfigError([f"{key}: {error.given!r} given; {error.would}"]) from error
+        # Features that nothing of the network learns have a projection behind them that does.
+        width = expert.width if expert.frozen else None
+        head = build_head(expert.head, width or int(model.width), frames, places=1)
+        return Student(WholeClips(model), head, width=width, branches=(LABEL,), dropout=expert.dropout)
     head = build_head(expert.head, expert.width, frames)
+    key = config.key_of(modality, "backbone")
     return Student(
-        build_backbone(expert.backbone, head, "teacher.expert.backbone", pretrained=pretrained, side=side),
+        build_backbone(expert.backbone, head, key, pretrained=pretrained, side=side),
         head,
         width=expert.width,
         branches=(LABEL,),
@@ -196,9 +207,10 @@ def tune_expert(expert: Student, config: TeacherConfig, modality: str, seed: int
     """
     seed_torch(seed, "adapters", modality)
     try:
-        tune(expert, config.expert.tuning)
+        tune(expert, config.expert_for(modality).tuning)
     except BackboneError as error:
-        raise ConfigError([f"teacher.expert.tune: {error.given!r} given; {error.would}"]) from error
+        key = config.key_of(modality, "tune")
+        raise ConfigError([f"{key}: {error.given!r} given; {error.would}"]) from error
 
 
 def build_teacher(config: TeacherConfig, width: int | Mapping[str, int], frames: int, seed: int) -> Teacher:
@@ -240,15 +252,21 @@ def describe_student(config: Config) -> dict[str, Any]:
     }
 
 
-def describe_teacher(config: Config, fusion: Fusion | NoFusion) -> dict[str, Any]:
-    """What `load_model` needs to know of a teacher and its experts."""
+def describe_teacher(
+    config: Config, fusion: Fusion | NoFusion, experts: nn.ModuleDict | None = None
+) -> dict[str, Any]:
+    """What `load_model` needs to know of a teacher and its experts, without files that these were read from."""
+    told = config.teacher.model_dump(mode="json")
+    for name, expert in cast(Mapping[str, Student], experts or {}).items():
+        if isinstance(expert.backbone, WholeClips) and name in told.get("streams", {}):
+            told["streams"][name] |= expert.backbone.model.described()
     several = len(set(fusion.widths.values())) > 1
     return {
         "format": FORMAT,
         "kind": "teacher",
         "frames": config.data.frames,
         "width": fusion.widths if several else fusion.width,
-        "teacher": config.teacher.model_dump(mode="json"),
+        "teacher": told,
     }
 
 
@@ -312,7 +330,15 @@ def _model_of(described: dict[str, Any]) -> Student | TeacherBundle:
         _check_bounds(frames, [student.head])
         return build_student(student, frames, 0, pretrained=False)
     teacher = TeacherConfig.model_validate(described["teacher"])
-    _check_bounds(frames, [teacher.head, teacher.expert.head], teacher.fusion.layers, len(teacher.modalities))
+    for name in teacher.streams:
+        own = teacher.own_expert(name)
+        folder = getattr(own, "weights", NONE)
+        if own is not None and issubclass(find_expert(own.use), VideoEncoder) and folder != NONE:
+            raise ValueError(
+                f"streams.{name}.weights: {folder!r} given; `none` would do, since a model brings its own"
+            )
+    heads = [teacher.head, *(teacher.expert_for(name).head for name in teacher.modalities)]
+    _check_bounds(frames, heads, teacher.fusion.layers, len(teacher.modalities))
     experts: dict[str, Student] = {}
     if teacher.experts == "train":
         experts = {

@@ -61,7 +61,7 @@ def expert_features(setup: Setup, modality: str, expert: Student) -> SplitFeatur
     if (kept := _kept(setup, folder, fingerprint)) is not None:
         return kept
     expert.to(setup.device).eval()
-    if setup.config.teacher.expert.frozen:
+    if setup.config.teacher.expert_for(modality).frozen:
         behind = behind_frozen(setup, modality, expert)
         expert, sources = behind.student.eval(), behind.sources
     else:

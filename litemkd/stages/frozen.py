@@ -40,7 +40,7 @@ def behind_frozen(setup: Setup, modality: str, expert: Student) -> Behind:
     config = setup.config
     cache = ArrayCache(config.dataset_dir / "frozen", keep=KEPT)
     backbone = fold_norms(expert.eval().backbone.to(setup.device))
-    views = config.teacher.expert.views
+    views = config.teacher.expert_for(modality).views
     sources = {}
     for split in setup.data.splits:
         clips = setup.clips(modality, split)

@@ -142,7 +142,7 @@ def teacher_stage(setup: Setup, *, choice: str = "auto") -> ReadyTeacher:
         ready = _ready(setup, bundle, fingerprint, name, 0, reused=False)
         cost = teacher_cost(config, width=ready.teacher.fusion.widths)
         run.log_metrics(cost, 0)
-        save_model(checkpoints.model, bundle, describe_teacher(config, ready.teacher.fusion))
+        save_model(checkpoints.model, bundle, describe_teacher(config, ready.teacher.fusion, bundle.experts))
         tests = _test(setup, ready)
         log_test(run, tests, title)
         tags = {
@@ -229,7 +229,8 @@ def train_expert(setup: Setup, modality: str) -> Student:
         ConfigError: weights to train that its backbone does not have.
     """
     teacher, data, seed = setup.config.teacher, setup.config.data, setup.config.seed
-    train, title = teacher.expert.train, f"expert {modality}"
+    section, title = teacher.expert_for(modality), f"expert {modality}"
+    train = section.train
     expert = build_expert(teacher, modality, data.frames, seed, side=data.crop)
     tune_expert(expert, teacher, modality, seed)
     expert.to(setup.device)
@@ -240,7 +241,7 @@ def train_expert(setup: Setup, modality: str) -> Student:
         recorder = Recorder(run, title)
         checkpoints = setup.checkpoints(f"expert-{modality}", expert_fingerprint(setup, modality))
         model, sources = expert, None
-        if teacher.expert.frozen:
+        if section.frozen:
             behind = behind_frozen(setup, modality, expert)
             model, sources = behind.student, behind.sources
         progress = fit(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
 from litemkd.config import Config, digest_of, load_config
-from litemkd.errors import ConfigError
+from litemkd.errors import CheckpointError, ConfigError
 from litemkd.stages.build import TeacherBundle, build_expert, load_model, tune_expert
 from litemkd.tracking import download
 from tests.job import SMOKE, Home, Job
@@ -107,3 +110,77 @@ def test_what_is_trained_counts_where_it_is_not_all() -> None:
     assert digest_of(usual.teacher) == digest_of(same.teacher) != digest_of(frozen.teacher)
     assert "tune" not in str(usual.teacher)
     assert Config.model_validate(frozen.model_dump(mode="json")) == frozen
+
+
+def test_each_modality_may_have_a_backbone_of_its_own(home: Home) -> None:
+    streams = [
+        "teacher.streams.rgb={tune: frozen, width: 24, train: {recalibrate: 0}}",
+        "teacher.streams.depth={backbone: {name: 'timm:resnet10t', pooling: mean}, train: {episodes: 2}}",
+    ]
+    home.must("teacher", *words("teacher.modalities=[rgb, depth]", *streams))
+    with home.entered():
+        (version,) = home.client.search_model_versions("name='litemkd-toy-teacher'", max_results=1)
+        bundle = load_model(download("litemkd-toy-teacher", version.version))
+    assert isinstance(bundle, TeacherBundle)
+    assert version.tags["litemkd.backbone"] == "conv4+timm:resnet10t"
+    assert bundle.teacher.fusion.widths == {"rgb": 24, "depth": 128}
+    clips = {name: torch.rand(2, 8, 3, 36, 36) for name in ("rgb", "depth")}
+    assert bundle.features(clips).shape == (2, 8, 24)
+
+
+def test_a_video_encoder_is_chosen_by_its_name_and_saved_without_its_folder(home: Home, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    from tests.models.test_video_encoders import folder_of
+
+    folder = folder_of(tmp_path / "encoder", "videomae")
+    stream = f"{{use: 'transformers:videomae', weights: '{folder}', tune: frozen}}"
+    settings = ["teacher.modalities=[rgb, depth]", f"teacher.streams.rgb={stream}", "teacher.expert.width=16"]
+    home.must("teacher", *words(*settings, "teacher.expert.train.recalibrate=0"))
+    shutil.rmtree(folder)
+    with home.entered():
+        (version,) = home.client.search_model_versions("name='litemkd-toy-teacher'", max_results=1)
+        model = shutil.copytree(download("litemkd-toy-teacher", version.version), tmp_path / "model")
+        bundle = load_model(model)
+    assert isinstance(bundle, TeacherBundle)
+    assert version.tags["litemkd.backbone"] == "transformers:videomae+conv4"
+    assert bundle.experts["rgb"].backbone.model.width == 24
+    described = json.loads((model / "model.json").read_text())
+    described["teacher"]["streams"]["rgb"]["weights"] = str(tmp_path)
+    (model / "model.json").write_text(json.dumps(described))
+    with pytest.raises(
+        CheckpointError, match=r"streams\.rgb\.weights: .* given; `none` would do, since a model"
+    ):
+        load_model(model)
+    clips = {name: torch.rand(2, 8, 3, 36, 36) for name in ("rgb", "depth")}
+    assert bundle.features(clips).shape == (2, 8, 16)
+
+
+@pytest.mark.parametrize(
+    ("stream", "told"),
+    [
+        (
+            "{use: 'transformers:videmae'}",
+            "teacher.streams.rgb.use: 'transformers:videmae' given; no such video",
+        ),
+        ("{use: 'transformers:xclip', width: 3}", "teacher.streams.rgb.width: no such key"),
+        (
+            "{use: 'transformers:xclip', tune: never}",
+            "teacher.streams.rgb.tune: 'never' given; `all`, `frozen`",
+        ),
+    ],
+)
+def test_mistakes_in_a_video_encoder_are_told(stream: str, told: str) -> None:
+    pytest.importorskip("transformers")
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        load_config(SMOKE, [f"teacher.streams.rgb={stream}"])
+
+
+def test_weights_of_another_network_are_told_with_their_key(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    from tests.models.test_video_encoders import folder_of
+
+    folder = folder_of(tmp_path / "encoder", "timesformer")
+    config = load_config(SMOKE, [f"teacher.streams.rgb={{use: 'transformers:videomae', weights: '{folder}'}}"])
+    told = f"teacher.streams.rgb.weights: '{folder}' given; its config.json is of timesformer; a folder"
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        build_expert(config.teacher, "rgb", 8, 0)
