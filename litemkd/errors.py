@@ -44,7 +44,7 @@ class BackboneError(LitemkdError):
     """A backbone that cannot be built as it was asked for.
 
     Attributes:
-        setting: what of it is wrong: `name`, `weights`, or `crop`.
+        setting: what of it is wrong: `name`, `weights`, `tune`, or `crop`.
         given: the value of that.
         would: what is the matter, and what would do.
     """

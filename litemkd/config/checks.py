@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from litemkd.config.sections import Config
+from typing import Any
+
+from litemkd.config.sections import Config, TeacherConfig
 from litemkd.losses import Around
 from litemkd.losses.presets import preset
 from litemkd.modalities.registry import PACKAGE, networks_of
 from litemkd.models.catalogue import lacking_weights
+from litemkd.models.tuning import ALL
 
 
 def impossible(config: Config) -> list[str]:
@@ -33,8 +36,8 @@ def impossible(config: Config) -> list[str]:
             )
     if data.crop > data.short_side:
         problems.append(f"data.crop: {data.crop} given; at most data.short_side = {data.short_side} would do")
-    expert = teacher.expert.width if teacher.experts == "train" else None
-    problems += config.loss.d2m.clashes(Around(config.episode.way, config.student.width, expert))
+    around = Around(config.episode.way, config.student.width, *_teacher_width(teacher))
+    problems += config.loss.d2m.clashes(around)
     if config.loss.preset is not None:
         named, student = preset(config.loss.preset), config.student
         if named.branches not in (0, student.branches):
@@ -49,16 +52,17 @@ def impossible(config: Config) -> list[str]:
             )
     for key, backbone in (
         ("student.backbone", config.student.backbone),
-        ("teacher.expert.backbone", teacher.expert.backbone),
+        *_of_experts(teacher, "backbone"),
     ):
         if lacking := lacking_weights(backbone.name, backbone.weights):
             problems.append(f"{key}.weights: {backbone.weights!r} given; {lacking}")
-    for key, train in (("student.train", config.student.train), ("teacher.expert.train", teacher.expert.train)):
+    for key, train in (("student.train", config.student.train), *_of_experts(teacher, "train")):
         if train.compile and train.checkpoint_activations:
             problems.append(
                 f"{key}.compile: true given beside checkpoint_activations; one of them would do: a compiled "
                 "backbone chooses by itself what it keeps"
             )
+    problems += _tuned(teacher)
     low, high = data.crop_scale
     if low > high:
         problems.append(f"data.crop_scale: [{low}, {high}] given; the smaller number must come first")
@@ -82,7 +86,7 @@ def impossible(config: Config) -> list[str]:
     for key, head in (
         ("student.head", config.student.head),
         ("teacher.head", teacher.head),
-        ("teacher.expert.head", teacher.expert.head),
+        *_of_experts(teacher, "head"),
     ):
         if len(set(head.tuples)) != len(head.tuples) or max(head.tuples) > data.frames:
             problems.append(
@@ -97,7 +101,7 @@ def impossible(config: Config) -> list[str]:
     for key, train in (
         ("student.train", config.student.train),
         ("teacher.train", teacher.train),
-        ("teacher.expert.train", teacher.expert.train),
+        *_of_experts(teacher, "train"),
     ):
         if train.accumulate % train.batch:
             problems.append(
@@ -112,3 +116,44 @@ def impossible(config: Config) -> list[str]:
                 f"at least one step of {key}.accumulate = {train.accumulate}"
             )
     return problems
+
+
+def _teacher_width(teacher: TeacherConfig) -> tuple[int | None, str]:
+    """The width of the teacher's features, that of its first modality, where it is known; and its key."""
+    first = teacher.modalities[0]
+    expert, own = teacher.expert_for(first), teacher.own_expert(first)
+    known = teacher.experts == "train" and (own is None or expert.frozen)
+    return (expert.width if known else None), teacher.key_of(first, "width")
+
+
+def _of_experts(teacher: TeacherConfig, key: str) -> list[tuple[str, Any]]:
+    """A section of all experts, and of each one that has another, with where it is set."""
+    usual = getattr(teacher.expert, key)
+    own = {name: getattr(teacher.expert_for(name), key) for name in teacher.streams}
+    return [
+        (f"teacher.expert.{key}", usual),
+        *((f"teacher.streams.{name}.{key}", one) for name, one in own.items() if one != usual),
+    ]
+
+
+def _tuned(teacher: TeacherConfig) -> list[str]:
+    """What does not go with the weights that are trained, of all experts or of one."""
+    problems = []
+    for name in (None, *teacher.streams):
+        expert = teacher.expert if name is None else teacher.expert_for(name)
+        keys = {
+            key: f"teacher.expert.{key}" if name is None else teacher.key_of(name, key)
+            for key in ("tune", "views", "train.recalibrate")
+        }
+        beside = f"given beside {keys['tune']} = {expert.tune}"
+        if expert.tune != ALL and expert.train.recalibrate:
+            problems.append(
+                f"{keys['train.recalibrate']}: {expert.train.recalibrate} {beside}, which leaves the "
+                "statistics of batch norm as they are; 0 would do"
+            )
+        if expert.views > 1 and not expert.frozen:
+            problems.append(
+                f"{keys['views']}: {expert.views} {beside}; 1 would do, since every reading of a clip is "
+                "another view, or tune=frozen"
+            )
+    return list(dict.fromkeys(problems))

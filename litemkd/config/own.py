@@ -83,7 +83,10 @@ def _section_of(found: type, base: type[Section]) -> type[Section]:
 
 
 def own(
-    find: Callable[[str], type], what: str, check: Callable[[type, Mapping[str, Any]], object] | None = None
+    find: Callable[[str], type],
+    what: str,
+    check: Callable[[type, Mapping[str, Any]], object] | None = None,
+    base: type[Own] = Own,
 ) -> PlainValidator:
     """Reads `{use: module:Class, …}` by what the class declares; all that is wrong is told at once.
 
@@ -91,6 +94,7 @@ def own(
         find: the class, by `use`; ValueError says why there is none.
         what: it is, in a word.
         check: what else is wrong with the class and its settings; ValueError.
+        base: the keys that are said of it beside its own settings.
     """
 
     def read(given: Any) -> Own:
@@ -104,15 +108,16 @@ def own(
             )
         try:
             found = find(use)
-            if "use" in settings_of(found):
-                raise ValueError(f"it has a setting `use`, which names the {what}; another name would do")
-            section = _section_of(found, Own)
+            for taken in base.model_fields.keys() & settings_of(found).keys():
+                says = "names" if taken == "use" else "is said beside those of"
+                raise ValueError(f"it has a setting `{taken}`, which {says} the {what}; another name would do")
+            section = _section_of(found, base)
         except (TypeError, ValueError) as error:
             raise _of_key("use", use, error) from error
         made = _read(section, given)
         if check is not None:
             try:
-                check(found, made.model_dump(exclude={"use"}))
+                check(found, made.model_dump(exclude=set(base.model_fields)))
             except PydanticCustomError:
                 raise
             except ValueError as error:

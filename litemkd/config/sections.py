@@ -14,12 +14,15 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     Field,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
     ValidationInfo,
     create_model,
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from litemkd.config.loss import LossConfig
 from litemkd.config.modalities import OwnModalities, check_names
@@ -37,6 +40,7 @@ from litemkd.models.catalogue import (
     near_backbones,
     source_of,
 )
+from litemkd.models.tuning import ALL, FROZEN, Tuning
 
 if TYPE_CHECKING:
     from litemkd.modalities.record import Modality
@@ -49,7 +53,11 @@ def _finder(module: str, wanted: str) -> Callable[[str], type]:
 
 find_head = _finder("heads", "OWN_HEAD")
 find_backbone = _finder("networks", "OWN_BACKBONE")
-find_expert = _finder("experts", "OWN_EXPERT")
+
+
+def find_expert(name: str) -> type:
+    """Finds experts of whole clips, as the finders above."""
+    return import_module("litemkd.models.video_encoders").find_expert(name)
 
 
 def _backbone(name: str) -> str:
@@ -79,7 +87,15 @@ def _found(find: Callable[[str], type], name: str) -> str:
     return name
 
 
+def _tune(text: str) -> str:
+    try:
+        return str(Tuning.read(text))
+    except ValueError as error:
+        raise mistake(str(error)) from error
+
+
 BackboneName = Annotated[str, AfterValidator(_backbone)]
+TuneName = Annotated[str, AfterValidator(_tune)]
 HeadName = Annotated[str, AfterValidator(_head)]
 PositiveInt = Annotated[int, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -263,6 +279,43 @@ class ExpertConfig(Section):
     head: HeadConfig = HeadConfig()
     dropout: Rate = 0.0
     train: TrainConfig = TrainConfig()
+    tune: TuneName = ALL  # what of the backbone is trained: all, frozen (none), last:N blocks, lora:R adapters
+    views: PositiveInt = 1  # of each train clip, where the backbone is frozen
+
+    @property
+    def tuning(self) -> Tuning:
+        """What of the backbone is trained."""
+        return Tuning.read(self.tune)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether nothing of the backbone is trained."""
+        return self.tuning.way == FROZEN
+
+    # These two are younger than the first version, and dumped where they say something.
+    def _told(self, key: str) -> bool:
+        return key not in ("tune", "views") or getattr(self, key) != type(self).model_fields[key].default
+
+
+class OwnExpert(Own):
+    """An expert that looks at whole clips, its settings beside it. The other keys are those of its `expert`."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"tune", "views"})
+
+    tune: TuneName | None = None
+    views: PositiveInt | None = None
+
+
+# What a modality's own expert may be: a class, or another per-frame network by some keys of `teacher.expert`.
+_whole_clips = own(find_expert, "expert", base=OwnExpert)
+
+
+def _stream(given: Any) -> Any:
+    if given == {}:
+        raise mistake("`use`, which names a class, or keys of teacher.expert would do")
+    if isinstance(given, Mapping) and "use" not in given:
+        return dict(given)  # checked with the keys of `teacher.expert`, which stand beside it
+    return _whole_clips.func(given)  # type: ignore[call-arg]
 
 
 class FusionConfig(Section):
@@ -291,28 +344,112 @@ class TeacherConfig(Section):
 
     modalities: Annotated[tuple[str, ...], Field(min_length=1, max_length=4)] = ("rgb", "flow", "depth")
     experts: Literal["train", "features"] = "train"  # train one a modality, or read features on disk
-    streams: dict[str, Annotated[Any, own(find_expert, "expert")]] = {}  # by experts of one's own
+    streams: dict[str, Annotated[Any, PlainValidator(_stream)]] = {}  # by modality, experts of its own
     expert: ExpertConfig = ExpertConfig()
     fusion: FusionConfig = FusionConfig()
     head: HeadConfig = HeadConfig()
     train: TeacherTrainConfig = TeacherTrainConfig()
 
-    def own_expert(self, modality: str) -> Own | None:
-        """The section of a user's own expert of a modality, if it has one."""
-        return next((own for name, own in self.streams.items() if name == modality), None)
+    @model_validator(mode="after")
+    def _streams_are_experts(self) -> Self:
+        for name, given in self.streams.items():
+            if isinstance(given, dict):
+                self.streams[name] = _plain(_overridden(self.expert, given, ("streams", name)), given)
+        return self
+
+    def own_expert(self, modality: str) -> OwnExpert | None:
+        """The section of a modality's expert that looks at whole clips, if it has one."""
+        found = self.streams.get(modality)
+        return found if isinstance(found, OwnExpert) else None
+
+    def expert_for(self, modality: str) -> ExpertConfig:
+        """The section of a modality's expert: `expert` with what its stream says instead."""
+        given = self.streams.get(modality)
+        if isinstance(given, OwnExpert):
+            given = given.model_dump(include={"tune", "views"}, exclude_none=True)
+        return self.expert if not given else _overridden(self.expert, given, ())
 
     def expert_of(self, modality: str) -> BaseModel | Sequence[Any]:
         """All that the expert of a modality is set to, for digests."""
         own = self.own_expert(modality)
-        return (
-            self.expert if own is None else [self.expert.model_dump(mode="json"), own.model_dump(mode="json")]
-        )
+        if own is None:
+            return self.expert_for(modality)
+        return [self.expert.model_dump(mode="json"), own.model_dump(mode="json")]
+
+    def key_of(self, modality: str, key: str) -> str:
+        """Where a key of a modality's expert is set, for messages: in its stream, or for all."""
+        given = self.streams.get(modality, {})
+        if isinstance(given, OwnExpert):
+            given = given.model_dump()
+        own = key.partition(".")[0] in given
+        return f"teacher.streams.{modality}.{key}" if own else f"teacher.expert.{key}"
 
     @property
     def networks(self) -> str:
-        """What the experts are, for people: the backbone's name, and those of one's own."""
-        names = (getattr(self.own_expert(one), "use", self.expert.backbone.name) for one in self.modalities)
+        """What the experts are, for people: the backbone's name, and those of whole clips."""
+        names = (
+            getattr(self.own_expert(one), "use", self.expert_for(one).backbone.name) for one in self.modalities
+        )
         return "+".join(dict.fromkeys(names))
+
+
+def _overridden(expert: ExpertConfig, given: Mapping[str, Any], place: tuple[str, ...]) -> ExpertConfig:
+    """An expert's section with other values of some keys; another network has no settings of the first.
+
+    Raises:
+        ValidationError: what is wrong with them, at `place`.
+    """
+    values = expert.model_dump(mode="json")
+    backbone = given.get("backbone")
+    if isinstance(backbone, Mapping) and "name" in backbone:
+        values["backbone"].pop("settings", None)
+    try:
+        return ExpertConfig.model_validate(_over(values, given))
+    except ValidationError as error:
+        raise ValidationError.from_exception_data(
+            "streams",
+            [
+                InitErrorDetails(
+                    type=PydanticCustomError(one["type"], "{words}", _context(one["msg"], one["loc"])),
+                    loc=(*place, *one["loc"]),
+                    input=one["input"],
+                )
+                for one in error.errors()
+            ],
+        ) from None
+
+
+def _context(words: str, place: Sequence[str | int]) -> dict[str, Any]:
+    """Of a mistake at a place of an expert's section: its words, and the keys that there are."""
+    section: Any = ExpertConfig
+    for part in place[:-1]:
+        section = (
+            section.model_fields[part].annotation if part in getattr(section, "model_fields", ()) else None
+        )
+    return {"words": words, "known": list(getattr(section, "model_fields", ()))}
+
+
+def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    inside = {key: _over(below[key], value) for key, value in above.items() if _both(below.get(key), value)}
+    return {**below, **above, **inside}
+
+
+def _both(one: object, other: object) -> bool:
+    return isinstance(one, Mapping) and isinstance(other, Mapping)
+
+
+def _plain(whole: ExpertConfig, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys that were given, with the plain values that they have in the whole."""
+
+    def taken(section: Any, keys: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            key: taken(value, inside)
+            if isinstance(value := getattr(section, key), BaseModel) and isinstance(inside, Mapping)
+            else TypeAdapter(Any).dump_python(value, mode="json")
+            for key, inside in keys.items()
+        }
+
+    return taken(whole, given)
 
 
 class StudentConfig(Section):

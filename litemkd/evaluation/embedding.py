@@ -8,6 +8,7 @@ memory where they fit, and else made anew for each few episodes.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from litemkd.data.episodes import Episodes
 from litemkd.data.packs.clips import ClipSource
 from litemkd.evaluation.accuracy import Classifier
+from litemkd.evaluation.watching import Watch
 from litemkd.models.backbones import Backbone
 from litemkd.models.experts import WholeClips
 from litemkd.models.folding import EvaluationForm, fold_norms, refuse_training
@@ -98,38 +100,42 @@ def student_classifier(
 
 
 def backbone_features(
-    backbone: Backbone | WholeClips, clips: ClipSource, cache: ArrayCache | None = None
+    backbone: Backbone | WholeClips,
+    clips: ClipSource,
+    cache: ArrayCache | None = None,
+    label: str | None = None,
 ) -> np.ndarray:
     """Features (V, T[, places], C) of all videos of a split, float32; in mixed precision on a GPU.
 
     Args:
         backbone: in eval mode; with its norms folded it takes less time.
         clips: of the split.
-        cache: keeps them under a name made of the backbone, the split, the pack and the crop.
+        cache: keeps them under a name made of the backbone, the split, the pack and the crop. One process alone
+            keeps what it has made so far, too, and goes on from there.
+        label: of what is told of the time that it takes, and of the progress bar; nothing is without one.
     """
-    mixed = clips.device.type == "cuda"
-
-    def fill(features: np.ndarray, first: int = 0) -> None:
-        for start in range(0, len(features), CLIPS_AT_ONCE):
-            stop = min(start + CLIPS_AT_ONCE, len(features))
-            frames = clips.centred(np.arange(first + start, first + stop))
-            features[start:stop] = frame_features(backbone, frames).cpu().numpy()
-
-    def filled(rows: range) -> np.ndarray:
-        features = np.zeros((len(rows), *shape[1:]), np.float32)
-        fill(features, rows.start)
-        return features
-
     shape = (len(clips.split.videos), clips.pack.T, *backbone.shape)
-    name = "" if cache is None else f"{clips.split.name}-{_key(backbone, clips, mixed)}"
+    name = "" if cache is None else f"{clips.split.name}-{_key(backbone, clips, clips.device.type == 'cuda')}"
     several = group().size > 1
-    if cache is not None and (not several or broadcast(cache.has(name, shape))):
-        return cache.array(name, shape, fill)
-    if several and shape[0] >= group().size:
-        mine = torch.from_numpy(filled(group().share(shape[0])))
-        whole = gather_rows(mine.to(clips.device)).cpu().numpy()  # NCCL wants tensors on the device
-    else:
-        whole = filled(range(shape[0]))
+    there = cache is not None and cache.has(name, shape)
+    share = group().share(shape[0]) if several and shape[0] >= group().size else range(shape[0])
+    quiet = None if there or not group().main else label
+
+    with Watch(quiet, len(share), 4 * math.prod(shape[1:]), clips.device) as watch:
+
+        def made(rows: range) -> np.ndarray:
+            with watch.part(rows.start - share.start, len(rows)):
+                return frame_features(backbone, clips.centred(np.array(rows))).cpu().numpy()
+
+        if cache is not None and (not several or broadcast(there)):
+            return cache.in_parts(name, shape, made, CLIPS_AT_ONCE)
+        whole = np.zeros((len(share), *shape[1:]), np.float32)
+        for start in range(share.start, share.stop, CLIPS_AT_ONCE):
+            rows = range(start, min(start + CLIPS_AT_ONCE, share.stop))
+            whole[rows.start - share.start : rows.stop - share.start] = made(rows)
+    if len(share) < shape[0]:
+        mine = torch.from_numpy(whole).to(clips.device)  # NCCL wants tensors on the device
+        whole = gather_rows(mine).cpu().numpy()
     return whole if cache is None else cache.array(name, shape, lambda features: np.copyto(features, whole))
 
 
@@ -149,6 +155,7 @@ def _key(backbone: Backbone | WholeClips, clips: ClipSource, mixed: bool) -> str
         (backbone.pooling, backbone.motion, backbone.mean.tolist(), backbone.std.tolist()),
         (clips.pack.digest, clips.split.videos, clips.crop, mixed),
         *([backbone.temporal] if backbone.temporal != "none" else []),
+        *([clips.about] if clips.about else []),
     )
     return hashlib.sha256(repr(about).encode()).hexdigest()[:16]
 

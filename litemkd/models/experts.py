@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,17 @@ class Expert(nn.Module, ABC):
     @abstractmethod
     def features(self, clips: Tensor) -> Tensor:
         """(V, T, 3, H, W) frames in [0, 1] -> (V, T, D), a feature of each frame in its clip."""
+
+    def load(self) -> None:
+        """Read the weights that its settings name; not called where a checkpoint's take their place.
+
+        Raises:
+            BackboneError: what is wrong with a setting, by its name.
+        """
+
+    def described(self) -> dict[str, Any]:
+        """Settings that a saved model has in the place of those that name files."""
+        return {}
 
 
 OWN_EXPERT = Wanted("expert", Expert, "litemkd.models.experts.Expert", "litemkd.experts", "my_experts:Slow")

@@ -69,7 +69,7 @@ def conv4(width: int = 32) -> nn.Sequential:
     return nn.Sequential(nn.Sequential(*blocks))
 
 
-class _RealNumbers(TorchFunctionMode):
+class RealNumbers(TorchFunctionMode):
     """Tensors of given numbers have values, whatever the default device is."""
 
     def __torch_function__(
@@ -217,7 +217,7 @@ def _whole(name: str, published: bool, settings: Mapping[str, Any]) -> nn.Module
     except RuntimeError:  # it computes widths or rates with tensors, which have no values there
         if torch.get_default_device().type != "meta":
             raise
-        with _RealNumbers():
+        with RealNumbers():
             return _built(name, published, settings)
 
 

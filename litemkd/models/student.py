@@ -7,6 +7,7 @@ is the expert of a single modality and the single-branch baseline.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -53,6 +54,21 @@ class Student(nn.Module):
             {name: nn.Identity() if width is None else nn.Linear(backbone.channels, width) for name in branches}
         )
         self.guess = None if guess is None else nn.Linear(self.width, guess)
+        self.held: tuple[nn.Module, ...] = ()  # stay in eval mode while others train, see `models.tuned`
+
+    def train(self, mode: bool = True) -> Student:
+        """Training or eval mode, for all parts but those that are held in eval mode."""
+        super().train(mode)
+        for part in self.held:
+            part.training = False
+        return self
+
+    def behind(self, backbone: Backbone | WholeClips) -> Student:
+        """The same branches and head, not copies of them, behind another backbone of the same features."""
+        other = copy.copy(self)
+        other._modules = {**self._modules, "backbone": backbone}
+        other.held = ()
+        return other
 
     def frame_features(self, frames: Tensor) -> Tensor:
         """(V, T, 3, H, W) frames in [0, 1] -> (V, T, C) features of the backbone.

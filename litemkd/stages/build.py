@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -13,17 +14,19 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from litemkd.config import Config, ExpertConfig, HeadConfig, StudentConfig, TeacherConfig
+from litemkd.config import Config, ExpertConfig, HeadConfig, OwnExpert, StudentConfig, TeacherConfig
 from litemkd.data.packs.clips import Augmentation
 from litemkd.data.preparing.modality import Place
 from litemkd.errors import BackboneError, CheckpointError, ConfigError
 from litemkd.extending.outside import named_by_others
 from litemkd.models.backbones import PLACES, Backbone
 from litemkd.models.catalogue import HEAD_SETTINGS
-from litemkd.models.experts import OWN_EXPERT, Expert, WholeClips
+from litemkd.models.experts import Expert, WholeClips
 from litemkd.models.heads import Head, find_head
 from litemkd.models.student import DISTILL, LABEL, Student
 from litemkd.models.teacher import Fusion, NoFusion, Teacher
+from litemkd.models.tuned import tune
+from litemkd.models.video_encoders import NONE, VideoEncoder, find_expert
 from litemkd.runtime.distributed import group
 from litemkd.runtime.memory import keep_freed_memory
 from litemkd.runtime.seeding import seed_torch
@@ -84,7 +87,7 @@ def build_backbone(
     config: StudentConfig | ExpertConfig,
     head: Head,
     frames: int,
-    key: str,
+    key_of: Callable[[str], str],
     *,
     pretrained: bool = True,
     side: int | None = None,
@@ -95,7 +98,7 @@ def build_backbone(
         config: its section.
         head: behind it.
         frames: T.
-        key: the section's name, for messages.
+        key_of: where a key of the section stands, for messages.
         pretrained: with the weights that are configured; else random ones, for a checkpoint to overwrite.
         side: of its frames in pixels; whether it takes them is tried when it is given.
 
@@ -116,8 +119,8 @@ def build_backbone(
             frames=frames,
         )
     except BackboneError as error:
-        others = {"crop": "data.crop", "temporal": f"{key}.temporal"}
-        where = others.get(error.setting, f"{key}.backbone.{error.setting}")
+        others = {"crop": "data.crop", "temporal": key_of("temporal")}
+        where = others.get(error.setting) or f"{key_of('backbone')}.{error.setting}"
         raise ConfigError([f"{where}: {error.given} given; {error.would}"]) from error
 
 
@@ -163,7 +166,7 @@ def build_student(
     seed_torch(seed, "student")
     head = build_head(config.head, config.width, frames)
     return Student(
-        build_backbone(config, head, frames, "student", pretrained=pretrained, side=side),
+        build_backbone(config, head, frames, "student.{}".format, pretrained=pretrained, side=side),
         head,
         width=config.width,
         branches=(DISTILL, LABEL) if config.branches == 2 else (LABEL,),
@@ -183,19 +186,44 @@ def build_expert(
 ) -> Student:
     """The model of one modality: a student with the label branch only. Arguments as in `build_student`."""
     seed_torch(seed, "expert", modality)
-    expert, own = config.expert, config.own_expert(modality)
+    expert, own = config.expert_for(modality), config.own_expert(modality)
     if own is not None:
-        model: Expert = _made(OWN_EXPERT.find(own.use), frames=frames, settings=own.model_dump(exclude={"use"}))
-        head = build_head(expert.head, int(model.width), frames, places=1)
-        return Student(WholeClips(model), head, width=None, branches=(LABEL,), dropout=expert.dropout)
+        settings = own.model_dump(exclude=set(OwnExpert.model_fields))
+        try:
+            model: Expert = _made(find_expert(own.use), frames=frames, settings=settings)
+            if pretrained:
+                model.load()
+        except BackboneError as error:
+            key = f"teacher.streams.{modality}.{error.setting}"
+            raise ConfigError([f"{key}: {error.given!r} given; {error.would}"]) from error
+        # Features that nothing of the network learns have a projection behind them that does.
+        width = expert.width if expert.frozen else None
+        head = build_head(expert.head, width or int(model.width), frames, places=1)
+        return Student(WholeClips(model), head, width=width, branches=(LABEL,), dropout=expert.dropout)
     head = build_head(expert.head, expert.width, frames)
     return Student(
-        build_backbone(expert, head, frames, "teacher.expert", pretrained=pretrained, side=side),
+        build_backbone(
+            expert, head, frames, partial(config.key_of, modality), pretrained=pretrained, side=side
+        ),
         head,
         width=expert.width,
         branches=(LABEL,),
         dropout=expert.dropout,
     )
+
+
+def tune_expert(expert: Student, config: TeacherConfig, modality: str, seed: int) -> None:
+    """Say which weights of an expert are trained, as its section does; see `litemkd.models.tuned`.
+
+    Raises:
+        ConfigError: more blocks than the backbone has, or adapters for one without attention.
+    """
+    seed_torch(seed, "adapters", modality)
+    try:
+        tune(expert, config.expert_for(modality).tuning)
+    except BackboneError as error:
+        key = config.key_of(modality, "tune")
+        raise ConfigError([f"{key}: {error.given!r} given; {error.would}"]) from error
 
 
 def build_teacher(config: TeacherConfig, width: int | Mapping[str, int], frames: int, seed: int) -> Teacher:
@@ -237,15 +265,21 @@ def describe_student(config: Config) -> dict[str, Any]:
     }
 
 
-def describe_teacher(config: Config, fusion: Fusion | NoFusion) -> dict[str, Any]:
-    """What `load_model` needs to know of a teacher and its experts."""
+def describe_teacher(
+    config: Config, fusion: Fusion | NoFusion, experts: nn.ModuleDict | None = None
+) -> dict[str, Any]:
+    """What `load_model` needs to know of a teacher and its experts, without files that these were read from."""
+    told = config.teacher.model_dump(mode="json")
+    for name, expert in cast(Mapping[str, Student], experts or {}).items():
+        if isinstance(expert.backbone, WholeClips) and name in told.get("streams", {}):
+            told["streams"][name] |= expert.backbone.model.described()
     several = len(set(fusion.widths.values())) > 1
     return {
         "format": FORMAT,
         "kind": "teacher",
         "frames": config.data.frames,
         "width": fusion.widths if several else fusion.width,
-        "teacher": config.teacher.model_dump(mode="json"),
+        "teacher": told,
     }
 
 
@@ -309,7 +343,15 @@ def _model_of(described: dict[str, Any]) -> Student | TeacherBundle:
         _check_bounds(frames, [student.head])
         return build_student(student, frames, 0, pretrained=False)
     teacher = TeacherConfig.model_validate(described["teacher"])
-    _check_bounds(frames, [teacher.head, teacher.expert.head], teacher.fusion.layers, len(teacher.modalities))
+    for name in teacher.streams:
+        own = teacher.own_expert(name)
+        folder = getattr(own, "weights", NONE)
+        if own is not None and issubclass(find_expert(own.use), VideoEncoder) and folder != NONE:
+            raise ValueError(
+                f"streams.{name}.weights: {folder!r} given; `none` would do, since a model brings its own"
+            )
+    heads = [teacher.head, *(teacher.expert_for(name).head for name in teacher.modalities)]
+    _check_bounds(frames, heads, teacher.fusion.layers, len(teacher.modalities))
     experts: dict[str, Student] = {}
     if teacher.experts == "train":
         experts = {

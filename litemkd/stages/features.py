@@ -26,6 +26,7 @@ from litemkd.evaluation.embedding import branch_embeddings, fuse_all
 from litemkd.models.student import LABEL, Student
 from litemkd.models.teacher import Teacher
 from litemkd.runtime.distributed import barrier, group
+from litemkd.stages.frozen import behind_frozen
 from litemkd.stages.prepare import Prepared
 from litemkd.stages.setup import Setup
 from litemkd.storage.checkpoints import weights_digest
@@ -60,10 +61,12 @@ def expert_features(setup: Setup, modality: str, expert: Student) -> SplitFeatur
     if (kept := _kept(setup, folder, fingerprint)) is not None:
         return kept
     expert.to(setup.device).eval()
-    made = {
-        split: branch_embeddings(expert, setup.clips(modality, split))[LABEL].clone()
-        for split in setup.data.splits
-    }
+    if setup.config.teacher.expert_for(modality).frozen:
+        behind = behind_frozen(setup, modality, expert)
+        expert, sources = behind.student.eval(), behind.sources
+    else:
+        sources = {split: setup.clips(modality, split) for split in setup.data.splits}
+    made = {split: branch_embeddings(expert, clips)[LABEL].clone() for split, clips in sources.items()}
     _write(folder, setup.data, made, {"modality": modality, "expert": fingerprint})
     return made
 

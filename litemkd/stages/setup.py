@@ -100,6 +100,7 @@ class Setup:
         *,
         loss: D2M = LABELS,
         advisor: Advisor | None = None,
+        sources: Mapping[str, ClipSource] | None = None,
     ) -> StudentObjective:
         """Training of a student or expert on the clips of a modality.
 
@@ -109,14 +110,22 @@ class Setup:
             train: how clips go through the backbone.
             loss: of a step.
             advisor: the teacher, for the terms that need it.
+            sources: by split, what takes the place of the clips, and goes past the backbone at once.
         """
+        if sources is not None:
+            train = train.model_copy(
+                update={"clips_at_once": None, "checkpoint_activations": False, "compile": False}
+            )
+        train_clips, val_clips = (
+            self.clips(modality, split) if sources is None else sources[split] for split in ("train", "val")
+        )
         return StudentObjective(
             model,
-            clips=self.clips(modality, "train"),
+            clips=train_clips,
             sampler=self.train_episodes(),
             augmentation=build_augmentation(self.config),
             loss=loss,
-            val=self.val_episodes(self.clips(modality, "val")),
+            val=self.val_episodes(val_clips),
             advisor=advisor,
             passes=Passes(
                 model.backbone,

@@ -10,14 +10,17 @@ from litemkd.config import Config, TeacherConfig, digest_of
 from litemkd.errors import CheckpointError
 from litemkd.evaluation.accuracy import Evaluation
 from litemkd.evaluation.embedding import teacher_classifier
+from litemkd.models.adapters import merge
 from litemkd.models.student import Student
 from litemkd.models.teacher import Teacher
+from litemkd.models.tuned import counted
 from litemkd.stages.build import (
     TeacherBundle,
     build_expert,
     build_teacher,
     describe_teacher,
     load_model,
+    tune_expert,
 )
 from litemkd.stages.cost import teacher_cost
 from litemkd.stages.features import (
@@ -28,6 +31,7 @@ from litemkd.stages.features import (
     fused_features,
     refuse_foreign,
 )
+from litemkd.stages.frozen import behind_frozen
 from litemkd.stages.register import cost_tags, data_tags, register_trained
 from litemkd.stages.results import Recorder, log_test
 from litemkd.stages.setup import Setup, resumed_checkpoints
@@ -138,7 +142,7 @@ def teacher_stage(setup: Setup, *, choice: str = "auto") -> ReadyTeacher:
         ready = _ready(setup, bundle, fingerprint, name, 0, reused=False)
         cost = teacher_cost(config, width=ready.teacher.fusion.widths)
         run.log_metrics(cost, 0)
-        save_model(checkpoints.model, bundle, describe_teacher(config, ready.teacher.fusion))
+        save_model(checkpoints.model, bundle, describe_teacher(config, ready.teacher.fusion, bundle.experts))
         tests = _test(setup, ready)
         log_test(run, tests, title)
         tags = {
@@ -219,15 +223,29 @@ def expert_fingerprint(setup: Setup, modality: str) -> str:
 
 
 def train_expert(setup: Setup, modality: str) -> Student:
-    """Train the model of one modality on the train classes."""
+    """Train the model of one modality on the train classes.
+
+    Raises:
+        ConfigError: weights to train that its backbone does not have.
+    """
     teacher, data, seed = setup.config.teacher, setup.config.data, setup.config.seed
-    train, title = teacher.expert.train, f"expert {modality}"
-    expert = build_expert(teacher, modality, data.frames, seed, side=data.crop).to(setup.device)
+    section, title = teacher.expert_for(modality), f"expert {modality}"
+    train = section.train
+    expert = build_expert(teacher, modality, data.frames, seed, side=data.crop)
+    tune_expert(expert, teacher, modality, seed)
+    expert.to(setup.device)
     with setup.run("expert", title) as run:
+        counts = counted(expert)
+        run.log_metrics(counts, 0)
+        log.info("%s: %.3f of %.3f million weights are trained", title, *counts.values())
         recorder = Recorder(run, title)
         checkpoints = setup.checkpoints(f"expert-{modality}", expert_fingerprint(setup, modality))
+        model, sources = expert, None
+        if section.frozen:
+            behind = behind_frozen(setup, modality, expert)
+            model, sources = behind.student, behind.sources
         progress = fit(
-            setup.student_objective(expert, modality, train),
+            setup.student_objective(model, modality, train, sources=sources),
             train,
             seed=seed,
             tracker=recorder,
@@ -236,7 +254,8 @@ def train_expert(setup: Setup, modality: str) -> Student:
             label=title,
         )
         recorder.finish(progress)
-    return expert
+    merge(expert.backbone)
+    return expert.eval()
 
 
 def _ready(

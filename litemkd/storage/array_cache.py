@@ -7,15 +7,17 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from litemkd.storage.files import locked, write_whole
+from litemkd.storage.files import locked, write_text, write_whole
 
 DAY = 86_400  # seconds
+MONTH = 30 * DAY
+MARKED_EVERY = 10  # seconds, in which an array that is made in parts is noted to have grown
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +46,37 @@ class ArrayCache:
             fill: writes all of an array of zeros.
         """
         path = self.folder / f"{name}.npy"
+        return self._made(
+            path, shape, lambda: write_whole(path, lambda beside: _write(beside, shape, fill)), fill
+        )
+
+    def in_parts(
+        self, name: str, shape: tuple[int, ...], make: Callable[[range], np.ndarray], at_once: int
+    ) -> np.ndarray:
+        """The same, made part by part: what was made of one stays where a process ends before it is whole.
+
+        Args:
+            name: as of `array`.
+            shape: (rows, …).
+            make: the array of some rows.
+            at_once: rows of a part.
+        """
+        path = self.folder / f"{name}.npy"
+
+        def fill(array: np.ndarray) -> None:
+            for rows in _parts(0, len(array), at_once):
+                array[rows.start : rows.stop] = make(rows)
+
+        return self._made(path, shape, lambda: _grow(path, shape, make, at_once), fill)
+
+    def _made(
+        self,
+        path: Path,
+        shape: tuple[int, ...],
+        write: Callable[[], object],
+        fill: Callable[[np.ndarray], None],
+    ) -> np.ndarray:
+        name = path.stem
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = self.folder / f".{name}.lock"
@@ -51,7 +84,7 @@ class ArrayCache:
                 found = _read(path, shape)
                 if found is None:
                     self._tidy()
-                    write_whole(path, lambda beside: _write(beside, shape, fill))
+                    write()
                     found = np.load(path, mmap_mode="r", allow_pickle=False)
                 os.utime(path)
                 lock.unlink(missing_ok=True)
@@ -73,6 +106,8 @@ class ArrayCache:
         with locked(self.folder / ".lock"):
             kept = sorted(self.folder.glob("*.npy"), key=_used)
             left = [path for path in self.folder.glob(".*.part") if time.time() - _used(path) > DAY]
+            begun = [path for word in ("begun", "rows") for path in self.folder.glob(f".*.{word}")]
+            left += [path for path in begun if time.time() - _used(path) > MONTH]
             for path in [*kept[: max(0, len(kept) - self.keep + 1)], *left]:
                 path.unlink(missing_ok=True)
 
@@ -94,9 +129,58 @@ def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
 
 
 def _write(path: Path, shape: tuple[int, ...], fill: Callable[[np.ndarray], None]) -> None:
+    array = _empty(path, shape)
+    fill(array)
+    array.flush()
+
+
+def _empty(path: Path, shape: tuple[int, ...]) -> np.memmap:
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
     if hasattr(os, "posix_fallocate"):  # a full disk is told now; met while writing to the map, it would kill
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    fill(array)
-    array.flush()
+    return array
+
+
+def _grow(path: Path, shape: tuple[int, ...], make: Callable[[range], np.ndarray], at_once: int) -> None:
+    """Write an array part by part to a file beside its own, go on with one that was begun, and rename it.
+
+    A mark says how many rows are on the disk; they are there before the mark says so.
+    """
+    beside, mark = (path.with_name(f".{path.stem}.{word}") for word in ("begun", "rows"))
+    done = _begun(beside, mark, shape)
+    if not done:
+        mark.unlink(missing_ok=True)
+    try:
+        array = np.load(beside, mmap_mode="r+", allow_pickle=False) if done else _empty(beside, shape)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+    noted, marked = done, time.monotonic()
+    try:
+        for rows in _parts(done, len(array), at_once):
+            array[rows.start : rows.stop] = make(rows)
+            done = rows.stop
+            if time.monotonic() - marked > MARKED_EVERY:
+                array.flush()
+                write_text(mark, str(done))
+                noted, marked = done, time.monotonic()
+    finally:
+        array.flush()
+        if noted < done < len(array):
+            write_text(mark, str(done))
+    mark.unlink(missing_ok=True)
+    beside.replace(path)
+
+
+def _parts(first: int, last: int, at_once: int) -> Iterator[range]:
+    return (range(start, min(start + at_once, last)) for start in range(first, last, at_once))
+
+
+def _begun(beside: Path, mark: Path, shape: tuple[int, ...]) -> int:
+    """Rows that are in an array which was begun; 0 where none was, or one of another shape."""
+    try:
+        rows = int(mark.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return 0
+    return rows if 0 < rows <= shape[0] and _read(beside, shape) is not None else 0

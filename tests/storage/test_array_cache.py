@@ -109,3 +109,51 @@ def test_two_at_once_do_not_make_the_same_twice(tmp_path):
         asked = [pool.submit(ArrayCache(tmp_path).array, "a", (2,), slowly) for _ in range(2)]
     assert [one.result().tolist() for one in asked] == [[2, 2], [2, 2]]
     assert len(calls) == 1
+
+
+def test_what_was_made_of_an_array_in_parts_stays(tmp_path):
+    cache, made = ArrayCache(tmp_path), []
+
+    def make(rows, until=100):
+        if rows.start >= until:
+            raise KeyboardInterrupt
+        made.append(rows)
+        return np.full((len(rows), 2), rows.start, np.float32)
+
+    with pytest.raises(KeyboardInterrupt):
+        cache.in_parts("a", (7, 2), lambda rows: make(rows, until=4), 2)
+    assert made == [range(0, 2), range(2, 4)]
+    assert not cache.has("a", (7, 2))
+    found = cache.in_parts("a", (7, 2), make, 2)
+    assert made == [range(0, 2), range(2, 4), range(4, 6), range(6, 7)]
+    assert found[:, 0].tolist() == [0, 0, 2, 2, 4, 4, 6]
+    assert [path.name for path in tmp_path.iterdir() if path.name != ".lock"] == ["a.npy"]
+    np.testing.assert_array_equal(cache.in_parts("a", (7, 2), None, 2), found)
+
+
+@pytest.mark.parametrize("damage", ["mark", "array", "shape"])
+def test_what_was_begun_and_is_damaged_is_begun_anew(tmp_path, damage):
+    cache = ArrayCache(tmp_path)
+
+    def make(rows):
+        if rows.start >= 2 and len(asked) == 1:
+            raise KeyboardInterrupt
+        return np.full((len(rows), 2), 5, np.float32)
+
+    asked = [1]
+    with pytest.raises(KeyboardInterrupt):
+        cache.in_parts("a", (4, 2), make, 2)
+    asked.append(2)
+    begun = tmp_path / ".a.begun"
+    if damage == "mark":
+        (tmp_path / ".a.rows").write_text("9")
+    elif damage == "array":
+        begun.write_bytes(begun.read_bytes()[:-3])
+    rows = 3 if damage == "shape" else 4
+    assert cache.in_parts("a", (rows, 2), make, 2).tolist() == [[5, 5]] * rows
+
+
+def test_parts_are_made_in_memory_where_there_is_no_room(tmp_path):
+    (tmp_path / "there").write_text("a file is in the way")
+    found = ArrayCache(tmp_path / "there").in_parts("a", (3,), lambda rows: np.array(rows, np.float32), 2)
+    assert found.tolist() == [0, 1, 2]

@@ -56,6 +56,8 @@ class ClipSource:
         DataError: a video of the split is not in the pack.
     """
 
+    about: tuple[object, ...] = ()  # what else decides the frames of `centred`, for digests
+
     def __init__(self, pack: FramePack, split: Split, *, crop: int, device: torch.device) -> None:
         self.pack, self.split, self.crop, self.device = pack, split, crop, device
         self.rows = pack.rows(split.videos)
