@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from litemkd.config.sections import Config
+from litemkd.config.sections import Config, looks_at_arrays
 from litemkd.losses import Around
 from litemkd.losses.presets import preset
-from litemkd.modalities.registry import PACKAGE, networks_of
+from litemkd.modalities.registry import ARRAYS, PACKAGE, networks_of
 from litemkd.models.catalogue import has_published_weights
 
 
@@ -26,10 +26,20 @@ def impossible(config: Config) -> list[str]:
             if name not in networks
         ]
     for name in teacher.modalities if teacher.experts == "train" else ():
-        if name not in PACKAGE and config.modality(name).kind == "arrays":
+        arrays = name in ARRAYS if name in PACKAGE else config.modality(name).kind == "arrays"
+        own = teacher.own_expert(name)
+        if own is None and arrays:
+            usual = name if name in ARRAYS else "series"
             problems.append(
-                f"teacher.modalities: {name!r} given, arrays by frame, and experts look at pictures; "
-                "teacher.experts=features would do, which reads them from feature/"
+                f"teacher.modalities: {name!r} given, arrays by frame, and teacher.expert looks at pictures; "
+                f"an expert of arrays, as teacher.streams.{name}={{use: {usual}}}, would do, or "
+                "teacher.experts=features, which reads features from feature/"
+            )
+        elif own is not None and looks_at_arrays(own.use) != arrays:
+            looks, is_of = ("pictures", "arrays") if arrays else ("arrays", "pictures")
+            problems.append(
+                f"teacher.streams.{name}.use: {own.use!r} given, which looks at {looks}, and {name} is of "
+                f"{is_of}; an expert of {is_of} would do"
             )
     if data.crop > data.short_side:
         problems.append(f"data.crop: {data.crop} given; at most data.short_side = {data.short_side} would do")

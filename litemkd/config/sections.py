@@ -50,6 +50,11 @@ find_backbone = _finder("networks", "OWN_BACKBONE")
 find_expert = _finder("experts", "OWN_EXPERT")
 
 
+def looks_at_arrays(expert: str) -> bool:
+    """Whether an expert looks at arrays by frame, and not at pictures."""
+    return bool(getattr(find_expert(expert), "kind", "frames") == "arrays")
+
+
 def _backbone(name: str) -> str:
     """Checks that a backbone has this name, and gives it the one name that it goes by."""
     if is_backbone(name):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from litemkd.data.episodes import Episodes
-from litemkd.data.packs.clips import ClipSource
+from litemkd.data.packs.arrays import Source
 from litemkd.evaluation.accuracy import Classifier
 from litemkd.models.backbones import Backbone
 from litemkd.models.experts import WholeClips
@@ -37,7 +37,7 @@ Codes = Mapping[str, Code]  # by branch
 
 
 def embed(
-    function: Callable[[Tensor], dict[str, Tensor]], clips: ClipSource, videos: np.ndarray | None = None
+    function: Callable[[Tensor], dict[str, Tensor]], clips: Source, videos: np.ndarray | None = None
 ) -> dict[str, Tensor]:
     """`function` of the centre crops of all (or some) videos of a split, computed in parts: name -> (V, …).
 
@@ -55,7 +55,7 @@ def embed(
     return {name: gather_rows(x) for name, x in whole.items()} if shared else whole
 
 
-def branch_embeddings(student: Student, clips: ClipSource) -> dict[str, Tensor]:
+def branch_embeddings(student: Student, clips: Source) -> dict[str, Tensor]:
     """Features of every branch of a student for all videos of a split: name -> (V, T, D).
 
     Raises:
@@ -71,7 +71,7 @@ def branch_embeddings(student: Student, clips: ClipSource) -> dict[str, Tensor]:
 
 
 def student_classifier(
-    student: Student, clips: ClipSource, *, cache: ArrayCache | None = None, in_memory: int = IN_MEMORY
+    student: Student, clips: Source, *, cache: ArrayCache | None = None, in_memory: int = IN_MEMORY
 ) -> Classifier:
     """Logits of any episode of the split by the student's evaluation form, each video seen once.
 
@@ -98,7 +98,7 @@ def student_classifier(
 
 
 def backbone_features(
-    backbone: Backbone | WholeClips, clips: ClipSource, cache: ArrayCache | None = None
+    backbone: Backbone | WholeClips, clips: Source, cache: ArrayCache | None = None
 ) -> np.ndarray:
     """Features (V, T[, places], C) of all videos of a split, float32; in mixed precision on a GPU.
 
@@ -120,7 +120,7 @@ def backbone_features(
         fill(features, rows.start)
         return features
 
-    shape = (len(clips.split.videos), clips.pack.T, *backbone.shape)
+    shape = (len(clips.split.videos), clips.frames, *backbone.shape)
     name = "" if cache is None else f"{clips.split.name}-{_key(backbone, clips, mixed)}"
     several = group().size > 1
     if cache is not None and (not several or broadcast(cache.has(name, shape))):
@@ -140,7 +140,7 @@ def frame_features(backbone: Backbone | WholeClips, frames: Tensor) -> Tensor:
         return backbone(frames).float()
 
 
-def _key(backbone: Backbone | WholeClips, clips: ClipSource, mixed: bool) -> str:
+def _key(backbone: Backbone | WholeClips, clips: Source, mixed: bool) -> str:
     """A digest of all that decides the features of a split's videos."""
     about = (
         FORM,

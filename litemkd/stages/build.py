@@ -20,7 +20,7 @@ from litemkd.errors import BackboneError, CheckpointError, ConfigError
 from litemkd.extending.outside import named_by_others
 from litemkd.models.backbones import PLACES, Backbone
 from litemkd.models.catalogue import HEAD_SETTINGS
-from litemkd.models.experts import OWN_EXPERT, Expert, WholeClips
+from litemkd.models.experts import OWN_EXPERT, ArrayExpert, Expert, WholeClips
 from litemkd.models.heads import Head, find_head
 from litemkd.models.student import DISTILL, LABEL, Student
 from litemkd.models.teacher import Fusion, NoFusion, Teacher
@@ -174,9 +174,13 @@ def build_expert(
     seed_torch(seed, "expert", modality)
     expert, own = config.expert, config.own_expert(modality)
     if own is not None:
-        model: Expert = _made(OWN_EXPERT.find(own.use), frames=frames, settings=own.model_dump(exclude={"use"}))
+        found, settings = OWN_EXPERT.find(own.use), own.model_dump(exclude={"use"})
+        try:
+            model: Expert = _made(found, frames=frames, settings=settings)
+        except ValueError as error:  # of those that come with litemkd
+            raise ConfigError([f"teacher.streams.{modality}.{error}"]) from error
         head = build_head(expert.head, int(model.width), frames, places=1)
-        return Student(WholeClips(model), head, width=None, branches=(LABEL,), dropout=expert.dropout)
+        return Student(WholeClips(model, frames), head, width=None, branches=(LABEL,), dropout=expert.dropout)
     head = build_head(expert.head, expert.width, frames)
     return Student(
         build_backbone(expert.backbone, head, "teacher.expert.backbone", pretrained=pretrained, side=side),
@@ -185,6 +189,35 @@ def build_expert(
         branches=(LABEL,),
         dropout=expert.dropout,
     )
+
+
+def refuse_other_arrays(config: TeacherConfig, modality: str, frames: int, shape: tuple[int, ...]) -> None:
+    """Check that the expert of a modality of arrays looks at such as the data has.
+
+    Args:
+        config: of the teacher.
+        modality: of arrays.
+        frames: T.
+        shape: of one frame of the data.
+
+    Raises:
+        ConfigError: it looks at others.
+    """
+    own = config.own_expert(modality)
+    if own is None:  # features are read from disk
+        return
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        model = build_expert(config, modality, frames, 0, pretrained=False).backbone
+    assert isinstance(model, WholeClips)
+    if model.takes[1:] != shape:
+        expert = cast(ArrayExpert, model.model)
+        takes, given = (" x ".join(map(str, one)) for one in (model.takes[1:], shape))
+        raise ConfigError(
+            [
+                f"teacher.streams.{modality}: {own.use} looks at frames of {takes}, and the data has {given}; "
+                f"{expert.would(shape)} would do"
+            ]
+        )
 
 
 def build_teacher(config: TeacherConfig, width: int | Mapping[str, int], frames: int, seed: int) -> Teacher:

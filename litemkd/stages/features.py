@@ -61,7 +61,7 @@ def expert_features(setup: Setup, modality: str, expert: Student) -> SplitFeatur
         return kept
     expert.to(setup.device).eval()
     made = {
-        split: branch_embeddings(expert, setup.clips(modality, split))[LABEL].clone()
+        split: branch_embeddings(expert, setup.clips(modality, split, expert))[LABEL].clone()
         for split in setup.data.splits
     }
     _write(folder, setup.data, made, {"modality": modality, "expert": fingerprint})
