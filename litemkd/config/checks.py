@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from litemkd.config.sections import Config, TeacherConfig
+from litemkd.config.sections import Config, TeacherConfig, looks_at_arrays
 from litemkd.losses import Around
 from litemkd.losses.presets import preset
-from litemkd.modalities.registry import PACKAGE, networks_of
+from litemkd.modalities.registry import ARRAYS, PACKAGE, networks_of
 from litemkd.models.catalogue import lacking_weights
 from litemkd.models.tuning import ALL
 
@@ -29,10 +29,20 @@ def impossible(config: Config) -> list[str]:
             if name not in networks
         ]
     for name in teacher.modalities if teacher.experts == "train" else ():
-        if name not in PACKAGE and config.modality(name).kind == "arrays":
+        arrays = name in ARRAYS if name in PACKAGE else config.modality(name).kind == "arrays"
+        own = teacher.own_expert(name)
+        if own is None and arrays:
+            usual = name if name in ARRAYS else "series"
             problems.append(
-                f"teacher.modalities: {name!r} given, arrays by frame, and experts look at pictures; "
-                "teacher.experts=features would do, which reads them from feature/"
+                f"teacher.modalities: {name!r} given, arrays by frame, and teacher.expert looks at pictures; "
+                f"an expert of arrays, as teacher.streams.{name}={{use: {usual}}}, would do, or "
+                "teacher.experts=features, which reads features from feature/"
+            )
+        elif own is not None and looks_at_arrays(own.use) != arrays:
+            looks, is_of = ("pictures", "arrays") if arrays else ("arrays", "pictures")
+            problems.append(
+                f"teacher.streams.{name}.use: {own.use!r} given, which looks at {looks}, and {name} is of "
+                f"{is_of}; an expert of {is_of} would do"
             )
     if data.crop > data.short_side:
         problems.append(f"data.crop: {data.crop} given; at most data.short_side = {data.short_side} would do")
@@ -145,6 +155,12 @@ def _tuned(teacher: TeacherConfig) -> list[str]:
             key: f"teacher.expert.{key}" if name is None else teacher.key_of(name, key)
             for key in ("tune", "views", "train.recalibrate")
         }
+        own = None if name is None else teacher.own_expert(name)
+        if expert.tune != ALL and own is not None and looks_at_arrays(own.use):
+            problems.append(
+                f"{keys['tune']}: {expert.tune!r} given; {own.use} looks at arrays and starts from random weights, "
+                f"of which `{ALL}` would do"
+            )
         beside = f"given beside {keys['tune']} = {expert.tune}"
         if expert.tune != ALL and expert.train.recalibrate:
             problems.append(

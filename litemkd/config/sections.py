@@ -60,6 +60,11 @@ def find_expert(name: str) -> type:
     return import_module("litemkd.models.video_encoders").find_expert(name)
 
 
+def looks_at_arrays(expert: str) -> bool:
+    """Whether an expert looks at arrays by frame, and not at pictures."""
+    return bool(getattr(find_expert(expert), "kind", "frames") == "arrays")
+
+
 def _backbone(name: str) -> str:
     """Checks that a backbone has this name, and gives it the one name that it goes by."""
     if is_backbone(name):

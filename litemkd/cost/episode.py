@@ -203,9 +203,15 @@ def _published(branch: nn.Module, head: Head) -> Folded:
 def _count_backbone(backbone: Backbone | WholeClips, episode: EpisodeSize) -> tuple[torch.Size, Count]:
     """The shape (1, T[, places], C) of a video's features, and the work per episode."""
     at_once = 1 if backbone.any_length else episode.frames
-    features, once = count(backbone, meta(1, at_once, 3, episode.size, episode.size))
+    features, once = count(backbone, meta(*_clip(backbone, at_once, episode.size)))
     times = episode.videos * episode.frames // at_once
     return torch.Size([1, episode.frames, *features.shape[2:]]), once * times
+
+
+def _clip(backbone: Backbone | WholeClips, frames: int, side: int) -> tuple[int, ...]:
+    """The shape of one clip as a network takes it."""
+    takes = backbone.takes if isinstance(backbone, WholeClips) else ()
+    return (1, *(takes or (frames, 3, side, side)))
 
 
 def _count_head(
@@ -237,7 +243,7 @@ def _count_head(
 
 def _student_latency(student: Student, episode: EpisodeSize, device: torch.device) -> Latency:
     with _ready(student, device) as model:
-        form, frames = EvaluationForm(model), _noise(episode, device)
+        form, frames = EvaluationForm(model), _noise(model, episode, device)
         return _time(lambda: form.encode(form.frame_features(frames)), device)
 
 
@@ -248,7 +254,8 @@ def _teacher_latency(
         ready = {name: stack.enter_context(_ready(expert, device)) for name, expert in experts.items()}
         backbones = {name: fold_norms(expert.backbone) for name, expert in ready.items()}
         model = stack.enter_context(_ready(teacher, device))
-        head, frames = model.head.folded(nn.Identity()), _noise(episode, device)
+        head = model.head.folded(nn.Identity())
+        clips = {name: _noise(expert, episode, device) for name, expert in ready.items()}
         stored = {
             name: torch.ones(1, episode.frames, width, device=device)
             for name, width in teacher.fusion.widths.items()
@@ -257,7 +264,7 @@ def _teacher_latency(
         def run() -> None:
             features = dict(stored)
             for name, expert in ready.items():
-                (features[name],) = expert.branch_features(backbones[name](frames)).values()
+                (features[name],) = expert.branch_features(backbones[name](clips[name])).values()
             head.encode(model.fuse(features))
 
         return _time(run, device)
@@ -303,10 +310,11 @@ def _same(one: torch.device, other: torch.device) -> bool:
     return one.type == other.type and (one.index == other.index or None in (one.index, other.index))
 
 
-def _noise(episode: EpisodeSize, device: torch.device) -> Tensor:
-    """Frames of one video, (1, T, 3, H, W), the same ones always."""
+def _noise(student: Student, episode: EpisodeSize, device: torch.device) -> Tensor:
+    """Frames of one video, (1, T, 3, H, W), or its arrays, the same ones always."""
     generator = torch.Generator().manual_seed(0)
-    return torch.rand(1, episode.frames, 3, episode.size, episode.size, generator=generator).to(device)
+    shape = _clip(student.backbone, episode.frames, episode.size)
+    return torch.rand(shape, generator=generator).to(device)
 
 
 def _millions(module: nn.Module) -> float:

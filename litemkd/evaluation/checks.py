@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from torch import Tensor
 from torch.nn import functional as F
 
-from litemkd.data.packs.clips import ClipSource
+from litemkd.data.packs.arrays import Source
 from litemkd.errors import LitemkdError
 from litemkd.evaluation.accuracy import Classifier
 from litemkd.evaluation.embedding import embed, match_rows
@@ -42,7 +42,7 @@ def is_check(model: str) -> bool:
     return model.startswith(PREFIX)
 
 
-def check_classifier(model: str, clips: ClipSource) -> Classifier:
+def check_classifier(model: str, clips: Source) -> Classifier:
     """Logits of any episode of the split.
 
     Args:
@@ -55,8 +55,8 @@ def check_classifier(model: str, clips: ClipSource) -> Classifier:
     name = model.removeprefix(PREFIX)
     if name not in CHECKS:
         raise LitemkdError(f"{model}: no such check; {near(name, CHECKS)}")
-    if name == "motion" and clips.pack.T < 2:
-        raise LitemkdError(f"{model}: clips of {clips.pack.T} frame show no motion; data.frames=8 would do")
+    if name == "motion" and clips.frames < 2:
+        raise LitemkdError(f"{model}: clips of {clips.frames} frame show no motion; data.frames=8 would do")
     seen = embed(lambda frames: {name: CHECKS[name](frames).flatten(2)}, clips)[name]
     head = Sequence(seen.shape[2], frames=seen.shape[1])
     return lambda episodes: match_rows(head.match, head.encode(seen), episodes, seen.device)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from litemkd.data.episodes import Episodes
-from litemkd.data.packs.clips import ClipSource
+from litemkd.data.packs.arrays import Source
 from litemkd.evaluation.accuracy import Classifier
 from litemkd.evaluation.watching import Watch
 from litemkd.models.backbones import Backbone
@@ -39,7 +39,7 @@ Codes = Mapping[str, Code]  # by branch
 
 
 def embed(
-    function: Callable[[Tensor], dict[str, Tensor]], clips: ClipSource, videos: np.ndarray | None = None
+    function: Callable[[Tensor], dict[str, Tensor]], clips: Source, videos: np.ndarray | None = None
 ) -> dict[str, Tensor]:
     """`function` of the centre crops of all (or some) videos of a split, computed in parts: name -> (V, …).
 
@@ -57,7 +57,7 @@ def embed(
     return {name: gather_rows(x) for name, x in whole.items()} if shared else whole
 
 
-def branch_embeddings(student: Student, clips: ClipSource) -> dict[str, Tensor]:
+def branch_embeddings(student: Student, clips: Source) -> dict[str, Tensor]:
     """Features of every branch of a student for all videos of a split: name -> (V, T, D).
 
     Raises:
@@ -73,7 +73,7 @@ def branch_embeddings(student: Student, clips: ClipSource) -> dict[str, Tensor]:
 
 
 def student_classifier(
-    student: Student, clips: ClipSource, *, cache: ArrayCache | None = None, in_memory: int = IN_MEMORY
+    student: Student, clips: Source, *, cache: ArrayCache | None = None, in_memory: int = IN_MEMORY
 ) -> Classifier:
     """Logits of any episode of the split by the student's evaluation form, each video seen once.
 
@@ -101,7 +101,7 @@ def student_classifier(
 
 def backbone_features(
     backbone: Backbone | WholeClips,
-    clips: ClipSource,
+    clips: Source,
     cache: ArrayCache | None = None,
     label: str | None = None,
 ) -> np.ndarray:
@@ -114,7 +114,7 @@ def backbone_features(
             keeps what it has made so far, too, and goes on from there.
         label: of what is told of the time that it takes, and of the progress bar; nothing is without one.
     """
-    shape = (len(clips.split.videos), clips.pack.T, *backbone.shape)
+    shape = (len(clips.split.videos), clips.frames, *backbone.shape)
     name = "" if cache is None else f"{clips.split.name}-{_key(backbone, clips, clips.device.type == 'cuda')}"
     several = group().size > 1
     there = cache is not None and cache.has(name, shape)
@@ -146,7 +146,7 @@ def frame_features(backbone: Backbone | WholeClips, frames: Tensor) -> Tensor:
         return backbone(frames).float()
 
 
-def _key(backbone: Backbone | WholeClips, clips: ClipSource, mixed: bool) -> str:
+def _key(backbone: Backbone | WholeClips, clips: Source, mixed: bool) -> str:
     """A digest of all that decides the features of a split's videos."""
     about = (
         FORM,

@@ -6,10 +6,10 @@ import difflib
 import importlib
 import pkgutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -41,6 +41,7 @@ class Wanted:
         called: that class, as a message names it.
         group: of entry points, under which packages offer such classes.
         example: of `module:Class`.
+        ours: those that come with litemkd, as `module:Class` by name.
     """
 
     what: str
@@ -48,9 +49,10 @@ class Wanted:
     called: str
     group: str
     example: str
+    ours: Mapping[str, str] = field(default_factory=dict)
 
     def find(self, use: str) -> type:
-        """The class that `use` names: `module:Class`, or the name of an entry point of the group.
+        """The class that `use` names: `module:Class`, a name of `ours`, or one of an entry point of the group.
 
         A module is looked for where Python looks and, but for what models name, in the working directory. Its
         code is run.
@@ -58,8 +60,8 @@ class Wanted:
         Raises:
             ValueError: what is wrong with it, and what would do.
         """
-        module, colon, name = use.partition(":")
-        if colon and not is_path(use):
+        module, colon, name = self.ours.get(use, use).partition(":")
+        if colon and use not in self.ours and not is_path(use):
             raise ValueError(f"module:Class would do, such as {self.example}")
         found = self._of_module(module, name) if colon else self._of_entry_point(use)
         if not (isinstance(found, type) and issubclass(found, self.base)):
@@ -93,7 +95,7 @@ class Wanted:
     def _of_entry_point(self, name: str) -> object:
         known = offered(self.group)
         if name not in known:
-            would = near(name, known) if known else "module:Class would do"
+            would = near(name, [*self.ours, *known]) if known or self.ours else "module:Class would do"
             raise ValueError(f"no installed package offers a {self.what} of that name; {would}")
         try:
             return known[name].load()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 import cv2
 import numpy as np
 
+from litemkd.errors import DataError
 from litemkd.recordings.endings import VIDEO_SUFFIXES
 from litemkd.recordings.videos import ClipFrames, read_video
 
@@ -159,8 +160,9 @@ class Modality:
         name: under which it goes: of folders, packs, runs.
 
     Attributes:
-        kind: `frames`, pictures (T, H, W, 3) that an expert looks at; or `arrays`, (T, D) numbers by frame that
-            lie in `feature/<name>/`, for a teacher with `teacher.experts: features`.
+        kind: `frames`, pictures (T, H, W, 3); or `arrays`, numbers by frame in `<source>/<class>/<clip>.npy`
+            below the data source, for an expert that looks at arrays.
+        source: of arrays, the folder; the modality's name if not given.
         ways: to make its pictures, named by `data.derive`.
         usual: the way that a bare name in `prepare --derive` takes.
         asked: made only where it is asked for by `data.derive`; else the usual way is taken by itself.
@@ -168,6 +170,7 @@ class Modality:
     """
 
     kind: ClassVar[Kind] = "frames"
+    source: ClassVar[str] = ""
     ways: ClassVar[tuple[Way, ...]] = ()
     usual: ClassVar[str] = ""
     asked: ClassVar[bool] = False
@@ -199,9 +202,31 @@ class Modality:
         """Mirror frames (T, side, side, 3) uint8 of its encoding where they are."""
         turn(clip)
 
+    def whole(self, values: np.ndarray) -> np.ndarray:
+        """Of arrays: what a file holds, (F, ...), as experts get it, (F, ...) float32.
+
+        Raises:
+            DataError: what is wrong with it.
+        """
+        if values.ndim < 2 or 0 in values.shape or values.dtype.kind not in "iuf":
+            raise DataError(f"{values.dtype} of shape {values.shape}; numbers (frames, ...) would do")
+        if not np.isfinite(values).all():
+            frame = int(np.argwhere(~np.isfinite(values))[0, 0])
+            raise DataError(f"frame {frame} (from 0) has a value that is not a number (NaN or infinite)")
+        return values.astype(np.float32)
+
     def shown(self, frames: np.ndarray) -> np.ndarray:
-        """Frames (T, H, W, 3) as a contact sheet shows them, of the same form."""
-        return frames
+        """Frames (T, H, W, 3) as a contact sheet shows them, of the same form; of arrays (T, ...), pictures."""
+        return frames if self.kind == "frames" else bars(frames)
+
+
+def bars(values: np.ndarray, side: int = 96) -> np.ndarray:
+    """Arrays (T, ...) as grey bars side by side, (T, side, side, 3) uint8: the largest value is white."""
+    flat = values.reshape(len(values), -1).astype(np.float64)
+    low, high = flat.min(), flat.max()
+    grey = np.rint((flat - low) * (255.0 / max(high - low, 1e-12))).astype(np.uint8)
+    across = np.arange(side) * flat.shape[1] // side
+    return np.broadcast_to(grey[:, None, across, None], (len(values), side, side, 3)).copy()
 
 
 def turn(clip: np.ndarray) -> None:

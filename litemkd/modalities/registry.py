@@ -24,7 +24,9 @@ PACKAGE = {
     "flow": "litemkd.modalities.flow:Flow",
     "depth": "litemkd.modalities.depth:Depth",
     "skeleton": "litemkd.modalities.skeleton:Skeleton",
+    "joints": "litemkd.modalities.joints:Joints",
 }
+ARRAYS = frozenset({"joints"})  # those of the package that are arrays by frame
 
 
 def known_names(own: Iterable[str] = ()) -> tuple[str, ...]:
@@ -53,7 +55,7 @@ def modality(name: str, use: str | None = None) -> Modality:
     if found.kind not in ("frames", "arrays"):
         raise ValueError(f"its kind is {found.kind!r}, which nothing carries; frames or arrays would do")
     if found.kind == "arrays" and found.ways:
-        raise ValueError("it has ways to make arrays, which are only read, from feature/; none would do")
+        raise ValueError("it has ways to make arrays, which are only read, from files; none would do")
     if found.mirror is not Modality.mirror and found.encoding == Modality.encoding:
         raise ValueError("it has a mirror of its own, so its frames are no plain ones; an `encoding` would do")
     if found.usual and found.usual not in [way.name for way in found.ways]:

@@ -17,58 +17,14 @@ import numpy as np
 from litemkd.errors import DataError
 from litemkd.modalities.alphapose import read_alphapose
 from litemkd.modalities.files import made_size
+from litemkd.modalities.layouts import LAYOUTS, Bones, layout_of
 from litemkd.modalities.record import Estimated, Imported, Modality
 from litemkd.recordings.times import in_proportion, same_recording, sample_times
 from litemkd.recordings.videos import count_frames, video_size
 from litemkd.storage.arrays import read_array
 
-Bones = Sequence[tuple[int, int]]
-
-# Microsoft Kinect v1 as MSR-Action3D stores it: 0 / 1 shoulders, 2 neck, 3 spine, 4 / 5 hips, 6 hip centre,
-# 7 / 8 elbows, 9 / 10 wrists, 11 / 12 hands, 13 / 14 knees, 15 / 16 ankles, 17 / 18 feet, 19 head; the first of
-# a pair is the one on the left of the picture when the person faces the camera.
-_KINECT20 = (
-    *((19, 2), (2, 3), (3, 6)),
-    *((2, 0), (0, 7), (7, 9), (9, 11)),
-    *((2, 1), (1, 8), (8, 10), (10, 12)),
-    *((6, 4), (4, 13), (13, 15), (15, 17)),
-    *((6, 5), (5, 14), (14, 16), (16, 18)),
-)
-# Kinect v2 as NTU RGB+D stores it.
-_NTU25 = (
-    *((3, 2), (2, 20), (20, 1), (1, 0)),
-    *((20, 8), (8, 9), (9, 10), (10, 11), (11, 24), (24, 23)),
-    *((20, 4), (4, 5), (5, 6), (6, 7), (7, 22), (22, 21)),
-    *((0, 16), (16, 17), (17, 18), (18, 19)),
-    *((0, 12), (12, 13), (13, 14), (14, 15)),
-)
-# COCO keypoints: 0 nose, 1 / 2 eyes, 3 / 4 ears, 5 / 6 shoulders, 7 / 8 elbows, 9 / 10 wrists, 11 / 12 hips,
-# 13 / 14 knees, 15 / 16 ankles (left / right).
-_COCO17 = (
-    *((0, 1), (0, 2), (1, 3), (2, 4), (0, 5), (0, 6), (5, 6), (11, 12)),
-    *((6, 8), (8, 10), (5, 7), (7, 9)),
-    *((6, 12), (12, 14), (14, 16), (5, 11), (11, 13), (13, 15)),
-)
-LAYOUTS: dict[str, tuple[tuple[int, int], ...]] = {"kinect20": _KINECT20, "ntu25": _NTU25, "coco17": _COCO17}
 ALPHAPOSE_FILE = "alphapose-results.json"
 MARGIN = 0.1  # of a picture of joints: share of the shorter side left empty on each side
-
-
-def bones_for(joints: int) -> Bones:
-    """The bones of the layout with that number of joints.
-
-    Raises:
-        DataError: there is none.
-    """
-    for bones in LAYOUTS.values():
-        if _count(bones) == joints:
-            return bones
-    known = ", ".join(f"{name} ({_count(bones)} joints)" for name, bones in LAYOUTS.items())
-    raise DataError(f"no bone layout is known for {joints} joints; known: {known}")
-
-
-def _count(bones: Bones) -> int:
-    return 1 + max(map(max, bones))
 
 
 def bone_colours(count: int) -> np.ndarray:
@@ -131,7 +87,7 @@ def draw_people(people: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarr
     """
     picture = np.zeros((*size, 3), np.uint8)
     for joints in reversed(people):
-        one = draw_skeleton(joints[:, :2], LAYOUTS["coco17"], size, joints[:, 2] > 0)
+        one = draw_skeleton(joints[:, :2], LAYOUTS["coco17"].bones, size, joints[:, 2] > 0)
         picture = np.where(one.any(-1, keepdims=True), one, picture)
     return picture
 
@@ -145,7 +101,7 @@ def render_joints(joints: np.ndarray, bones: Bones, size: tuple[int, int]) -> np
 
     Args:
         joints: (T, J, 3 or 4) float: x, y (upwards), z and perhaps a confidence, in any unit.
-        bones: pairs of joint numbers, see `bones_for`.
+        bones: pairs of joint numbers, see `litemkd.modalities.layouts`.
         size: (H, W) of the pictures.
 
     Returns:
@@ -194,7 +150,7 @@ def joint_frames(source: Path, video: Path | None, T: int, short_side: int) -> n
     if joints.ndim != 3:
         raise DataError(f"{source} has shape {joints.shape}; (frames, joints, 3 or 4) is needed")
     times = joint_times(len(joints), count_frames(video) if video else None, T)
-    return render_joints(joints[times], bones_for(joints.shape[1]), (short_side, short_side))
+    return render_joints(joints[times], layout_of(joints.shape[1]).bones, (short_side, short_side))
 
 
 def people_frames(source: Path, video: Path | None, T: int, short_side: int) -> np.ndarray:

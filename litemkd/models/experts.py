@@ -1,20 +1,23 @@
-"""Experts of a user's own: models of one modality that look at whole clips.
+"""Experts that look at whole clips: of pictures, or of arrays by frame such as joints; a user's own, and those
+that come with litemkd by a name.
 
-The experts that come with litemkd are students with one branch, which see frame by frame
-(`litemkd.models.student`). What both are to the teacher is the same: `features` of clips.
+The experts of `teacher.expert` are students with one branch, which see frame by frame
+(`litemkd.models.student`). What all are to the teacher is the same: `features` of clips.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from litemkd.errors import LitemkdError
 from litemkd.extending.outside import Wanted
+from litemkd.modalities.record import Kind
 
 
 class Expert(nn.Module, ABC):
@@ -23,9 +26,11 @@ class Expert(nn.Module, ABC):
     A constructor that has an argument `frames` is given T. Costs are counted on tensors without data.
 
     Attributes:
+        kind: of the modalities that it looks at; `ArrayExpert` is for arrays.
         width: D, of its features; experts of several widths are brought to that of the first modality.
     """
 
+    kind: ClassVar[Kind] = "frames"
     width: int
 
     @abstractmethod
@@ -44,7 +49,48 @@ class Expert(nn.Module, ABC):
         return {}
 
 
-OWN_EXPERT = Wanted("expert", Expert, "litemkd.models.experts.Expert", "litemkd.experts", "my_experts:Slow")
+class ArrayExpert(Expert):
+    """A model of arrays by frame: `features` takes clips (V, S, ...) of float32, of as many steps as it wants.
+
+    Its constructor should have an argument `frames`: T, how many features of a clip it has to give.
+
+    Attributes:
+        takes: (S, ...), the shape of a clip that it looks at. Clips are brought to S steps, in between frames
+            by their mixture; the rest must be that of the data.
+        window: the largest share of a training clip that is left out at its ends, by chance.
+    """
+
+    kind = "arrays"
+    takes: tuple[int, ...]
+    window: float = 0.0
+
+    def vary(self, clip: np.ndarray, rng: np.random.Generator, flip: bool) -> np.ndarray:
+        """A training clip (S, ...) as it may also have been, of the same shape; as it is, if not given.
+
+        Args:
+            clip: not to be changed.
+            rng: of this clip; the same numbers of it for the same episode.
+            flip: whether clips may be mirrored (`data.flip`).
+        """
+        return clip
+
+    def would(self, shape: tuple[int, ...]) -> str:
+        """What to say would do for frames of that shape, where they are not those of `takes`.
+
+        Raises:
+            DataError: nothing would.
+        """
+        return "settings for such frames"
+
+
+OWN_EXPERT = Wanted(
+    "expert",
+    Expert,
+    "litemkd.models.experts.Expert",
+    "litemkd.experts",
+    "my_experts:Slow",
+    {"joints": "litemkd.models.joints:JointGraph", "series": "litemkd.models.series:Series"},
+)
 
 
 class WholeClips(nn.Module):
@@ -52,14 +98,15 @@ class WholeClips(nn.Module):
 
     Args:
         model: its weights are trained.
+        frames: T, features that an expert of arrays makes of a clip; not looked at for others.
     """
 
     pooling, motion, temporal, any_length = "none", False, "none", False
     mean = std = torch.zeros(0)  # an expert's normalisation is its own
 
-    def __init__(self, model: Expert) -> None:
+    def __init__(self, model: Expert, frames: int = 0) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.frames = model, frames
         self.channels = self.out_channels = int(model.width)  # D
 
     @property
@@ -67,16 +114,23 @@ class WholeClips(nn.Module):
         """Axes of the features of one frame: (D,)."""
         return (self.channels,)
 
-    def forward(self, frames: Tensor, through: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """(V, T, 3, H, W) frames in [0, 1] -> (V, T, D); `through` is of backbones, and not looked at.
+    @property
+    def takes(self) -> tuple[int, ...]:
+        """(S, ...), the shape of a clip of arrays that it looks at; () for pictures."""
+        return tuple(self.model.takes) if isinstance(self.model, ArrayExpert) else ()
+
+    def forward(self, clips: Tensor, through: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """(V, T, 3, H, W) frames in [0, 1], or (V, S, ...) arrays -> (V, T, D); `through` is of backbones, and
+        not looked at.
 
         Raises:
             LitemkdError: the expert's features are of another form.
         """
-        found = self.model.features(frames)
-        if tuple(found.shape) != (*frames.shape[:2], self.channels):
+        found = self.model.features(clips)
+        frames = self.frames if self.takes else clips.shape[1]
+        if tuple(found.shape) != (len(clips), frames, self.channels):
             raise LitemkdError(
                 f"the expert {type(self.model).__name__} makes {tuple(found.shape)} of clips "
-                f"{tuple(frames.shape)}; (V, T, {self.channels}), its width last, would do"
+                f"{tuple(clips.shape)}; (V, T, {self.channels}), its width last, would do"
             )
         return found

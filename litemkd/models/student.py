@@ -73,12 +73,17 @@ class Student(nn.Module):
     def frame_features(self, frames: Tensor) -> Tensor:
         """(V, T, 3, H, W) frames in [0, 1] -> (V, T, C) features of the backbone.
 
-        (V, T, places, C) where the head looks at places.
+        (V, T, places, C) where the head looks at places. An expert of arrays takes these, (V, S, ...).
 
         Raises:
             EpisodeError: frames of another form.
         """
-        if frames.ndim != 5:
+        takes = self.backbone.takes if isinstance(self.backbone, WholeClips) else ()
+        if takes:
+            if tuple(frames.shape[1:]) != takes:
+                would = f"(V, {', '.join(map(str, takes))})"
+                raise EpisodeError(f"arrays: shape {tuple(frames.shape)} given; {would} would do")
+        elif frames.ndim != 5:
             hint = "; frames[None] for one video" * (frames.ndim == 4)
             raise EpisodeError(f"frames: shape {tuple(frames.shape)} given; (V, T, 3, H, W) would do{hint}")
         return self.backbone(frames)

@@ -9,7 +9,7 @@ from litemkd.errors import some
 from litemkd.modalities.registry import modalities
 from litemkd.report.tables import markdown_table
 
-_WAYS = {"keep": "frames as they were found", "video": "decoded from recordings"}
+_WAYS = {"keep": "frames as they were found", "video": "decoded from recordings", "arrays": "arrays by frame"}
 _LISTED = 50  # names before "and n more"
 
 

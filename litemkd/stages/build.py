@@ -21,7 +21,7 @@ from litemkd.errors import BackboneError, CheckpointError, ConfigError
 from litemkd.extending.outside import named_by_others
 from litemkd.models.backbones import PLACES, Backbone
 from litemkd.models.catalogue import HEAD_SETTINGS
-from litemkd.models.experts import Expert, WholeClips
+from litemkd.models.experts import ArrayExpert, Expert, WholeClips
 from litemkd.models.heads import Head, find_head
 from litemkd.models.student import DISTILL, LABEL, Student
 from litemkd.models.teacher import Fusion, NoFusion, Teacher
@@ -196,10 +196,12 @@ def build_expert(
         except BackboneError as error:
             key = f"teacher.streams.{modality}.{error.setting}"
             raise ConfigError([f"{key}: {error.given!r} given; {error.would}"]) from error
+        except ValueError as error:  # of those of arrays
+            raise ConfigError([f"teacher.streams.{modality}.{error}"]) from error
         # Features that nothing of the network learns have a projection behind them that does.
         width = expert.width if expert.frozen else None
         head = build_head(expert.head, width or int(model.width), frames, places=1)
-        return Student(WholeClips(model), head, width=width, branches=(LABEL,), dropout=expert.dropout)
+        return Student(WholeClips(model, frames), head, width=width, branches=(LABEL,), dropout=expert.dropout)
     head = build_head(expert.head, expert.width, frames)
     return Student(
         build_backbone(
@@ -224,6 +226,35 @@ def tune_expert(expert: Student, config: TeacherConfig, modality: str, seed: int
     except BackboneError as error:
         key = config.key_of(modality, "tune")
         raise ConfigError([f"{key}: {error.given!r} given; {error.would}"]) from error
+
+
+def refuse_other_arrays(config: TeacherConfig, modality: str, frames: int, shape: tuple[int, ...]) -> None:
+    """Check that the expert of a modality of arrays looks at such as the data has.
+
+    Args:
+        config: of the teacher.
+        modality: of arrays.
+        frames: T.
+        shape: of one frame of the data.
+
+    Raises:
+        ConfigError: it looks at others.
+    """
+    own = config.own_expert(modality)
+    if own is None:  # features are read from disk
+        return
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        model = build_expert(config, modality, frames, 0, pretrained=False).backbone
+    assert isinstance(model, WholeClips)
+    if model.takes[1:] != shape:
+        expert = cast(ArrayExpert, model.model)
+        takes, given = (" x ".join(map(str, one)) for one in (model.takes[1:], shape))
+        raise ConfigError(
+            [
+                f"teacher.streams.{modality}: {own.use} looks at frames of {takes}, and the data has {given}; "
+                f"{expert.would(shape)} would do"
+            ]
+        )
 
 
 def build_teacher(config: TeacherConfig, width: int | Mapping[str, int], frames: int, seed: int) -> Teacher:

@@ -20,6 +20,7 @@ from litemkd.data.features import (
     read_features,
     write_features,
 )
+from litemkd.data.packs.arrays import Source
 from litemkd.data.splits import Split
 from litemkd.errors import DataError
 from litemkd.evaluation.embedding import branch_embeddings, fuse_all
@@ -61,11 +62,12 @@ def expert_features(setup: Setup, modality: str, expert: Student) -> SplitFeatur
     if (kept := _kept(setup, folder, fingerprint)) is not None:
         return kept
     expert.to(setup.device).eval()
+    sources: Mapping[str, Source]
     if setup.config.teacher.expert_for(modality).frozen:
         behind = behind_frozen(setup, modality, expert)
         expert, sources = behind.student.eval(), behind.sources
     else:
-        sources = {split: setup.clips(modality, split) for split in setup.data.splits}
+        sources = {split: setup.clips(modality, split, expert) for split in setup.data.splits}
     made = {split: branch_embeddings(expert, clips)[LABEL].clone() for split, clips in sources.items()}
     _write(folder, setup.data, made, {"modality": modality, "expert": fingerprint})
     return made

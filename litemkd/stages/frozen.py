@@ -44,6 +44,7 @@ def behind_frozen(setup: Setup, modality: str, expert: Student) -> Behind:
     sources = {}
     for split in setup.data.splits:
         clips = setup.clips(modality, split)
+        assert isinstance(clips, ClipSource)  # experts of arrays are refused when the configuration is read
         augmentation = build_augmentation(config)
         wanted = [clips]
         if split == "train":

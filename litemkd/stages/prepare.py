@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 from PIL.Image import Image
 
 from litemkd.config import Config, digest_of
@@ -22,7 +23,10 @@ from litemkd.data.lists import (
     ready_lists,
     split_folder,
 )
-from litemkd.data.packs.pack import FramePack, build_pack
+from litemkd.data.packs.arrays import ArrayPack, build_array_pack
+from litemkd.data.packs.pack import ClipsError, FramePack, build_pack
+from litemkd.data.preparing.arrays import METHOD as ARRAYS
+from litemkd.data.preparing.arrays import find_arrays
 from litemkd.data.preparing.modality import PrepareReport, choose_method, clips_there, prepare_modality
 from litemkd.data.splits import Split, class_of
 from litemkd.data.toy import ToySettings, make_toy
@@ -32,9 +36,11 @@ from litemkd.modalities.registry import modalities, parse_derive
 from litemkd.report.card import card_markdown
 from litemkd.report.contact import contact_sheet
 from litemkd.runtime.distributed import main_first
-from litemkd.stages.build import build_device, build_place, build_workers
+from litemkd.stages.build import build_device, build_place, build_workers, refuse_other_arrays
 from litemkd.storage.files import write_text
 
+Pack = FramePack | ArrayPack
+SHOWN = 8  # frames of arrays on a contact sheet
 _NAMED = 20  # files that are passed over, before "and n more"
 
 
@@ -44,7 +50,7 @@ class Prepared:
 
     Attributes:
         splits: train, val and test.
-        packs: decoded frames by modality.
+        packs: decoded frames, or arrays by frame, by modality.
         digest: of lists and frames; two runs with one digest saw the same data.
         student_digest: of lists and RGB frames, all that a student sees, whoever teaches it.
         reports: what was made and skipped, by modality.
@@ -53,7 +59,7 @@ class Prepared:
     """
 
     splits: dict[str, Split]
-    packs: dict[str, FramePack]
+    packs: dict[str, Pack]
     digest: str
     student_digest: str
     reports: dict[str, PrepareReport] = field(default_factory=dict)
@@ -75,7 +81,7 @@ class Prepared:
             if report.sampled:
                 clips = some(report.sampled)
                 lines.append(
-                    f"{self.packs[name].T} frames taken of more ({name}): {len(report.sampled)}: {clips}"
+                    f"{_frames(self.packs[name])} frames taken of more ({name}): {len(report.sampled)}: {clips}"
                 )
             if report.blank:
                 lines.append(f"black in every frame of {name}: {len(report.blank)}: {some(report.blank)}")
@@ -118,7 +124,7 @@ class Prepared:
                 name: {
                     "digest": pack.digest,
                     "clips": len(pack.names),
-                    "frames": pack.T,
+                    "frames": _frames(pack),
                     "sizes": pack.sizes(),
                     "method": self.reports[name].method if name in self.reports else "",
                     "weights": self.reports[name].weights if name in self.reports else None,
@@ -137,7 +143,7 @@ class Prepared:
             "passed_over": list(self.passed_over),
         }
 
-    def _own_way(self, name: str, pack: FramePack) -> dict[str, str]:
+    def _own_way(self, name: str, pack: Pack) -> dict[str, str]:
         method = self.reports[name].method if name in self.reports else ""
         way = pack.record.way(method) if pack.own else None
         return {} if way is None else {"made": way.about}
@@ -146,7 +152,8 @@ class Prepared:
         """What was done for each modality, and each clip that was left out with the reason, in lines."""
         lines = []
         for name, report in self.reports.items():
-            how = {"keep": "frames that were there", "video": "recordings"}.get(report.method, report.method)
+            told = {"keep": "frames that were there", "video": "recordings", ARRAYS: "arrays that were there"}
+            how = told.get(report.method, report.method)
             how += f" (weights {report.weights})" if report.weights else ""
             counts = f"{report.made} made, {report.kept} kept, {len(report.skipped)} left out"
             lines.append(f"{name}: {how}: {counts}")
@@ -161,12 +168,21 @@ class Prepared:
         return contact_sheet(
             {
                 video: {
-                    name: pack.record.shown(pack.clip(int(pack.rows([video])[0])))
+                    name: pack.record.shown(_some_frames(pack, int(pack.rows([video])[0])))
                     for name, pack in self.packs.items()
                 }
                 for video in chosen
             }
         )
+
+
+def _frames(pack: Pack) -> int | str:
+    """T, or of arrays how many frames clips have."""
+    return pack.T if isinstance(pack, FramePack) else pack.frames
+
+
+def _some_frames(pack: Pack, row: int) -> np.ndarray:
+    return pack.clip(row) if isinstance(pack, FramePack) else pack.taken(row, SHOWN)
 
 
 def list_settings(config: Config) -> ListSettings:
@@ -235,26 +251,32 @@ def prepare(config: Config, also: Sequence[str] = (), *, verify: bool = False) -
             "it was downloaded"
         )
     for modality in config.modalities:
-        _unpack(config, modality)
+        if config.modality(modality).kind == "frames":
+            _unpack(config, modality)
     wanted = list_settings(config)
     lists = ready_lists(wanted)
     splits = lists.splits
     videos = [video for split in splits.values() for video in split.videos]
     place = build_place(config)
     records = {name: config.modality(name) for name in dict.fromkeys((*config.modalities, *also))}
-    methods = {name: choose_method(place, record, data.derive) for name, record in records.items()}
-    estimators = _estimators(config, records, methods)
+    pictures = {name: record for name, record in records.items() if record.kind == "frames"}
+    methods = {name: choose_method(place, record, data.derive) for name, record in pictures.items()}
+    estimators = _estimators(config, pictures, methods)
     reports, dropped = {}, set()
+    arrays: dict[str, ArrayPack] = {}
     for modality, record in records.items():
-        reports[modality] = prepare_modality(
-            place,
-            record,
-            methods[modality],
-            videos=videos,
-            workers=build_workers(config),
-            on_bad_clip=data.on_bad_clip,
-            estimator=estimators.get(modality),
-        )
+        if modality in pictures:
+            reports[modality] = prepare_modality(
+                place,
+                record,
+                methods[modality],
+                videos=videos,
+                workers=build_workers(config),
+                on_bad_clip=data.on_bad_clip,
+                estimator=estimators.get(modality),
+            )
+        else:
+            arrays[modality], reports[modality] = _arrays(config, record, videos, verify)
         if modality in config.modalities:
             dropped |= {name for name, _ in reports[modality].skipped}
         if data.on_unlisted_class == "error":
@@ -262,8 +284,9 @@ def prepare(config: Config, also: Sequence[str] = (), *, verify: bool = False) -
     # A clip that is bad in one modality is left out of all, so that every model sees the same data.
     splits = _left(wanted, lists, dropped, reports)
     videos = [video for split in splits.values() for video in split.videos]
-    packs = {
-        modality: build_pack(
+    packs: dict[str, Pack] = {
+        modality: arrays.get(modality)
+        or build_pack(
             config.dataset_dir,
             record,
             T=data.frames,
@@ -275,7 +298,8 @@ def prepare(config: Config, also: Sequence[str] = (), *, verify: bool = False) -
         )
         for modality, record in records.items()
     }
-    for modality, pack in packs.items():  # damaged frames of one's own are met only when they are read
+    frames = {name: pack for name, pack in packs.items() if isinstance(pack, FramePack)}
+    for modality, pack in frames.items():  # damaged frames of one's own are met only when they are read
         reports[modality] = reports[modality].without(pack.bad)
         if modality in config.modalities:
             dropped |= {name for name, _ in pack.bad}
@@ -286,6 +310,24 @@ def prepare(config: Config, also: Sequence[str] = (), *, verify: bool = False) -
     prepared = Prepared(splits, packs, digest, seen, reports, lists, str(data.videos or config.source_dir))
     _write_card(config, prepared.card())
     return prepared
+
+
+def _arrays(
+    config: Config, record: Modality, videos: Sequence[str], verify: bool
+) -> tuple[ArrayPack, PrepareReport]:
+    """The pack of a modality of arrays, and what there was to it.
+
+    Raises:
+        ConfigError: its expert looks at arrays of another shape.
+        DataError: bad clips, all of them, where they are not to be left out.
+    """
+    found = find_arrays(build_place(config), record, videos)
+    pack = build_array_pack(config.dataset_dir, record, found.files, config.data.frames, verify)
+    if pack.bad and config.data.on_bad_clip == "error":
+        raise ClipsError(pack.bad, len(videos))
+    if record.name in config.teacher.modalities:
+        refuse_other_arrays(config.teacher, record.name, config.data.frames, pack.shape)
+    return pack, found.report(record, len(pack), pack.bad)
 
 
 def _estimators(

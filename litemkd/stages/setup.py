@@ -12,10 +12,13 @@ import torch
 
 from litemkd.config import Config, TrainConfig, digest_of, flatten
 from litemkd.data.episodes import EpisodeSampler
+from litemkd.data.packs.arrays import ArraySource, Source
 from litemkd.data.packs.clips import ClipSource
+from litemkd.data.packs.pack import FramePack
 from litemkd.evaluation.accuracy import Classifier, Evaluation, ValEpisodes, evaluate
 from litemkd.evaluation.embedding import student_classifier
 from litemkd.losses import D2M, LABELS
+from litemkd.models.experts import ArrayExpert, WholeClips
 from litemkd.models.passes import Passes
 from litemkd.models.student import Student
 from litemkd.stages.build import build_augmentation, build_device
@@ -72,10 +75,15 @@ class Setup:
 
     # Clips and episodes
 
-    def clips(self, modality: str, split: str) -> ClipSource:
-        """Clips of a modality and split."""
-        data, crop = self.data, self.config.data.crop
-        return ClipSource(data.packs[modality], data.splits[split], crop=crop, device=self.device)
+    def clips(self, modality: str, split: str, model: Student | None = None) -> Source:
+        """Clips of a modality and split; of one of arrays, as `model` looks at them."""
+        data, config, device = self.data, self.config.data, self.device
+        pack = data.packs[modality]
+        if isinstance(pack, FramePack):
+            return ClipSource(pack, data.splits[split], crop=config.crop, device=device)
+        expert = model.backbone.model if model and isinstance(model.backbone, WholeClips) else None
+        assert isinstance(expert, ArrayExpert)  # which the configuration is checked for
+        return ArraySource(pack, data.splits[split], taker=expert, T=config.frames, device=device)
 
     def train_episodes(self) -> EpisodeSampler:
         """The episodes to train on."""
@@ -117,7 +125,8 @@ class Setup:
                 update={"clips_at_once": None, "checkpoint_activations": False, "compile": False}
             )
         train_clips, val_clips = (
-            self.clips(modality, split) if sources is None else sources[split] for split in ("train", "val")
+            self.clips(modality, split, model) if sources is None else sources[split]
+            for split in ("train", "val")
         )
         return StudentObjective(
             model,

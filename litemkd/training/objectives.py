@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from litemkd.data.episodes import Episodes, EpisodeSampler
-from litemkd.data.packs.clips import Ahead, Augmentation, ClipSource, Cut
+from litemkd.data.packs.arrays import Source
+from litemkd.data.packs.clips import Ahead, Augmentation, Cut
 from litemkd.evaluation.accuracy import Evaluation, ValEpisodes
 from litemkd.evaluation.embedding import (
     CLIPS_AT_ONCE,
@@ -111,11 +112,11 @@ class StudentObjective:
         self,
         model: Student,
         *,
-        clips: ClipSource,
+        clips: Source,
         sampler: EpisodeSampler,
         augmentation: Augmentation,
         loss: D2M,
-        val: ValEpisodes[ClipSource],
+        val: ValEpisodes[Source],
         advisor: Advisor | None = None,
         passes: Callable[[Tensor], Tensor] | None = None,
     ) -> None:

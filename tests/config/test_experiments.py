@@ -34,7 +34,7 @@ def test_loads_and_builds(path: Path) -> None:
         ]
         fusion = build_teacher(teacher, teacher.expert.width, config.data.frames, config.seed).fusion
     assert set(student.branches) == {DISTILL, LABEL}
-    assert all(expert.branches[LABEL].out_features == teacher.expert.width for expert in experts)
+    assert all(expert.width == teacher.expert.width for expert in experts)
     assert fusion.modalities == teacher.modalities
     assert config.loss.d2m.terms["kd"].weight > 0
     assert build_augmentation(config).flip is config.data.flip

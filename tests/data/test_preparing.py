@@ -16,7 +16,8 @@ from litemkd.data.preparing import making
 from litemkd.data.splits import read_splits
 from litemkd.errors import DataError
 from litemkd.modalities.flow import flow_bound
-from litemkd.modalities.skeleton import LAYOUTS, joint_times
+from litemkd.modalities.layouts import LAYOUTS, Layout
+from litemkd.modalities.skeleton import joint_times
 from litemkd.recordings.times import sample_times
 from tests.data.flows import decode_flow
 from tests.data.recordings import chosen, clip_of, frame_numbers, numbered_frames, prepared, write_video
@@ -224,7 +225,7 @@ def test_recorded_flow_may_say_how_it_is_encoded(tmp_path, source):
 
 
 def test_skeletons_are_drawn_at_the_times_of_the_video(tmp_path, source, monkeypatch):
-    monkeypatch.setitem(LAYOUTS, "stick", STICK)
+    monkeypatch.setitem(LAYOUTS, "stick", Layout("stick", STICK, (), (0,), (1,)))
     joints = np.load(source / "skeleton_joints/run/v1.npy")
     np.save(source / "skeleton_joints/run/v2.npy", joints[:18])  # twice the video's rate
     report = prepare(tmp_path, source, "skeleton", method="joints", short_side=64)

@@ -12,7 +12,7 @@ import torch
 from litemkd.config import Config, flatten, load_config
 from litemkd.errors import ConfigError
 from litemkd.modalities.record import Estimated
-from litemkd.modalities.registry import PACKAGE, modalities, modality, networks_of, parse_derive
+from litemkd.modalities.registry import ARRAYS, PACKAGE, modalities, modality, networks_of, parse_derive
 from litemkd.stages.prepare import with_derived
 
 KNOWN = modalities({})
@@ -64,13 +64,15 @@ def test_every_way_has_a_name_of_its_own_and_the_usual_one_is_among_them() -> No
     ways = [way.name for record in KNOWN.values() for way in record.ways]
     assert len(set(ways)) == len(ways)
     assert not {"keep", "video"} & set(ways)
-    assert tuple(KNOWN) == tuple(PACKAGE) == ("rgb", "flow", "depth", "skeleton")
+    assert tuple(KNOWN) == tuple(PACKAGE) == ("rgb", "flow", "depth", "skeleton", "joints")
     assert {name: record.encoding for name, record in KNOWN.items()} == {
         "rgb": "rgb",
         "flow": "flow_xy",
         "depth": "near_bright",
         "skeleton": "rgb",
+        "joints": "rgb",
     }
+    assert {name for name, record in KNOWN.items() if record.kind == "arrays"} == ARRAYS
     assert all(record.unasked is None for record in KNOWN.values())
 
 
@@ -118,7 +120,7 @@ def test_a_method_of_another_modality_is_a_mistake_of_the_configuration() -> Non
 
 
 def test_unknown_modalities_are_told_where_they_stand() -> None:
-    would = "input should be 'rgb', 'flow', 'depth' or 'skeleton'"
+    would = "input should be 'rgb', 'flow', 'depth', 'skeleton' or 'joints'"
     words = ("teacher.modalities=[rgb, sound]", "data.derive.flwo=dis", "data.frames_zip={l: l.zip}")
     assert problems(*words) == [
         f"teacher.modalities.1: 'sound' given; {would}",
@@ -170,7 +172,7 @@ def test_a_modality_of_ones_own_is_named_in_the_experiment(own: None) -> None:
         (
             "x",
             "own_modalities:Made",
-            "it has ways to make arrays, which are only read, from feature/",
+            "it has ways to make arrays, which are only read, from files",
         ),
         ("x", "own_modalities:Turned", "so its frames are no plain ones; an `encoding` would do"),
         ("x", "own_modalities:Other", "usual = 'third' is none of its ways; half would do"),
@@ -181,12 +183,22 @@ def test_classes_that_do_not_do_are_told(own: None, name: str, use: str, said: s
     assert said in problem
 
 
-def test_arrays_are_features_on_disk(own: None) -> None:
+def test_arrays_are_looked_at_by_an_expert_of_arrays_or_are_features_on_disk(own: None) -> None:
     words = ["data.modalities={j: {use: 'own_modalities:Joints'}}", "teacher.modalities=[rgb, j]"]
     assert problems(*words) == [
-        "teacher.modalities: 'j' given, arrays by frame, and experts look at pictures; "
-        "teacher.experts=features would do, which reads them from feature/"
+        "teacher.modalities: 'j' given, arrays by frame, and teacher.expert looks at pictures; an expert of "
+        "arrays, as teacher.streams.j={use: series}, would do, or teacher.experts=features, which reads "
+        "features from feature/"
     ]
+    assert problems("teacher.modalities=[rgb, joints]", "teacher.streams.rgb={use: joints}") == [
+        "teacher.streams.rgb.use: 'joints' given, which looks at arrays, and rgb is of pictures; an expert "
+        "of pictures would do",
+        "teacher.modalities: 'joints' given, arrays by frame, and teacher.expert looks at pictures; an expert "
+        "of arrays, as teacher.streams.joints={use: joints}, would do, or teacher.experts=features, which "
+        "reads features from feature/",
+    ]
+    own_stream = [*words, "teacher.streams.j={use: series, dim: 3}"]
+    assert load_config(None, own_stream).teacher.networks == "resnet50+series"
     assert load_config(None, [*words, "teacher.experts=features"]).teacher.modalities == ("rgb", "j")
 
 

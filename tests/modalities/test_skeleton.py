@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from litemkd.errors import DataError
-from litemkd.modalities.skeleton import LAYOUTS, bone_colours, bones_for, draw_skeleton, render_joints
+from litemkd.modalities.layouts import LAYOUTS
+from litemkd.modalities.skeleton import bone_colours, draw_skeleton, render_joints
 
 STICK = ((0, 1), (1, 2))
 
@@ -53,18 +54,8 @@ def test_thickness_grows_with_the_picture():
 
 
 def test_every_bone_has_its_own_colour():
-    for bones in LAYOUTS.values():
+    for bones in (layout.bones for layout in LAYOUTS.values()):
         assert len({tuple(colour) for colour in bone_colours(len(bones)).tolist()}) == len(bones)
-
-
-@pytest.mark.parametrize(("name", "joints"), [("kinect20", 20), ("ntu25", 25), ("coco17", 17)])
-def test_layouts_join_all_joints_in_one_body(name, joints):
-    bones = bones_for(joints)
-    assert bones == LAYOUTS[name]
-    reached = {0}
-    for _ in range(joints):
-        reached |= {j for bone in bones for j in bone if reached & set(bone)}
-    assert reached == set(range(joints))
 
 
 def test_units_and_place_of_the_camera_do_not_matter():
@@ -113,10 +104,6 @@ def test_mistakes_are_named():
         render_joints(bad, STICK, (64, 64))
     with pytest.raises(DataError, match=r"shape \(4, 3, 2\); \(frames, joints, 3 or 4\)"):
         render_joints(body()[:, :, :2], STICK, (64, 64))
-    with pytest.raises(
-        DataError, match="no bone layout is known for 18 joints; known: kinect20 \\(20 joints\\)"
-    ):
-        bones_for(18)
     with pytest.raises(DataError, match="joint 2, but there are 2"):
         draw_skeleton(np.zeros((2, 2)), STICK, (8, 8))
     with pytest.raises(DataError, match=r"shape \(3, 3\)"):

@@ -62,6 +62,11 @@ class ClipSource:
         self.pack, self.split, self.crop, self.device = pack, split, crop, device
         self.rows = pack.rows(split.videos)
 
+    @property
+    def frames(self) -> int:
+        """T, frames of a clip."""
+        return self.pack.T
+
     def centred(self, videos: np.ndarray) -> Tensor:
         """Centre crops of rows of the split: (V, T, 3, h, w) in [0, 1]."""
         return self._to_float(torch.from_numpy(crop_clips(self.pack, self.rows[videos], self.crop)))
