@@ -17,8 +17,8 @@ from litemkd.config import Config
 @click.option(
     "--model",
     metavar="URI",
-    help="models:/NAME@ALIAS, models:/NAME/VERSION, a folder, or check:motion or check:pixel, which need no "
-    "training; the champion.",
+    help="models:/NAME@ALIAS, models:/NAME/VERSION, a folder, or check:motion, check:pixel or "
+    "check:joints, which need no training; the champion.",
 )
 def evaluate(config: Config, model: str | None, **resuming: bool) -> None:
     """Test a student on the test classes: accuracy and interval, per class, confusion."""

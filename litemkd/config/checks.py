@@ -158,8 +158,8 @@ def _tuned(teacher: TeacherConfig) -> list[str]:
         own = None if name is None else teacher.own_expert(name)
         if expert.tune != ALL and own is not None and looks_at_arrays(own.use):
             problems.append(
-                f"{keys['tune']}: {expert.tune!r} given, and {own.use}, which looks at arrays, starts from random "
-                f"weights; teacher.streams.{name}.tune={ALL} would do"
+                f"{keys['tune']}: {expert.tune!r} given, and {own.use}, which looks at arrays, starts from "
+                f"random weights; teacher.streams.{name}.tune={ALL} would do"
             )
         beside = f"given beside {keys['tune']} = {expert.tune}"
         if expert.tune != ALL and expert.train.recalibrate:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from litemkd.errors import CheckpointError
+from litemkd.data.packs.arrays import ArrayPack, ArraySource, Source
+from litemkd.errors import CheckpointError, LitemkdError
 from litemkd.evaluation.accuracy import Evaluation
-from litemkd.evaluation.checks import check_classifier, is_check
+from litemkd.evaluation.checks import AsTheyAre, check_classifier, find_check, is_check
 from litemkd.stages.loading import champion_of, load_student
 from litemkd.stages.results import log_test
 from litemkd.stages.setup import Setup
@@ -57,10 +58,29 @@ def evaluate_stage(setup: Setup, *, model: str | None = None) -> tuple[str, dict
     return source, tests
 
 
+def _seen_by(setup: Setup, source: str) -> Source:
+    """The test clips of a check.
+
+    Raises:
+        LitemkdError: no such check, or the experiment has not the modality that it looks at.
+    """
+    modality, T = find_check(source).modality, setup.config.data.frames
+    pack = setup.data.packs.get(modality)
+    if pack is None:
+        raise LitemkdError(
+            f"{source}: looks at {modality}, which are not among teacher.modalities; an experiment with them, "
+            "such as msr_action3d/joints, would do"
+        )
+    if not isinstance(pack, ArrayPack):
+        return setup.clips(modality, "test")
+    split, taker = setup.data.splits["test"], AsTheyAre((T, *pack.shape))
+    return ArraySource(pack, split, taker=taker, T=T, device=setup.device)
+
+
 def _check(setup: Setup, source: str) -> dict[int, Evaluation]:
     """The test of a check without training, in a run of its own."""
-    classify = check_classifier(source, setup.clips("rgb", "test"))
-    tags = {"litemkd.model": source, "litemkd.backbone": source, "litemkd.head": "prototype"}
+    classify = check_classifier(source, _seen_by(setup, source))
+    tags = {"litemkd.model": source, "litemkd.backbone": source, "litemkd.head": "sequence"}
     tags["litemkd.data_digest"] = setup.data.student_digest
     setup = replace(setup, options={"--model": source})
     with setup.run("evaluate", f"evaluate {source}", tags, resumable=True) as run:

@@ -5,10 +5,12 @@ import pytest
 import torch
 
 from litemkd.data.episodes import EpisodeSampler
+from litemkd.data.packs.arrays import ArraySource, build_array_pack
 from litemkd.data.packs.clips import ClipSource
 from litemkd.errors import LitemkdError
 from litemkd.evaluation.accuracy import evaluate
-from litemkd.evaluation.checks import check_classifier
+from litemkd.evaluation.checks import AsTheyAre, check_classifier
+from litemkd.modalities.registry import modality
 from tests.helpers import MemoryPack, split_of
 
 SPLIT = split_of([6, 6, 6], "test")
@@ -47,6 +49,22 @@ def test_motion_tells_what_moves_and_pixels_what_stands_still():
     assert accuracy("check:motion", moving) == 100
     assert accuracy("check:pixel", coloured) == 100
     assert accuracy("check:motion", coloured) < 70
+
+
+def test_joints_are_compared_by_their_places_alone(tmp_path):
+    rng = np.random.default_rng(0)
+    source = tmp_path / "joints"
+    files, person = {}, rng.normal(size=(20, 3))
+    for label, video in zip(SPLIT.labels, SPLIT.videos, strict=True):
+        body = person + rng.normal(size=(12, 20, 3)) / 20
+        body[..., 0] += np.linspace(0, 9, 12)[:, None] * label  # a class moves at a pace of its own
+        path = source / f"{video}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, np.concatenate([body, rng.random((12, 20, 1))], -1).astype(np.float32))
+        files[video] = (path, None)
+    pack = build_array_pack(tmp_path, modality("joints"), files, T)
+    clips = ArraySource(pack, SPLIT, taker=AsTheyAre((T, *pack.shape)), T=T, device=torch.device("cpu"))
+    assert evaluate(check_classifier("check:joints", clips), SAMPLER, range(50)).accuracy.mean > 90
 
 
 def test_a_check_that_there_is_not_names_those_that_there_are():
