@@ -15,14 +15,16 @@ from tests.data.trees import DATA_SETS
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = ROOT / "experiments"
 FILES = sorted(EXPERIMENTS.rglob("*.yaml"))
-PUBLISHED = [path for path in FILES if path.parent.name in DATA_SETS]
+PUBLISHED = [path for path in FILES if path.parent.name in DATA_SETS and not path.stem.startswith("clip_")]
+# Those with a CLIP teacher are built for one data set: for the others they are the same, as another test sees.
+BUILT = [path for path in FILES if not path.stem.startswith("clip_") or path.parent.name == "ucf101"]
 
 
 def name_of(path: Path) -> str:
     return path.relative_to(EXPERIMENTS).as_posix()
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
+@pytest.mark.parametrize("path", BUILT, ids=name_of)
 def test_loads_and_builds(path: Path) -> None:
     config = load_config(path)
     teacher = config.teacher
