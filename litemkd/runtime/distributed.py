@@ -207,13 +207,16 @@ def sum_gradients(model: nn.Module) -> None:
 
 
 def average_statistics(model: nn.Module, batches: int) -> None:
-    """Running statistics of batch norm become the mean over the processes, by the batches each has seen."""
+    """Running statistics of batch norm become the mean over the processes, by the batches each has seen.
+
+    Norms in eval mode have seen none, and keep theirs to the bit.
+    """
     if _group.size == 1:
         return
     import torch
     from torch.nn.modules.batchnorm import _BatchNorm
 
-    norms = [one for one in model.modules() if isinstance(one, _BatchNorm) and one.running_mean is not None]
+    norms = [one for one in model.modules() if isinstance(one, _BatchNorm) and one.training]
     running = [x for norm in norms for x in (norm.running_mean, norm.running_var) if x is not None]
     share = batches / sum(gather(batches))
     with torch.no_grad():

@@ -38,7 +38,7 @@ def behind_frozen(setup: Setup, modality: str, expert: Student) -> Behind:
     `views` of each clip: the centre crop, and cuts as the augmentation makes them.
     """
     config = setup.config
-    cache = ArrayCache(config.dataset_dir / "frozen", keep=KEPT)
+    cache = ArrayCache(config.dataset_dir / "embeddings" / "frozen", keep=KEPT)
     backbone = fold_norms(expert.eval().backbone.to(setup.device))
     views = config.teacher.expert_for(modality).views
     sources = {}

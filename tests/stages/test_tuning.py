@@ -35,9 +35,11 @@ def test_a_teacher_of_frozen_experts(home: Home) -> None:
     for run in experts:
         assert 0 < run.data.metrics["params/trained_m"] < run.data.metrics["params/all_m"]
         assert run.data.params["teacher.expert.tune"] == "frozen"
-    kept = {path.name.partition("-")[0]: path for path in (home.data / "frozen").glob("*.npy")}
+    kept = {path.name.partition("-")[0]: path for path in (home.data / "embeddings" / "frozen").glob("*.npy")}
     assert kept.keys() == {"train", "val", "test"}
-    assert len(list((home.data / "frozen").glob("*.npy"))) == 8  # of each modality; the train split twice
+    assert (
+        len(list((home.data / "embeddings" / "frozen").glob("*.npy"))) == 8
+    )  # of each modality; the train split twice
     with home.entered():
         (version,) = home.client.search_model_versions("name='litemkd-toy-teacher'", max_results=1)
         bundle = load_model(download("litemkd-toy-teacher", version.version))
