@@ -19,9 +19,10 @@ With d(a, b) = Σ over tokens of 1 - cos(a, b), and q the query (not adapted):
     exclusive logit = -½ (max over o ≠ c of d(P⁺_o, P⁻_q) + max over o ≠ c of d(P⁻_o, P⁺_q))
 
 A query's exclusive tokens are thus near the classes that it does not belong to. Both logits have a
-cross-entropy, and the prediction is their sum. These are the formulas of the published code; so are dropout
-(0.1 in the attention and after it) and MLP (two layers of width D, with ReLU between). The number of tokens
-is a setting. In a single-class episode, nothing is adapted and the exclusive logit is 0.
+cross-entropy, and the prediction is their sum. What the paper's text leaves open is as in public copies of its
+code: ReLU, sharpness of the attention, the maximum, dropout (0.1 in the attention and after it), MLP (two
+layers of width D, with ReLU between). The number of tokens is a setting. In a single-class episode nothing is
+adapted, and the exclusive logit is 0.
 """
 
 from __future__ import annotations
