@@ -91,7 +91,7 @@ def as_yaml(value: Any) -> str:
             width=10**9,
         )
         text = text.removesuffix("\n").removesuffix("\n...")
-        if "\n" not in text:
+        if len(text.splitlines()) < 2:  # YAML has more line ends than one, and so have strings
             break
     return text
 
