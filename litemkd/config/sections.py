@@ -276,7 +276,7 @@ class ExpertBackboneConfig(BackboneConfig):
 class ExpertConfig(Section):
     """The model of one modality, of which every modality gets one."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"temporal"})
+    later: ClassVar[frozenset[str]] = frozenset({"temporal", "tune", "views"})
 
     backbone: ExpertBackboneConfig = ExpertBackboneConfig()
     temporal: Temporal = "none"  # how its backbone sees motion
@@ -296,10 +296,6 @@ class ExpertConfig(Section):
     def frozen(self) -> bool:
         """Whether nothing of the backbone is trained."""
         return self.tuning.way == FROZEN
-
-    # These two are younger than the first version, and dumped where they say something.
-    def _told(self, key: str) -> bool:
-        return key not in ("tune", "views") or getattr(self, key) != type(self).model_fields[key].default
 
 
 class OwnExpert(Own):

@@ -83,7 +83,7 @@ def test_every_logit_is_that_of_the_plain_way(head, kept, tmp_path, monkeypatch)
     with torch.inference_mode():
         expected, found = plain(student)(episodes), classify(episodes)
     assert expected.std() > 1e-3
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=3e-5)  # a cosine is scaled by 10
     one, other = (evaluate(each, SAMPLER, range(30)) for each in (plain(student), classify))
     np.testing.assert_array_equal(one.accuracies, other.accuracies)
     np.testing.assert_array_equal(one.confusion, other.confusion)
