@@ -19,6 +19,7 @@ from litemkd.config.sections import (
     TeacherConfig,
     TrainConfig,
     digest_of,
+    every_key,
     flatten,
 )
 
@@ -34,6 +35,7 @@ __all__ = [
     "TeacherConfig",
     "TrainConfig",
     "digest_of",
+    "every_key",
     "flatten",
     "load_config",
 ]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, model_serializer
+from pydantic import BaseModel, ConfigDict, SerializationInfo, model_serializer
 from pydantic_core import PydanticCustomError
 
 from litemkd.extending.outside import near
+
+EVERY_KEY = "every key"  # context of a dump that leaves nothing out
 
 
 class Section(BaseModel):
@@ -24,8 +26,9 @@ class Section(BaseModel):
     later: ClassVar[frozenset[str]] = frozenset()
 
     @model_serializer(mode="wrap")
-    def _dumped(self, dump: Any) -> dict[str, Any]:
-        return {key: value for key, value in dump(self).items() if self._told(key)}
+    def _dumped(self, dump: Any, info: SerializationInfo) -> dict[str, Any]:
+        whole = info.context == EVERY_KEY
+        return {key: value for key, value in dump(self).items() if whole or self._told(key)}
 
     def __repr_args__(self) -> Any:
         return [(key, value) for key, value in super().__repr_args__() if key is None or self._told(key)]

@@ -26,7 +26,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from litemkd.config.loss import LossConfig
 from litemkd.config.modalities import OwnModalities, check_names
-from litemkd.config.names import Section, one_of
+from litemkd.config.names import EVERY_KEY, Section, one_of
 from litemkd.config.own import Own, is_own, keys_of, mistake, own, own_settings
 from litemkd.errors import ConfigError
 from litemkd.modalities.registry import modality
@@ -535,6 +535,11 @@ def flatten(section: BaseModel | Mapping[str, Any], prefix: str = "") -> dict[st
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def every_key(section: Section) -> dict[str, Any]:
+    """As `flatten`, with the younger keys that hold their defaults, and those of heads that are not chosen."""
+    return flatten(section.model_dump(mode="json", context=EVERY_KEY))
 
 
 def digest_of(*parts: BaseModel | Mapping[str, Any] | Sequence[Any] | str | int) -> str:

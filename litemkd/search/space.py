@@ -16,7 +16,7 @@ from typing import Any
 import optuna
 from pydantic import ValidationError
 
-from litemkd.config import Config, digest_of, flatten, load_config
+from litemkd.config import Config, digest_of, every_key, load_config
 from litemkd.config.strict_yaml import as_yaml, read_mapping
 from litemkd.errors import ConfigError
 from litemkd.search.ranges import Choice, Numbers, Range, is_number, read_range, same
@@ -93,7 +93,7 @@ class Space:
 
         A setting outside its range is left out, with those that depend on it; the sampler chooses it.
         """
-        flat, values, params = flatten(config), dict[str, Any](), dict[str, Any]()
+        flat, values, params = every_key(config), dict[str, Any](), dict[str, Any]()
         for parameter in self.parameters:
             value = flat.get(parameter.key)
             if parameter.holds(values) and parameter.key in flat and value in parameter.range:
@@ -175,7 +175,7 @@ def read_space(path: Path) -> Space:
     given = read_mapping(path, problems)
     if not given:
         problems.append(f"{path}: holds no settings; at least one key with a range would do")
-    known = flatten(Config())
+    known = every_key(Config())
     ranges: dict[str, Range] = {}
     for key, spec in given.items():
         reason = _not_searched(str(key), known)
@@ -222,7 +222,7 @@ def _refused_alone(key: str, found: Range) -> list[str]:
         for part in reversed(key.split(".")):
             nested = {part: nested}
         try:
-            read = flatten(Config.model_validate(nested))[key]
+            read = every_key(Config.model_validate(nested))[key]
         except ValidationError as error:
             message = error.errors()[0]["msg"]
             problems.append(f"{as_yaml(value)} given; {message[:1].lower()}{message[1:]}")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from litemkd.config import flatten, load_config
+from litemkd.config import every_key, load_config
 from litemkd.config.shipped import SPACES
 from litemkd.errors import ConfigError
 from litemkd.search.ranges import Choice, Numbers
@@ -85,9 +85,9 @@ def test_suggestions_become_the_configuration(path: Path, seed: int) -> None:
     study.tell(trial, 0.0)
     assert space.values_of(study.trials[0].params) == values
     config = load_config(TOY, space.overrides(values))
-    assert {key: flatten(config)[key] for key in values} == values
+    assert {key: every_key(config)[key] for key in values} == values
     again = {
-        key: flatten(load_config(None, space.overrides({key: value})))[key]
+        key: every_key(load_config(None, space.overrides({key: value})))[key]
         for key, value in values.items()
         if key not in ("student.backbone.name", "loss.preset")
     }
@@ -127,7 +127,7 @@ def test_numbers_stay_in_their_range(given: Numbers, seed: int) -> None:
         assert given.low <= values[key] <= given.high
         if given.step is not None:
             assert (values[key] - given.low) % given.step == 0
-        assert flatten(load_config(None, space.overrides(values)))[key] == values[key]
+        assert every_key(load_config(None, space.overrides(values)))[key] == values[key]
     assert all(probe in given for probe in given.probes())
 
 
