@@ -257,6 +257,25 @@ def refuse_other_arrays(config: TeacherConfig, modality: str, frames: int, shape
         )
 
 
+def refuse_untrainable(config: TeacherConfig, frames: int) -> None:
+    """Check that a teacher has weights: of a fusion, or of its head.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    if config.fusion.layers:
+        return
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        head = build_head(config.head, config.expert.width, frames, places=1)
+    if not any(one.numel() for one in head.parameters()):
+        raise ConfigError(
+            [
+                f"teacher.fusion.layers: 0 given, and the head {config.head.name} has no weights: nothing of "
+                "the teacher is left to train; 1, or teacher.head.name=trx, would do"
+            ]
+        )
+
+
 def build_teacher(config: TeacherConfig, width: int | Mapping[str, int], frames: int, seed: int) -> Teacher:
     """Fusion and head for features of a width, or of one for each modality; random weights by `seed` alone."""
     seed_torch(seed, "teacher")

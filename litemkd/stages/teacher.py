@@ -20,6 +20,7 @@ from litemkd.stages.build import (
     build_teacher,
     describe_teacher,
     load_model,
+    refuse_untrainable,
     tune_expert,
 )
 from litemkd.stages.cost import teacher_cost
@@ -112,9 +113,12 @@ def teacher_stage(setup: Setup, *, choice: str = "auto") -> ReadyTeacher:
             whatever is registered; or the address of a registered teacher.
 
     Raises:
+        ConfigError: a teacher of which nothing can be trained.
         DataError: features on disk that are missing or broken, or the user's own where others would be written.
     """
     refuse_foreign(setup)
+    if choice in CHOICES:
+        refuse_untrainable(setup.config.teacher, setup.config.data.frames)
     config, name = setup.config, setup.registered_name("teacher")
     fingerprint = teacher_fingerprint(setup)
     modalities = "+".join(config.teacher.modalities)

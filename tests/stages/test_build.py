@@ -23,6 +23,7 @@ from litemkd.stages.build import (
     describe_student,
     describe_teacher,
     load_model,
+    refuse_untrainable,
 )
 from litemkd.storage.checkpoints import read_description, save_model
 
@@ -154,3 +155,13 @@ def test_a_network_that_is_no_backbone_here_is_told_by_its_key(
         build(config)
     (problem,) = caught.value.problems
     assert told in problem
+
+
+def test_a_teacher_without_weights_is_refused_before_anything_is_trained() -> None:
+    alone = ("teacher.modalities=[rgb]", "teacher.fusion.layers=0")
+    for head in ("otam", "bimhm", "prototype", "sequence"):
+        config = config_of(*alone, f"teacher.head.name={head}")
+        with pytest.raises(ConfigError, match=f"layers: 0 given, and the head {head} has no weights"):
+            refuse_untrainable(config.teacher, 4)
+    refuse_untrainable(config_of(*alone).teacher, 4)
+    refuse_untrainable(config_of("teacher.head.name=bimhm").teacher, 4)

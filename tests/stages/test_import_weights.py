@@ -303,7 +303,7 @@ def test_a_teachers_head_alone_is_measured_on_features_of_one_modality(home: Hom
         (["--shift", "published-train"], "--shift: given, but the file holds a head only, without a fusion"),
         (
             ["--modalities", "rgb,flow"],
-            "--modalities: 'rgb,flow' given; one of rgb, flow, depth, skeleton would do: the file holds a head",
+            "--modalities: 'rgb,flow' given; one of rgb, flow, depth, skeleton, joints would do: the file",
         ),
     ):
         check_refused(home, [str(path), "--as", "teacher", *more], mistake, told)
@@ -518,7 +518,7 @@ def test_wrong_words_are_refused(home: Home, file: Path, tmp_path: Path) -> None
         (
             [str(teacher), "--as", "teacher", "--modalities", "rgb,flow"],
             mistake,
-            "--modalities: 'rgb,flow' given; three of rgb, flow, depth, skeleton with commas",
+            "--modalities: 'rgb,flow' given; three of rgb, flow, depth, skeleton, joints with commas",
         ),
         ([str(teacher), "--as", "teacher", "--modalities", "rgb,rgb,flow"], mistake, "'rgb,rgb,flow' given"),
         (
