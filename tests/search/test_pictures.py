@@ -133,8 +133,8 @@ def test_settings_that_few_trials_have_are_not_judged() -> None:
     assert "student.head.scale" not in judged
     for name in TWO:
         assert sum(row[name] for row in rows) == pytest.approx(1)
-    by_cost = max(rows, key=lambda row: row[TWO[1]])
-    assert by_cost["parameter"] in ("student.backbone.name", "student.backbone.weights")
+    by_cost = sorted(rows, key=lambda row: row[TWO[1]])[-2:]
+    assert {"student.backbone.name", "student.backbone.weights"} & {row["parameter"] for row in by_cost}
 
 
 def test_the_front_is_what_nothing_beats() -> None:
