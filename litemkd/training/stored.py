@@ -30,7 +30,7 @@ class View(ClipSource):
 
     def centred(self, videos: np.ndarray) -> Tensor:
         """The cuts of rows of the split, (V, T, 3, h, w) in [0, 1]; each clip's are its own."""
-        count, first = len(self.split.videos), self.number * len(self.split.videos)
+        first = self.number * len(self.split.videos)
         cuts = [
             self.augmented(videos[i : i + 1], self.augmentation, self.seed, first + int(videos[i]))
             for i in range(len(videos))
