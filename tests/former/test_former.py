@@ -36,7 +36,8 @@ TEACHER, PLAIN, DISTILLED = (52.2, 33.8), (36.0, 27.2), (35.6, 25.2)  # 5-shot, 
 def unpacked(folder: Path) -> Home:
     """The store in another folder, as somebody moves one."""
     with tarfile.open(STORE) as archive:
-        archive.extractall(folder, filter="data")
+        safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # Python 3.11.4 or later
+        archive.extractall(folder, **safe)
     with sqlite3.connect(folder / "mlflow.db") as database:
         for table, column in PLACES:
             database.execute(f"update {table} set {column} = replace({column}, ?, ?)", (MADE_IN, str(folder)))
