@@ -95,4 +95,5 @@ def check_classifier(model: str, clips: Source) -> Classifier:
         raise LitemkdError(f"{model}: clips of {clips.frames} frame show no motion; data.frames=8 would do")
     seen = embed(lambda frames: {model: check.seen(frames).flatten(2)}, clips)[model]
     head = Sequence(seen.shape[2], frames=seen.shape[1])
-    return lambda episodes: match_rows(head.match, head.encode(seen), episodes, seen.device)
+    code = head.encode(seen)
+    return lambda episodes: match_rows(head.match, code, episodes, seen.device)

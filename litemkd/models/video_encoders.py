@@ -77,17 +77,18 @@ class VideoEncoder(Expert):
 
     # What a family does in its own way
 
-    @abstractmethod
     def _network(self) -> nn.Module:
         """The library's network of `config`, with random weights."""
+        network: nn.Module = self._library()[1](self.config)
+        return network
 
-    @abstractmethod
     def _read(self, folder: Path) -> tuple[nn.Module, Mapping[str, Any], str]:
         """That network with a folder's weights, what the library says of them, and where it stood in there."""
+        return *self._library()[1].from_pretrained(folder, config=self.config, **_READING), ""
 
-    @abstractmethod
     def _seen(self) -> int:
         """How many frames go in."""
+        return int(self.config.num_frames)
 
     @abstractmethod
     def _slices(self, clips: Tensor) -> Tensor:
@@ -251,15 +252,6 @@ class VideoMAE(VideoEncoder):
 
         return VideoMAEConfig, VideoMAEModel
 
-    def _network(self) -> nn.Module:
-        return self._library()[1](self.config)
-
-    def _read(self, folder: Path) -> tuple[nn.Module, Mapping[str, Any], str]:
-        return *self._library()[1].from_pretrained(folder, config=self.config, **_READING), ""
-
-    def _seen(self) -> int:
-        return int(self.config.num_frames)
-
     def _slices(self, clips: Tensor) -> Tensor:
         tokens: Tensor = self.network(clips).last_hidden_state
         return tokens.unflatten(1, (self.seen // int(self.config.tubelet_size), -1))
@@ -305,15 +297,6 @@ class TimeSformer(VideoEncoder):
 
         return TimesformerConfig, TimesformerModel
 
-    def _network(self) -> nn.Module:
-        return self._library()[1](self.config)
-
-    def _read(self, folder: Path) -> tuple[nn.Module, Mapping[str, Any], str]:
-        return *self._library()[1].from_pretrained(folder, config=self.config, **_READING), ""
-
-    def _seen(self) -> int:
-        return int(self.config.num_frames)
-
     def _slices(self, clips: Tensor) -> Tensor:
         tokens: Tensor = self.network(clips).last_hidden_state[:, 1:]  # without the class token
         if self.config.attention_type == "space_only":
@@ -335,19 +318,13 @@ class XCLIP(VideoEncoder):
     def _whole(self) -> str:
         return "xclip"
 
-    def _network(self) -> nn.Module:
-        return self._library()[1](self.config)
-
     def _read(self, folder: Path) -> tuple[nn.Module, Mapping[str, Any], str]:
         if self._json(folder / "config.json").get("model_type") == self.family:
-            return *self._library()[1].from_pretrained(folder, config=self.config, **_READING), ""
+            return super()._read(folder)
         from transformers import XCLIPModel
 
         whole, told = XCLIPModel.from_pretrained(folder, **_READING)
         return whole.vision_model, told, "vision_model."
-
-    def _seen(self) -> int:
-        return int(self.config.num_frames)
 
     def _slices(self, clips: Tensor) -> Tensor:
         tokens: Tensor = self.network(clips.flatten(0, 1)).last_hidden_state[:, 1:]

@@ -23,8 +23,9 @@ import torch
 from torch import Tensor
 
 from litemkd.data.packs.clips import Augmentation, ClipSource, Cut
+from litemkd.data.packs.pack import rows_of
 from litemkd.data.splits import Split
-from litemkd.errors import DataError, some
+from litemkd.errors import DataError
 from litemkd.modalities.record import Modality
 from litemkd.modalities.registry import address
 from litemkd.recordings.times import MAX_RATIO, same_recording, sample_times
@@ -101,12 +102,7 @@ class ArrayPack:
         Raises:
             DataError: names that are not in the pack.
         """
-        missing = [name for name in names if name not in self._rows]
-        if missing:
-            raise DataError(
-                f"the {self.modality} pack {self.folder} lacks {len(missing)} clips: {some(missing)}"
-            )
-        return np.array([self._rows[name] for name in names], np.int64)
+        return rows_of(f"{self.modality} pack {self.folder}", self._rows, names)
 
 
 def build_array_pack(

@@ -161,13 +161,22 @@ class FramePack:
         Raises:
             DataError: names that are not in the pack.
         """
-        missing = [name for name in names if name not in self._rows]
-        if missing:
-            raise DataError(
-                f"the {self.modality} pack {self.folder} lacks {len(missing)} clips: {some(missing)}; "
-                "prepare these clips or take them out of the split lists"
-            )
-        return np.array([self._rows[name] for name in names], np.int64)
+        return rows_of(f"{self.modality} pack {self.folder}", self._rows, names)
+
+
+def rows_of(pack: str, rows: Mapping[str, int], names: Sequence[str]) -> np.ndarray:
+    """The rows of clips by name, int64; `pack` says in a message of which pack.
+
+    Raises:
+        DataError: names that are not in the pack.
+    """
+    missing = [name for name in names if name not in rows]
+    if missing:
+        raise DataError(
+            f"the {pack} lacks {len(missing)} clips: {some(missing)}; "
+            "prepare these clips or take them out of the split lists"
+        )
+    return np.array([rows[name] for name in names], np.int64)
 
 
 def build_pack(
