@@ -113,3 +113,17 @@ def test_every_test_that_is_named_exists() -> None:
     for path in sorted((root / "tests" / "faults").glob("test_*.py")):  # and nothing there goes untold
         tests = re.findall(r"^def (test_\w+)\(", path.read_text(encoding="utf-8"), re.M)
         assert f"`tests/faults/{path.name}`" in text or {name for name in tests if name in named}, path
+
+
+def test_every_page_stands_in_the_navigation() -> None:
+    docs = Path(__file__).parents[1] / "docs"
+    listed: list[Path] = []
+    for page in (docs / "index.md", *docs.glob("*/index.md")):
+        text = page.read_text(encoding="utf-8")
+        for names in re.findall(r"^```{toctree}\n(?::[^\n]*\n)*\n(.*?)^```", text, re.M | re.S):
+            listed += [page.parent / name for name in names.split()]
+    pages = {path.with_suffix("") for ending in ("md", "ipynb") for path in docs.rglob(f"*.{ending}")}
+    missing = sorted(path.relative_to(docs).as_posix() for path in pages - set(listed) - {docs / "index"})
+    assert not missing, f"in no navigation; a line for each in a list (toctree) of docs/index.md: {missing}"
+    assert len(listed) == len(set(listed)), "a page stands in the navigation twice"
+    assert set(listed) <= pages, f"no such page: {sorted(set(listed) - pages)}"

@@ -170,11 +170,10 @@ def test_a_mistake_in_the_configuration_is_one_message_without_a_traceback() -> 
     assert "Traceback" not in shown.output
 
 
-def test_readme_names_every_command_and_every_entry_point(readme: str) -> None:
-    rows = set(re.findall(r"^\| `([\w-]+)`", readme, re.MULTILINE))
-    assert rows >= COMMANDS | OF_THE_STORE
-    assert "`main`" in readme
+def test_readme_is_short_and_says_how_to_begin(readme: str) -> None:
+    assert len(readme.splitlines()) <= 100
     assert "mlflow run . -e distill" in readme
+    assert "docs/cli.md" in readme
 
 
 def test_what_is_made_of_the_commands_is_up_to_date() -> None:

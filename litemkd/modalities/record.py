@@ -28,20 +28,15 @@ PLAIN = "rgb"  # the encoding of pictures that are only looked at
 
 
 class Estimator(Protocol):
-    """A network that makes a modality from frames.
-
-    Attributes:
-        side: the least short side, in pixels, that it wants frames with.
-        pairs: whether it looks at the frame that follows, too; else it gets the same frames twice.
-    """
+    """A network that makes a modality from frames."""
 
     @property
     def side(self) -> int:
-        """See above."""
+        """The least short side, in pixels, that it wants frames with."""
 
     @property
     def pairs(self) -> bool:
-        """See above."""
+        """Whether it looks at the frame that follows, too; else it gets the same frames twice."""
 
     def identity(self) -> str:
         """What its weights are, to be noted beside what it makes."""

@@ -178,9 +178,9 @@ def group_by_class(labels: Tensor, way: int) -> tuple[Tensor, Tensor]:
     """Where the supports of each class stand, as a padded table.
 
     Returns:
-        index (B, W, K): positions in 0 … S - 1, K = the largest number of supports of a class; places past a
-            class's supports hold its first support;
-        present (B, W, K): True where a place is a support of the class.
+        Index (B, W, K), positions in 0 … S - 1, K = the largest number of supports of a class; places past a
+        class's supports hold its first support. And present (B, W, K), True where a place is a support of the
+        class.
 
     Raises:
         EpisodeError: as `support_counts`.

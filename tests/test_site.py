@@ -1,0 +1,59 @@
+"""The site of docs/ builds without a warning, needs no other host, and can be searched without a server."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(path.relative_to(ROOT / "docs") for path in (ROOT / "docs").rglob("*.md"))
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("furo") is None, reason="pip install -e '.[docs]' brings what builds the site"
+)
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built strictly: no dead link or anchor, no page outside the navigation."""
+    folder = tmp_path_factory.mktemp("site")
+    words = ["-W", "--keep-going", "-q", "-d", str(folder / "trees"), "docs", str(folder / "html")]
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", *words], cwd=ROOT, capture_output=True, text=True, timeout=540
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "html"
+
+
+def test_every_page_is_there_and_can_be_searched(site: Path) -> None:
+    index = (site / "searchindex.js").read_text(encoding="utf-8")
+    (names,) = re.findall(r'"?docnames"?:\s*\[(.*?)\]', index)
+    assert {f"{name}.md" for name in re.findall(r'"([^"]+)"', names)} >= {str(path) for path in PAGES}
+    # A script and not data that a page would have to fetch, which a browser forbids where there is no server.
+    assert index.startswith("Search.setIndex(")
+    for path in PAGES:
+        assert (site / path.with_suffix(".html")).is_file()
+
+
+def test_nothing_is_loaded_from_other_hosts(site: Path) -> None:
+    loading = re.compile(
+        r"<(?:script|img|link|iframe|source|video)\b[^>]*?\b(?:src|href)=[\"'](?:https?:)?//[^>]*>"
+    )
+    for path in site.rglob("*.html"):
+        found = loading.findall(path.read_text(encoding="utf-8"))
+        assert found == [], path.relative_to(site)
+    for path in site.rglob("*.css"):
+        assert not re.search(r"(?:@import|url\()\s*[\"']?(?:https?:)?//", path.read_text(encoding="utf-8")), (
+            path
+        )
+
+
+def test_docstrings_are_read_as_they_are_meant(site: Path) -> None:
+    page = (site / "api" / "heads.html").read_text(encoding="utf-8")
+    assert 'id="litemkd.models.heads.base.Head.match"' in page
+    assert '<code class="docutils literal notranslate"><span class="pre">match_parts</span></code>' in page
