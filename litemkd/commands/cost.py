@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from litemkd.commands.options import configured, entry_point
+from litemkd.commands.options import configured, entry_point, flag
 from litemkd.config import Config
 
 
@@ -17,13 +17,16 @@ from litemkd.config import Config
 @click.option(
     "--preset", type=click.Choice(["published"]), help="The published models beside the published figures."
 )
+@flag("--again", "Measure anew: what was measured once is kept in ~/.cache/litemkd/costs.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
-def cost(config: Config, preset: str | None, as_json: bool) -> None:
+def cost(config: Config, preset: str | None, again: bool, as_json: bool) -> None:
     """What a student costs: thop MACs and exact FLOPs of an episode, parameters, latency."""
     from litemkd.report.tables import text_table
     from litemkd.stages.cost import published_table, student_cost
 
-    rows: list[dict[str, Any]] = published_table() if preset else [dict(student_cost(config))]
+    rows: list[dict[str, Any]] = (
+        published_table(again=again) if preset else [dict(student_cost(config, again=again))]
+    )
     if as_json:
         click.echo(json.dumps(rows if preset else rows[0], indent=2))
         return

@@ -65,9 +65,8 @@ def count(module: nn.Module, *inputs: object, method: str = "__call__") -> tuple
         warnings.simplefilter("ignore")  # thop's use of distutils, and of its own deprecated functions
         import thop
 
-        macs, _ = thop.profile(call, inputs, custom_ops=_rules(call), verbose=False)
-        with FlopCounterMode(display=False) as counter:
-            call(*inputs)
+        with FlopCounterMode(display=False) as counter:  # thop's own arithmetic has no products
+            macs, _ = thop.profile(call, inputs, custom_ops=_rules(call), verbose=False)
     return call.result, Count(float(macs), float(counter.get_total_flops()))
 
 

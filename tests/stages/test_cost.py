@@ -1,6 +1,8 @@
 """Cost of configured models, and the published figures."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -129,3 +131,27 @@ def test_a_teacher_without_a_fusion_costs_its_head(config):
     one, other = teacher_cost(fused), teacher_cost(plain, latency=True)
     assert 0 < other["cost/gmacs_per_episode"] < one["cost/gmacs_per_episode"]
     assert 0 < other["cost/params_m"] < one["cost/params_m"]
+
+
+def test_what_was_measured_is_found_without_torch(config, tmp_path, monkeypatch):
+    monkeypatch.setenv("LITEMKD_CACHE", str(tmp_path))
+    first = published_table()
+    code = "import sys; from litemkd.stages.cost import published_table; t = published_table()"
+    code += "; import json; print(json.dumps(t)); assert 'torch' not in sys.modules"
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert json.loads(found.stdout) == first
+
+
+def test_an_architecture_is_what_it_is_kept_by(config, tmp_path, monkeypatch):
+    monkeypatch.setenv("LITEMKD_CACHE", str(tmp_path))
+    one = student_cost(config)
+    train = config.student.train.model_copy(update={"lr": 1.0})
+    trained_otherwise = config.student.model_copy(update={"train": train, "dropout": 0.3})
+    assert student_cost(config.model_copy(update={"student": trained_otherwise, "seed": 9})) == one
+    wider = config.student.model_copy(update={"width": 32})
+    assert student_cost(config.model_copy(update={"student": wider}))["cost/params_m"] > one["cost/params_m"]
+    larger = config.data.model_copy(update={"crop": 64})
+    assert (
+        student_cost(config.model_copy(update={"data": larger}))["cost/gmacs_per_frame"]
+        > one["cost/gmacs_per_frame"]
+    )
