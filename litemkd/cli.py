@@ -11,6 +11,7 @@ import click
 from litemkd import __version__
 from litemkd.commands.compare import compare
 from litemkd.commands.cost import cost
+from litemkd.commands.doctor import doctor
 from litemkd.commands.evaluate import evaluate
 from litemkd.commands.options import plain_mistakes, set_up_process
 from litemkd.commands.predict import predict
@@ -82,5 +83,6 @@ for command in (
     export_runs,
     import_runs,
     sync,
+    doctor,
 ):
     main.add_command(command)

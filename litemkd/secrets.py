@@ -7,6 +7,7 @@ import re
 from urllib.parse import unquote
 
 _IN_ADDRESS = re.compile(r"(://[^\s/@:'\"]*):[^\s/'\"]+@")
+_IN_QUERY = re.compile(r"([?&][\w.-]*(?:password|passwd|secret|token|key)=)[^&\s'\"]+", re.IGNORECASE)
 _SECRET = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "LITEMKD_STORAGE")
 _PASSWORD = re.compile(r"://[^\s/@:]*:([^\s/]+)@")
@@ -17,7 +18,7 @@ STARS = "***"
 def hide(text: str) -> str:
     """`text` with the passwords of all addresses in it, and this process's own secrets, replaced by stars."""
     if "://" in text:
-        text = _IN_ADDRESS.sub(rf"\1:{STARS}@", text)
+        text = _IN_QUERY.sub(rf"\1{STARS}", _IN_ADDRESS.sub(rf"\1:{STARS}@", text))
     for secret in _secrets():
         text = text.replace(secret, STARS)
     return text

@@ -8,7 +8,7 @@ from litemkd.tracking import mlflow_settings  # first: MLflow reads it while it 
 from litemkd.tracking.delivery.deferred import is_promise, promote
 from litemkd.tracking.delivery.outbox import unsent
 from litemkd.tracking.delivery.sending import NUMBER
-from litemkd.tracking.delivery.unsent import send_unsent
+from litemkd.tracking.delivery.unsent import send_unsent, waiting
 from litemkd.tracking.registry.aliases import (
     ALIASES,
     Alias,

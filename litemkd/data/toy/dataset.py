@@ -173,10 +173,10 @@ def _write_file(clip: ToyClip, kind: str, path: Path) -> None:
         with path.open("wb") as file:
             np.save(file, clip.joints, allow_pickle=False)
     else:
-        _write_video(path, clip.pictures[kind], exact=kind != "rgb")
+        write_video(path, clip.pictures[kind], exact=kind != "rgb")
 
 
-def _write_video(path: Path, pictures: NDArray[np.uint8], exact: bool) -> None:
+def write_video(path: Path, pictures: NDArray[np.uint8], exact: bool) -> None:
     """Encode (T, H, W, 3) as H.264; `exact` keeps every colour, for pictures whose colours are measurements."""
     codec, pixels, quality = ("libx264rgb", "rgb24", "0") if exact else ("libx264", "yuv420p", "14")
     with av.open(str(path), "w", format="mp4") as container:

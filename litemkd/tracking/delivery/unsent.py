@@ -41,12 +41,7 @@ def send_unsent(folder: Path = FOLDER, *, moved: bool = False) -> list[str]:
             elif one.sender is not None:
                 lines += _lines(one.sender, before)
             one.stop_when_idle()
-    found = (
-        sorted(path for path in folder.absolute().iterdir() if path.is_dir() and path.name[0] != ".")
-        if folder.is_dir()
-        else []
-    )
-    for path in found:
+    for path in waiting(folder):
         if path not in own and (journal := Journal.take_over(path)) is not None:
             try:
                 problems += _send(journal, lines, moved)
@@ -56,6 +51,13 @@ def send_unsent(folder: Path = FOLDER, *, moved: bool = False) -> list[str]:
         sent = "".join(f"\n  sent: {line}" for line in lines)
         raise TrackingError("".join(f"\n  {problem}" for problem in problems).strip() + sent)
     return lines
+
+
+def waiting(folder: Path = FOLDER) -> list[Path]:
+    """The folders of processes that have, or had, something to send."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.absolute().iterdir() if path.is_dir() and path.name[0] != ".")
 
 
 def _send(journal: Journal, lines: list[str], moved: bool) -> list[str]:

@@ -1,0 +1,1 @@
+"""What `litemkd doctor` looks at: one file a subject, each a few findings."""
