@@ -1,8 +1,12 @@
-"""Writes docs/cli.md and MLproject from the commands: `python docs/generate.py`. A test tells when to."""
+"""Writes docs/cli.md and MLproject from the commands, the schema of experiment files from the configuration.
+
+`python docs/generate.py`; a test tells when to.
+"""
 
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import textwrap
 from pathlib import Path
@@ -10,10 +14,12 @@ from pathlib import Path
 import click
 
 from litemkd.cli import main
+from litemkd.config.schema import FILE, experiment_schema
 from litemkd.search.command import main as search
 
 PAGE = Path(__file__).with_name("cli.md")
 PROJECT = Path(__file__).parents[1] / "MLproject"
+SCHEMA = Path(__file__).parents[1] / "experiments" / FILE
 COMMON = ("--config", "--set", "--overrides", "--data-root", "--seed", "--device")
 TOP = """# Commands
 
@@ -158,7 +164,23 @@ def project() -> str:
     return PROJECT_TOP + "\n".join(filter(None, blocks))
 
 
+def meanings() -> dict[str, dict[str, str]]:
+    """What docs/config.md says of each key, by section; a heading may name several of them."""
+    found: dict[str, dict[str, str]] = {}
+    text = PAGE.with_name("config.md").read_text(encoding="utf-8")
+    for heading, body in re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL):
+        rows = re.findall(r"^\| `(\w+)` \| .*? \| (.*?) \|$", body, re.MULTILINE)
+        said = {key: re.sub(r"\[(.*?)\]\(.*?\)", r"\1", words) for key, words in rows}
+        found |= dict.fromkeys(re.findall(r"`([\w.]+)`", heading) or [""], said)
+    return found
+
+
+def schema() -> str:
+    """The schema of experiment files."""
+    return json.dumps(experiment_schema(meanings()), indent=2, ensure_ascii=False) + "\n"
+
+
 if __name__ == "__main__":
-    for path, text in ((PAGE, page()), (PROJECT, project())):
+    for path, text in ((PAGE, page()), (PROJECT, project()), (SCHEMA, schema())):
         path.write_text(text, encoding="utf-8")
         print(f"written: {path}")

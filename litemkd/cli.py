@@ -10,9 +10,11 @@ import click
 
 from litemkd import __version__
 from litemkd.commands.compare import compare
+from litemkd.commands.completion import completion
 from litemkd.commands.cost import cost
 from litemkd.commands.doctor import doctor
 from litemkd.commands.evaluate import evaluate
+from litemkd.commands.init import init
 from litemkd.commands.options import plain_mistakes, set_up_process
 from litemkd.commands.predict import predict
 from litemkd.commands.prepare import prepare
@@ -66,6 +68,7 @@ def search(words: tuple[str, ...]) -> None:
 
 
 for command in (
+    init,
     prepare,
     teacher,
     features,
@@ -84,5 +87,6 @@ for command in (
     import_runs,
     sync,
     doctor,
+    completion,
 ):
     main.add_command(command)

@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[1]
 COMMANDS = {"prepare", "teacher", "features", "student", "distill", "evaluate", "cost"}
 COMMANDS |= {"import-weights", "export-weights", "search", "predict", "register", "compare", "doctor"}
 OF_THE_STORE = {"ui", "export-runs", "import-runs", "sync"}  # no stages: no configuration and no run
+PLAIN = OF_THE_STORE | {"init", "completion"}  # without options of a configuration
 COMMON = {"--config", "--set", "--overrides", "--data-root", "--seed", "--device"}
 
 
@@ -51,19 +52,19 @@ def parse(words: list[str]) -> tuple[str, dict[str, Any]]:
 
 
 def test_the_commands() -> None:
-    assert set(main.commands) == COMMANDS | OF_THE_STORE
+    assert set(main.commands) == COMMANDS | PLAIN
 
 
 def test_every_command_is_an_entry_point_and_the_main_one_distils(entry_points: dict[str, Any]) -> None:
-    assert set(entry_points) == COMMANDS | {"main", "sync"}
+    assert set(entry_points) == COMMANDS | {"main", "sync", "init"}
     assert entry_points["main"] == entry_points["distill"]
 
 
-@pytest.mark.parametrize("name", sorted(COMMANDS | {"main", "sync"}))
+@pytest.mark.parametrize("name", sorted(COMMANDS | {"main", "sync", "init"}))
 def test_what_an_entry_point_starts_is_understood(entry_points: dict[str, Any], name: str) -> None:
     entry = entry_points[name]
     needed = {"file": "some file.pt", "as": "teacher", "model": "models:/litemkd-toy-student/1"}
-    needed |= {"support": "my examples", "query": "new clips"}
+    needed |= {"support": "my examples", "query": "new clips", "dir": "my videos"}
     values = {key: parameter.get("default", needed.get(key)) for key, parameter in entry["parameters"].items()}
     values["overrides"] = "loss.temperature=2 seed=3"
     line = entry["command"].format(**{key: shlex.quote(value) for key, value in values.items()})
@@ -71,7 +72,7 @@ def test_what_an_entry_point_starts_is_understood(entry_points: dict[str, Any], 
     assert (python, dash_m, package) == ("python", "-m", "litemkd")
     command, params = parse(words)
     assert command == ("distill" if name == "main" else name)
-    if name in OF_THE_STORE:
+    if name in PLAIN:
         return
     assert params["config_file"] == values["config"]
     assert EXPERIMENTS.find(values["config"]).is_file()
@@ -125,7 +126,7 @@ def test_a_data_set_starts_from_its_own_experiment_file(monkeypatch: pytest.Monk
     assert started("--config", default, "--dataset", "hmdb51").student.backbone.name == "resnet18"
 
 
-@pytest.mark.parametrize("name", sorted(COMMANDS | OF_THE_STORE))
+@pytest.mark.parametrize("name", sorted(COMMANDS | PLAIN))
 def test_help_explains_every_option(name: str) -> None:
     command = STARTED[name]
     shown = CliRunner().invoke(*((search, ["--help"]) if name == "search" else (main, [name, "--help"])))
@@ -179,7 +180,11 @@ def test_readme_is_short_and_says_how_to_begin(readme: str) -> None:
 def test_what_is_made_of_the_commands_is_up_to_date() -> None:
     generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))
     made = generate["page"]()
-    for path, text in ((generate["PAGE"], made), (generate["PROJECT"], generate["project"]())):
+    for path, text in (
+        (generate["PAGE"], made),
+        (generate["PROJECT"], generate["project"]()),
+        (generate["SCHEMA"], generate["schema"]()),
+    ):
         assert path.read_text(encoding="utf-8") == text, "python docs/generate.py writes it anew"
     flags = {flag for command in STARTED.values() for parameter in command.params for flag in parameter.opts}
     missing = sorted(flag for flag in flags if flag.startswith("--") and f"`{flag}" not in made)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import click
+from click.shell_completion import CompletionItem
 
 from litemkd.config import Config, load_config
 from litemkd.config.shipped import EXPERIMENTS
@@ -104,6 +105,7 @@ def configurable(command: F) -> F:
             "--config",
             "config_file",
             metavar="FILE|NAME",
+            shell_complete=_experiments,
             help=f"Experiment file, or the name of one in experiments/ (toy/smoke); {DEFAULT} when not given.",
         ),
     ):
@@ -131,6 +133,12 @@ def entry_point(*options: str, files: Collection[str] = ()) -> Callable[[F], F]:
 def experiment_of(dataset: str) -> Path:
     """The experiment file that a data set starts from: its own, else the published settings."""
     return EXPERIMENTS.find(dataset if dataset in EXPERIMENTS.names() else "published")
+
+
+def _experiments(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
+    """What the Tab key offers: experiments by name, and the shell's own list of files."""
+    named = [CompletionItem(name) for name in EXPERIMENTS.names() if name.startswith(begun)]
+    return named or [CompletionItem(begun, type="file")]
 
 
 def _words(overrides: str) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, create_model, model_validator
 
-from litemkd.config.names import Section, one_of
+from litemkd.config.names import Section, named, one_of
 from litemkd.config.own import free_name, keys_of, mistake, own
 from litemkd.extending.declared import settings_of
 from litemkd.losses import D2M, TERMS
@@ -15,7 +15,7 @@ from litemkd.losses.focal import Focal
 from litemkd.losses.presets import preset, preset_names
 from litemkd.losses.term import NEEDS, find_term
 
-PresetName = Annotated[str, AfterValidator(one_of("loss", preset_names()))]
+PresetName = Annotated[str, AfterValidator(one_of("loss", preset_names())), named(*preset_names())]
 
 
 def _check(term: type[Any], settings: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, SerializationInfo, model_serializer
+from pydantic import BaseModel, ConfigDict, SerializationInfo, WithJsonSchema, model_serializer
 from pydantic_core import PydanticCustomError
 
 from litemkd.extending.outside import near
@@ -48,3 +48,8 @@ def one_of(what: str, names: Collection[str]) -> Callable[[str], str]:
         return name
 
     return check
+
+
+def named(*names: str) -> WithJsonSchema:
+    """In the schema of a text: names that editors offer, beside which others may be given."""
+    return WithJsonSchema({"anyOf": [{"enum": list(names)}, {"type": "string"}]})

@@ -26,7 +26,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from litemkd.config.loss import LossConfig
 from litemkd.config.modalities import OwnModalities, check_names
-from litemkd.config.names import EVERY_KEY, Section, one_of
+from litemkd.config.names import EVERY_KEY, Section, named, one_of
 from litemkd.config.own import Own, is_own, keys_of, mistake, own, own_settings
 from litemkd.errors import ConfigError
 from litemkd.modalities.registry import modality
@@ -99,9 +99,11 @@ def _tune(text: str) -> str:
         raise mistake(str(error)) from error
 
 
-BackboneName = Annotated[str, AfterValidator(_backbone)]
+BackboneName = Annotated[
+    str, AfterValidator(_backbone), named(*BACKBONES, *(one for one in ALIASES if one not in BACKBONES))
+]
 TuneName = Annotated[str, AfterValidator(_tune)]
-HeadName = Annotated[str, AfterValidator(_head)]
+HeadName = Annotated[str, AfterValidator(_head), named(*HEAD_SETTINGS)]
 PositiveInt = Annotated[int, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
