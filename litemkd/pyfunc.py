@@ -19,6 +19,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from litemkd.data.finding.loose import centre_crops, read_centre
 from litemkd.data.frames import decode_frame
 from litemkd.errors import CheckpointError, EpisodeError, LitemkdError
+from litemkd.evaluation.calibration import read_calibration
 from litemkd.evaluation.recognition import Recogniser
 from litemkd.models.student import Student
 from litemkd.stages.build import load_model
@@ -184,6 +185,10 @@ def _load_pyfunc(path: str) -> Predictor:
     described = read_description(Path(path))
     return Predictor(
         Recogniser(
-            model, frames=described["frames"], crop=described["crop"], short_side=described["short_side"]
+            model,
+            frames=described["frames"],
+            crop=described["crop"],
+            short_side=described["short_side"],
+            calibration=read_calibration(Path(path)),
         )
     )

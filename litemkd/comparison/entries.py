@@ -50,7 +50,7 @@ class Entry:
         settings: what makes the student what it is: two runs that share it differ by their seed alone.
         protocol: what accuracies must share to stand in one column, by name in words, with the data's digest.
         accuracy: per cent, by number of shots, with the interval over the test episodes.
-        cost: metrics `cost/…` without the prefix.
+        cost: metrics `cost/…` without the prefix, and `ece`, how far its probabilities are off.
     """
 
     record: RunRecord = field(repr=False)
@@ -123,9 +123,9 @@ def _entry(record: RunRecord) -> Entry | str:
         protocol,
         accuracy,
         {
-            key.removeprefix("cost/"): value
+            key.partition("/")[2]: value
             for key, value in record.metrics.items()
-            if key.startswith("cost/") and math.isfinite(value)
+            if (key.startswith("cost/") or key == "test/ece") and math.isfinite(value)
         },
     )
 

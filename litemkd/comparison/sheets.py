@@ -17,6 +17,7 @@ COSTS = {
     "gflops_per_episode": "GFLOPs/episode, exact",
     "params_m": "parameters, M",
     "latency_ms_per_video": "latency, ms/video",
+    "ece": "calibration error, %",
 }
 INTERVALS = (
     "± is half the width of a 95 % interval; the number of seeds stands in brackets. Of several seeds it is "
@@ -115,6 +116,10 @@ def _notes(comparison: Comparison, *, costs: bool, pooled: bool) -> tuple[str, .
             "in published form nothing is folded. GFLOPs are exact, two for a multiply-add. Costs that differ "
             "from run to run are medians."
         )
+        if any("ece" in line.cost for line in comparison.lines):
+            notes.append(
+                f"Calibration error: expected, of {shots}-shot test episodes with the temperature from val."
+            )
         devices = sorted({entry.record.tags.get("litemkd.device", NONE) for entry in comparison.entries})
         notes.append(f"Measured on: {some(devices)}.")
     for dataset, protocol in comparison.groups.protocols.items():

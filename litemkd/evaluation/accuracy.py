@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -34,6 +34,8 @@ class Evaluation:
         confusion: (C, C) counts of queries by true class and predicted class.
         classes: names of the C classes.
         episodes_per_second: of the head on cached codes.
+        logits: (n, Q, W) float32, empty where they were not kept.
+        labels: (n, Q), the true classes' places in the episodes.
     """
 
     shot: int
@@ -41,6 +43,8 @@ class Evaluation:
     confusion: np.ndarray
     classes: tuple[str, ...]
     episodes_per_second: float
+    logits: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0), np.float32), repr=False)
+    labels: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.int64), repr=False)
 
     @property
     def accuracy(self) -> Interval:
@@ -86,6 +90,8 @@ def evaluate(
         np.sum([part.confusion for part in parts], axis=0),
         sampler.split.classes,
         sum(part.episodes_per_second for part in parts),
+        np.concatenate([part.logits for part in parts]),
+        np.concatenate([part.labels for part in parts]),
     )
 
 
@@ -93,21 +99,32 @@ def _evaluate_part(
     classify: Classifier, sampler: EpisodeSampler, numbers: Sequence[int], batch: int, progress: str | None
 ) -> Evaluation:
     classes = sampler.split.classes
-    accuracies: list[np.ndarray] = []
+    accuracies, told, labels = [], [], []
     confusion = np.zeros((len(classes), len(classes)), dtype=np.int64)
     begun = time.perf_counter()
     with tqdm(total=len(numbers), desc=progress, unit="episode", disable=progress is None) as bar:
         for start in range(0, len(numbers), batch):
             episodes = sampler[numbers[start : start + batch]]
             with torch.inference_mode():
-                predicted = classify(episodes).argmax(-1).cpu().numpy()  # (B, Q)
+                logits = classify(episodes).float()
+                predicted = logits.argmax(-1).cpu().numpy()  # (B, Q)
+            told.append(logits.cpu().numpy())
+            labels.append(episodes.query_labels)
             accuracies.append(100.0 * (predicted == episodes.query_labels).mean(1))
             rows = np.take_along_axis(episodes.classes, episodes.query_labels, axis=1)
             columns = np.take_along_axis(episodes.classes, predicted, axis=1)
             np.add.at(confusion, (rows.ravel(), columns.ravel()), 1)
             bar.update(len(episodes))
     speed = len(numbers) / (time.perf_counter() - begun)
-    return Evaluation(sampler.shot, np.concatenate(accuracies), confusion, classes, speed)
+    return Evaluation(
+        sampler.shot,
+        np.concatenate(accuracies),
+        confusion,
+        classes,
+        speed,
+        np.concatenate(told),
+        np.concatenate(labels),
+    )
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from litemkd.errors import EpisodeError
+from litemkd.evaluation.calibration import UNCALIBRATED, Calibration
 from litemkd.evaluation.embedding import CLIPS_AT_ONCE, frame_features
 from litemkd.models.folding import EvaluationForm
 from litemkd.models.student import Student
@@ -22,14 +23,24 @@ class Recogniser:
         frames: T of a clip.
         crop: height and width of a frame, pixels.
         short_side: that frames are resized to before they are cut, pixels.
+        calibration: makes probabilities honest; without one they are as the logits have them.
 
     Raises:
         ValueError: the student is in training mode.
     """
 
-    def __init__(self, student: Student, *, frames: int, crop: int, short_side: int) -> None:
+    def __init__(
+        self,
+        student: Student,
+        *,
+        frames: int,
+        crop: int,
+        short_side: int,
+        calibration: Calibration | None = None,
+    ) -> None:
         self.student = student
         self.frames, self.crop, self.short_side = frames, crop, short_side
+        self.calibration = calibration
         self._form = EvaluationForm(student)
         self._device = next(self._form.parameters()).device
 
@@ -63,15 +74,30 @@ class Recogniser:
             )
         order = labels.argsort(kind="stable")  # class after class: then heads copy less
         marks = torch.from_numpy(labels[order])[None].to(self._device)
-        found = []
+        found, way = [], int(labels.max()) + 1
+        temperature = self._temperature(way, labels)
         with torch.inference_mode():
             known = self._encode(support[torch.from_numpy(order).to(support.device)])
             for start in range(0, len(query), MATCHED_AT_ONCE):
                 asked = self._encode(query[start : start + MATCHED_AT_ONCE])
-                logits = self._form.match(known, marks, asked, int(labels.max()) + 1)[0]
-                found.append(logits.float().softmax(-1).cpu().numpy())
+                logits = self._form.match(known, marks, asked, way)[0]
+                found.append((logits.float() / temperature).softmax(-1).cpu().numpy())
         return np.concatenate(found)
+
+    def note(self, labels: np.ndarray) -> str | None:
+        """What to say of the probabilities of queries with such supports: not calibrated, or for others."""
+        if self.calibration is None:
+            return UNCALIBRATED
+        return self.calibration.note(int(labels.max()) + 1, _shot(labels))
+
+    def _temperature(self, way: int, labels: np.ndarray) -> float:
+        return 1.0 if self.calibration is None else self.calibration.nearest(way, _shot(labels)).temperature
 
     def _encode(self, features: Tensor) -> dict[str, tuple[Tensor, ...]]:
         """Codes of videos, as one episode's."""
         return {name: tuple(x[None] for x in code) for name, code in self._form.encode(features).items()}
+
+
+def _shot(labels: np.ndarray) -> int:
+    """Supports of a class; where classes have unequally many their mean, rounded."""
+    return max(1, round(float(np.bincount(labels).mean())))

@@ -162,7 +162,7 @@ def _limits(known: Mapping[str, str], student: bool) -> list[str]:
     if student:
         lines += [
             "It needs labelled clips of every class that it is to tell apart, and names one of these classes "
-            "whatever it sees. Its probabilities are not calibrated.",
+            f"whatever it sees. {_chances(known)}",
             "With more classes, or fewer examples of each, than in the protocol it is less accurate.",
             _sees(known),
         ]
@@ -174,6 +174,16 @@ def _limits(known: Mapping[str, str], student: bool) -> list[str]:
         "It tells actions apart, not persons: it is not for identifying or judging people.",
     ]
     return lines
+
+
+def _chances(known: Mapping[str, str]) -> str:
+    after, before = _number(known.get("test_ece")), _number(known.get("test_ece_uncalibrated"))
+    if after is None or before is None:
+        return "Its probabilities are not calibrated."
+    return (
+        f"Its probabilities are calibrated on val; on test their expected calibration error is {after:.1f} % "
+        f"(uncalibrated {before:.1f} %)."
+    )
 
 
 def _sees(known: Mapping[str, str]) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from litemkd.evaluation.accuracy import Evaluation
+from litemkd.evaluation.calibration import BINS, Reliability
 from litemkd.report.labels import class_labels, label
 
 _SHORT, _INCHES = 10, 0.075  # characters of a class for which there is room anyway; of each one more
@@ -91,4 +92,29 @@ def confusion_matrix(evaluation: Evaluation, title: str) -> Figure:
                     fontsize=7,
                     color="white" if value > 55 else "black",
                 )
+    return figure
+
+
+def reliability_diagram(before: Reliability, after: Reliability, title: str) -> Figure:
+    """Accuracy of queries by how sure the model was of them, as it comes and calibrated.
+
+    Args:
+        before: without a temperature.
+        after: with one.
+        title: above the picture.
+    """
+    figure = Figure(figsize=(8.4, 3.9), layout="constrained")
+    figure.suptitle(label(title), fontsize=10)
+    middles = (np.arange(BINS) + 0.5) * 100 / BINS
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, one, words in zip(panels, (before, after), ("uncalibrated", "calibrated"), strict=True):
+        there = one.counts > 0
+        sizes = one.counts[there] / one.counts.sum()
+        axes.plot([0, 100], [0, 100], color="0.6", linewidth=1, linestyle="--")
+        axes.bar(middles[there], one.accuracy[there], 90 / BINS, alpha=0.25)
+        axes.scatter(one.confidence[there], one.accuracy[there], s=12 + 300 * sizes)
+        axes.set(xlabel="probability of the named class, per cent", xlim=(0, 100), ylim=(0, 100))
+        axes.set_title(f"{words}: expected calibration error {one.ece:.2f} %", fontsize=9)
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("accuracy, per cent; area: share of queries")
     return figure

@@ -8,7 +8,8 @@ from litemkd.data.packs.arrays import ArrayPack, ArraySource, Source
 from litemkd.errors import CheckpointError, LitemkdError
 from litemkd.evaluation.accuracy import Evaluation
 from litemkd.evaluation.checks import AsTheyAre, check_classifier, find_check, is_check
-from litemkd.stages.loading import champion_of, load_student
+from litemkd.stages.calibrate import calibrate
+from litemkd.stages.loading import champion_of, load_calibrated
 from litemkd.stages.results import log_test
 from litemkd.stages.setup import Setup
 from litemkd.storage.checkpoints import weights_digest
@@ -16,7 +17,7 @@ from litemkd.tracking import find_address
 
 
 def evaluate_stage(setup: Setup, *, model: str | None = None) -> tuple[str, dict[int, Evaluation]]:
-    """Read the test classes once.
+    """Read the test classes once. A student without temperatures learns them on val first, for this run alone.
 
     Args:
         setup: the data set and the episodes; it goes on with an interrupted run of the same weights.
@@ -34,7 +35,7 @@ def evaluate_stage(setup: Setup, *, model: str | None = None) -> tuple[str, dict
     source = model or champion_of(config)
     if is_check(source):
         return source, _check(setup, source)
-    loaded, described = load_student(source)
+    loaded, described, calibration = load_calibrated(source)
     for key, wanted in (("frames", config.data.frames), ("crop", config.data.crop)):
         if described.get(key) != wanted:
             raise CheckpointError(
@@ -53,8 +54,9 @@ def evaluate_stage(setup: Setup, *, model: str | None = None) -> tuple[str, dict
         if source.startswith("models:"):
             found = find_address(source)
             run.use_model(found.name, found.version)
+        calibration = calibration or calibrate(setup, student)
         tests = setup.test_student(student, "evaluate")
-        log_test(run, tests, source)
+        log_test(run, tests, source, calibration)
     return source, tests
 
 

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from litemkd.config import Config
 from litemkd.errors import CheckpointError, ConfigError
 from litemkd.evaluation.accuracy import Classifier, Evaluation
+from litemkd.evaluation.calibration import save_calibration
 from litemkd.evaluation.embedding import fuse_all, student_classifier, teacher_classifier
 from litemkd.modalities.registry import known_names
 from litemkd.models.released import Released, read_released
@@ -33,6 +34,7 @@ from litemkd.stages.build import (
     describe_student,
     describe_teacher,
 )
+from litemkd.stages.calibrate import calibrate
 from litemkd.stages.cost import student_cost, teacher_cost
 from litemkd.stages.export_weights import KEPT, STATE
 from litemkd.stages.features import features_on_disk
@@ -272,7 +274,10 @@ def import_stage(setup: Setup, file: ReleasedFile) -> ImportedModel:
         val, tests = None, dict[int, Evaluation]()
         if setup.prepared is not None:
             val, tests = _measure(setup, model)
-            log_test(run, tests, title)
+            calibration = None
+            if isinstance(model, Student) and (calibration := calibrate(setup, model)) is not None:
+                save_calibration(folder, calibration)
+            log_test(run, tests, title, calibration)
             run.log_metrics({"val/accuracy": val.accuracy.mean, "val/accuracy_ci95": val.accuracy.half}, 0)
             metrics = measured(val.accuracy, tests)
             tags |= measured_tags(val.accuracy, tests) | {"litemkd.protocol": setup.protocol(content.kind)}

@@ -7,6 +7,7 @@ from typing import Any
 
 from litemkd.config import Config
 from litemkd.errors import CheckpointError
+from litemkd.evaluation.calibration import Calibration, read_calibration
 from litemkd.models.student import Student
 from litemkd.stages.build import load_model
 from litemkd.storage.checkpoints import read_description
@@ -24,7 +25,12 @@ def model_folder_of(source: str) -> Path:
 
 
 def load_student(source: str) -> tuple[Student, dict[str, Any]]:
-    """A student in eval mode, and its description.
+    """A student in eval mode, and its description; see `load_calibrated`."""
+    return load_calibrated(source)[:2]
+
+
+def load_calibrated(source: str) -> tuple[Student, dict[str, Any], Calibration | None]:
+    """A student in eval mode, its description, and its calibration where it has one.
 
     Args:
         source: see `model_folder_of`; or the folder of a training's checkpoints.
@@ -37,4 +43,4 @@ def load_student(source: str) -> tuple[Student, dict[str, Any]]:
     loaded = load_model(folder)
     if not isinstance(loaded, Student):
         raise CheckpointError(f"{source}: holds a teacher; a student would do")
-    return loaded, read_description(folder)
+    return loaded, read_description(folder), read_calibration(folder)

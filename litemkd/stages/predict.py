@@ -28,7 +28,7 @@ from litemkd.errors import CheckpointError, DataError, some
 from litemkd.evaluation.embedding import CLIPS_AT_ONCE
 from litemkd.evaluation.recognition import Recogniser
 from litemkd.stages.build import build_device, build_workers
-from litemkd.stages.loading import champion_of, load_student
+from litemkd.stages.loading import champion_of, load_calibrated
 from litemkd.storage.files import write_text
 
 
@@ -78,7 +78,7 @@ def predict_stage(config: Config, support: Path, query: Path, *, model: str | No
         config: the device, workers that read clips, and the data set whose champion is taken without `model`.
         support: folder of class folders.
         query: folder of clips or of class folders, or one clip; see `litemkd.data.finding.loose`.
-        model: see `litemkd.stages.loading.load_student`.
+        model: see `litemkd.stages.loading.load_calibrated`.
 
     Raises:
         CheckpointError: no such folder, or a model that is not a student.
@@ -94,13 +94,14 @@ def predict_stage(config: Config, support: Path, query: Path, *, model: str | No
             f"{support} has one class folder, {classes[0]}; two or more would do, to choose between"
         )
     source = model or champion_of(config)
-    student, described = load_student(source)
+    student, described, calibration = load_calibrated(source)
     try:
         recogniser = Recogniser(
             student.to(device),
             frames=int(described["frames"]),
             crop=int(described["crop"]),
             short_side=int(described["short_side"]),
+            calibration=calibration,
         )
     except KeyError as error:
         raise CheckpointError(
@@ -116,7 +117,11 @@ def predict_stage(config: Config, support: Path, query: Path, *, model: str | No
         tuple(counts[one] for one in classes),
         queries,
         found,
-        tuple(_notes(supports, queries, classes) + _passed_over({support: examples, query: asked})),
+        (
+            *_notes(supports, queries, classes),
+            *_passed_over({support: examples, query: asked}),
+            *([] if (told := recogniser.note(labels)) is None else [told]),
+        ),
     )
 
 

@@ -93,6 +93,11 @@ def cost_tags(cost: Mapping[str, float]) -> dict[str, str]:
     return {f"litemkd.{name}": f"{cost[f'cost/{name}']:.6f}" for name in ("gmacs_per_episode", "params_m")}
 
 
+def error_tags(errors: Mapping[str, float]) -> dict[str, str]:
+    """Tags of what is wrong with a model's probabilities, from its metrics."""
+    return {f"litemkd.{name.replace('/', '_')}": f"{value:.4f}" for name, value in errors.items()}
+
+
 def data_tags(config: Config, data: Prepared | None, kind: Kind) -> dict[str, str]:
     """Tags of what a model was trained on and sees, for its card."""
     about = {

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from litemkd.evaluation.accuracy import Evaluation, Interval
-from litemkd.report.plots import confusion_matrix, learning_curves
+from litemkd.evaluation.calibration import FILE, Calibration, Reliability, as_dict
+from litemkd.report.plots import confusion_matrix, learning_curves, reliability_diagram
 from litemkd.tracking import Run
 from litemkd.training.loop import Progress
 
@@ -72,6 +73,24 @@ def gain_metrics(gains: Mapping[int, Interval]) -> dict[str, float]:
     return metrics
 
 
+def calibration_metrics(
+    evaluations: Mapping[int, Evaluation], calibration: Calibration
+) -> tuple[dict[str, float], dict[int, tuple[Reliability, Reliability]]]:
+    """Metrics `test/ece…`, and by number of shots how reliable probabilities are, as they come and calibrated.
+
+    Expected calibration errors are in per cent; those of the first number of shots have the plain names too.
+    """
+    metrics: dict[str, float] = {}
+    found = {}
+    for place, (shot, one) in enumerate(evaluations.items()):
+        warmth = calibration.nearest(one.logits.shape[-1], shot).temperature
+        before, after = (Reliability.of(one.logits, one.labels, x) for x in (1.0, warmth))
+        found[shot] = before, after
+        for suffix in (f"_{shot}shot", *([""] if place == 0 else [])):
+            metrics |= {f"test/ece{suffix}": after.ece, f"test/ece_uncalibrated{suffix}": before.ece}
+    return metrics, found
+
+
 def accuracy_words(evaluations: Mapping[int, Evaluation]) -> str:
     """Test results in a sentence, Markdown."""
     results = ", ".join(f"**{one.accuracy} %** {shot}-shot" for shot, one in evaluations.items())
@@ -79,9 +98,21 @@ def accuracy_words(evaluations: Mapping[int, Evaluation]) -> str:
     return f"On the test classes: {results}, over {' and '.join(f'{count:,}' for count in counts)} episodes."
 
 
-def log_test(run: Run, evaluations: Mapping[int, Evaluation], label: str) -> None:
-    """Log test results: metrics by number of shots (the first is the main one), tables, figures, raw values."""
+def log_test(
+    run: Run, evaluations: Mapping[int, Evaluation], label: str, calibration: Calibration | None = None
+) -> None:
+    """Log test results: metrics by number of shots (the first is the main one), tables, figures, raw values.
+
+    With a calibration also what its temperatures are, and how reliable probabilities are with and without them.
+    """
     metrics = accuracy_metrics({shot: evaluation.accuracy for shot, evaluation in evaluations.items()})
+    if calibration is not None:
+        errors, found = calibration_metrics(evaluations, calibration)
+        metrics |= errors
+        run.log_dict(as_dict(calibration), FILE)
+        for shot, (before, after) in found.items():
+            title = f"{label}, {shot}-shot"
+            run.log_figure(reliability_diagram(before, after, title), f"reliability_{shot}shot.png")
     for shot, evaluation in evaluations.items():
         run.log_table(
             [

@@ -9,13 +9,15 @@ from dataclasses import dataclass, replace
 from litemkd.config import Config
 from litemkd.errors import ConfigError
 from litemkd.evaluation.accuracy import Evaluation, Interval, paired_difference
+from litemkd.evaluation.calibration import save_calibration
 from litemkd.losses import LABELS, Around
 from litemkd.models.student import Student
 from litemkd.report.tables import markdown_table, text_table
 from litemkd.stages.build import build_student, describe_student
+from litemkd.stages.calibrate import calibrate
 from litemkd.stages.cost import student_cost
-from litemkd.stages.register import cost_tags, data_tags, register_trained
-from litemkd.stages.results import Recorder, accuracy_metrics, gain_metrics, log_test
+from litemkd.stages.register import cost_tags, data_tags, error_tags, register_trained
+from litemkd.stages.results import Recorder, accuracy_metrics, calibration_metrics, gain_metrics, log_test
 from litemkd.stages.setup import Setup, resumed_checkpoints
 from litemkd.stages.teacher import ReadyTeacher, teacher_stage
 from litemkd.storage.checkpoints import save_description, save_model
@@ -94,12 +96,17 @@ def student_stage(setup: Setup, *, teacher: ReadyTeacher | None = None) -> Train
         run.log_metrics(cost, 0)
         # The test classes are read once, in a run of their own below this one; both get the figures.
         with setup.run("evaluate", f"evaluate {title}", tags) as child:
+            calibration = calibrate(setup, student.eval())
             tests = setup.test_student(student, title.split(":")[0])
-            log_test(child, tests, title)
-        log_test(run, tests, title)
+            log_test(child, tests, title, calibration)
+        log_test(run, tests, title, calibration)
         folder = student_checkpoints(setup, teacher).model
         save_model(folder, student, describe_student(setup.config))
-        version = register_trained(run, setup, "student", folder, progress, tests, tags | cost_tags(cost))
+        about = tags | cost_tags(cost)
+        if calibration is not None:
+            save_calibration(folder, calibration)
+            about |= error_tags(calibration_metrics(tests, calibration)[0])
+        version = register_trained(run, setup, "student", folder, progress, tests, about)
         name = setup.registered_name("student")
         return TrainedStudent(student, progress, tests, cost, run.run_id, name, version)
 

@@ -72,6 +72,8 @@ def test_metrics_are_the_agreed_ones(job: Job) -> None:
         assert 0 <= metrics["test/accuracy"] <= 100
         assert metrics["test/accuracy"] == metrics["test/accuracy_5shot"]
         assert "test/accuracy_1shot" in metrics
+        assert metrics["test/ece"] == metrics["test/ece_5shot"]
+        assert {"test/ece_1shot", "test/ece_uncalibrated", "test/ece_uncalibrated_1shot"} <= set(metrics)
     for run in job.of_stage("expert"):
         assert set(run.data.metrics) >= TRAIN
     (teacher,) = job.of_stage("teacher")
@@ -142,6 +144,11 @@ def test_artifacts(job: Job) -> None:
             assert values.mean() == pytest.approx(run.data.metrics[f"test/accuracy_{shot}shot"])
             classes = json.loads(home.artifact(run, f"per_class_{shot}shot.json").read_text())
             assert len(classes["data"]) == len(toy_classes("test"))
+    for run in job.of_stage("student"):
+        with Image.open(home.artifact(run, "reliability_5shot.png")) as picture:
+            assert picture.width > 500
+        kept = json.loads(home.artifact(run, "calibration.json").read_text())
+        assert {(one["way"], one["shot"]) for one in kept["temperatures"]} >= {(2, 1), (5, 1), (5, 5)}
     assert "| student, distilled |" in home.artifact(job.parent, "result.md").read_text()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from litemkd.data.packs.clips import ClipSource
 from litemkd.data.packs.pack import FramePack
 from litemkd.data.splits import make_split
 from litemkd.data.toy import toy_classes
+from litemkd.evaluation.calibration import read_calibration
 from litemkd.evaluation.embedding import student_classifier
-from litemkd.stages.loading import load_student
+from litemkd.stages.loading import load_student, model_folder_of
 from tests.job import Home, Job
 
 CHAMPION = "models:/litemkd-toy-student@champion"
@@ -81,6 +83,7 @@ def test_it_says_what_evaluation_says(home: Home, folders: Path) -> None:
 
     # The same episode, by the packs and the classifier of an evaluation.
     with home.entered():
+        model_folder = model_folder_of(CHAMPION)
         student, described = load_student(CHAMPION)
     (folder,) = (home.data / "packs").glob("rgb_*")
     pack, listed = FramePack(folder), [f"{one}/{clip}" for one, clips in names.items() for clip in clips]
@@ -99,7 +102,10 @@ def test_it_says_what_evaluation_says(home: Home, folders: Path) -> None:
     )
     with torch.inference_mode():
         logits = student_classifier(student, source)(episode)[0]
-    np.testing.assert_allclose(found, logits.softmax(-1).numpy(), atol=2e-6)
+    calibration = read_calibration(model_folder)
+    assert calibration is not None
+    warmth = calibration.nearest(3, 2).temperature
+    np.testing.assert_allclose(found, (logits / warmth).softmax(-1).numpy(), atol=2e-6)
     assert [row["predicted"] for row in rows] == [list(names)[place] for place in logits.argmax(-1)]
 
     right = int((logits.argmax(-1).numpy() == episode.query_labels[0]).sum())
@@ -226,3 +232,15 @@ def test_clips_of_any_name_and_what_is_passed_over(home: Home, folders: Path, tm
     assert result.stderr.splitlines()[-1] == (
         f"note: passed over in {tmp_path / 'support'}, neither a video nor a folder of pictures: 1: ②/notes.txt"
     )
+
+
+def test_a_model_without_a_temperature_loads_as_before_and_says_so(
+    home: Home, folders: Path, tmp_path: Path
+) -> None:
+    with home.entered():
+        shutil.copytree(model_folder_of(CHAMPION), tmp_path / "model")
+    words = ("--support", str(folders / "examples"), "--query", str(folders / "clips"))
+    assert "calibrated" not in home.must("predict", *words).stderr  # one was learned for 3-way 2-shot
+    (tmp_path / "model" / "calibration.json").unlink()
+    result = home.must("predict", "--model", str(tmp_path / "model"), *words)
+    assert "keeps no temperature" in result.stderr
