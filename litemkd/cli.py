@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import Any
 
 import click
@@ -24,10 +22,6 @@ from litemkd.commands.sync import sync
 from litemkd.commands.training import distill, features, student, teacher
 from litemkd.commands.weights import export_weights, import_weights
 from litemkd.runtime import distributed
-
-# In a log file every redrawing of a progress bar is one more line. tqdm reads this when it is imported.
-if not sys.stderr.isatty():
-    os.environ.setdefault("TQDM_MININTERVAL", "10")
 
 
 class _Commands(click.Group):

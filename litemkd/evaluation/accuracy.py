@@ -13,11 +13,11 @@ from typing import Generic, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from litemkd.data.episodes import Episodes, EpisodeSampler
 from litemkd.evaluation.intervals import Interval
 from litemkd.runtime.distributed import gather, group
+from litemkd.runtime.progress import Bar
 
 # Logits (B, Q, W) of a batch of episodes.
 Classifier = Callable[[Episodes], Tensor]
@@ -102,7 +102,7 @@ def _evaluate_part(
     accuracies, told, labels = [], [], []
     confusion = np.zeros((len(classes), len(classes)), dtype=np.int64)
     begun = time.perf_counter()
-    with tqdm(total=len(numbers), desc=progress, unit="episode", disable=progress is None) as bar:
+    with Bar(total=len(numbers), desc=progress, unit="episode", disable=progress is None) as bar:
         for start in range(0, len(numbers), batch):
             episodes = sampler[numbers[start : start + batch]]
             with torch.inference_mode():
@@ -114,6 +114,7 @@ def _evaluate_part(
             rows = np.take_along_axis(episodes.classes, episodes.query_labels, axis=1)
             columns = np.take_along_axis(episodes.classes, predicted, axis=1)
             np.add.at(confusion, (rows.ravel(), columns.ravel()), 1)
+            bar.state(f"accuracy {100 * np.trace(confusion) / confusion.sum():.2f} %")
             bar.update(len(episodes))
     speed = len(numbers) / (time.perf_counter() - begun)
     return Evaluation(

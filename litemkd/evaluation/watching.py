@@ -10,7 +10,8 @@ from types import TracebackType
 
 import psutil
 import torch
-from tqdm import tqdm
+
+from litemkd.runtime.progress import Bar
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ class Watch:
 
     def __init__(self, label: str | None, clips: int, each: int, device: torch.device) -> None:
         self.label, self.clips, self.each, self.device = label, clips, each, device
-        self._bar: tqdm | None = None
+        self._bar: Bar | None = None
 
     def __enter__(self) -> Watch:
         return self
@@ -47,7 +48,7 @@ class Watch:
             return
         if self._bar is None:
             log.info("%s", self._told(before, count, time.perf_counter() - begun))
-            self._bar = tqdm(total=self.clips, initial=before, desc=self.label, unit="clip")
+            self._bar = Bar(total=self.clips, initial=before, desc=self.label, unit="clip")
         self._bar.update(count)
 
     def _told(self, before: int, count: int, seconds: float) -> str:

@@ -12,9 +12,9 @@ from multiprocessing.process import BaseProcess
 
 import optuna
 from optuna.trial import TrialState
-from tqdm import tqdm
 
 from litemkd.errors import LitemkdError
+from litemkd.runtime.progress import Bar
 from litemkd.search.job import Job
 from litemkd.search.storage import exclusive
 from litemkd.search.study import QUEUE, best_trials, finished, requeue_lost, running, waiting
@@ -51,7 +51,7 @@ class WorkerPool:
         """
         ended = {trial.number for trial in finished(self.study)}
         total = len(ended) + waiting(self.study) + running(self.study)
-        with tqdm(total=total, initial=len(ended), desc=self.label, unit="trial") as bar, self._stopped():
+        with Bar(total=total, initial=len(ended), desc=self.label, unit="trial") as bar, self._stopped():
             looked = 0.0
             while True:
                 died = self._reap()

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from litemkd.config import Config
 from litemkd.data.finding.loose import (
@@ -27,6 +26,7 @@ from litemkd.data.finding.loose import (
 from litemkd.errors import CheckpointError, DataError, some
 from litemkd.evaluation.embedding import CLIPS_AT_ONCE
 from litemkd.evaluation.recognition import Recogniser
+from litemkd.runtime.progress import Bar
 from litemkd.stages.build import build_device, build_workers
 from litemkd.stages.loading import champion_of, load_calibrated
 from litemkd.storage.files import write_text
@@ -130,7 +130,7 @@ def _features(recogniser: Recogniser, clips: Sequence[LooseClip], workers: int) 
     parts: list[Tensor] = []
     problems: list[str] = []
     about = (recogniser.frames, recogniser.short_side, recogniser.crop)
-    with ThreadPoolExecutor(workers) as pool, tqdm(total=len(clips), desc="reading", unit="clip") as bar:
+    with ThreadPoolExecutor(workers) as pool, Bar(total=len(clips), desc="reading", unit="clip") as bar:
         for start in range(0, len(clips), CLIPS_AT_ONCE):
             part = clips[start : start + CLIPS_AT_ONCE]
             crops, wrong = read_centres(part, *about, pool)

@@ -13,18 +13,21 @@ from litemkd.evaluation.calibration import save_calibration
 from litemkd.losses import LABELS, Around
 from litemkd.models.student import Student
 from litemkd.report.tables import markdown_table, text_table
+from litemkd.runtime.progress import steps
 from litemkd.stages.build import build_student, describe_student
 from litemkd.stages.calibrate import calibrate
 from litemkd.stages.cost import student_cost
 from litemkd.stages.register import cost_tags, data_tags, error_tags, register_trained
 from litemkd.stages.results import Recorder, accuracy_metrics, calibration_metrics, gain_metrics, log_test
 from litemkd.stages.setup import Setup, resumed_checkpoints
-from litemkd.stages.teacher import ReadyTeacher, teacher_stage
+from litemkd.stages.teacher import ReadyTeacher, teacher_stage, teacher_steps
 from litemkd.storage.checkpoints import save_description, save_model
 from litemkd.storage.states import CheckpointFolder
 from litemkd.tracking import Promotion, Run, promote
 from litemkd.training.loop import OnValidation, Progress, fit
 from litemkd.training.objectives import Advisor
+
+LABELS_ONLY, DISTILLED = "student, labels only", "student, distilled"  # the students' steps
 
 
 @dataclass(frozen=True)
@@ -71,10 +74,11 @@ def distill_stage(setup: Setup, *, choice: str = "auto", baseline: bool = True) 
     tags = {"litemkd.backbone": backbone, "litemkd.head": head, "litemkd.distilled": "true"}
     setup = replace(setup, options={"--teacher": choice, "--no-baseline": str(not baseline).lower()})
     with setup.run("distill", f"distill into {backbone} + {head}", tags, resumable=True) as run:
-        teacher = teacher_stage(setup, choice=choice)
-        run.set_tags(_teacher_tags(teacher))
-        labels = student_stage(setup) if baseline else None
-        distilled = student_stage(setup, teacher=teacher)
+        with steps([*teacher_steps(setup.config), *[LABELS_ONLY] * baseline, DISTILLED]):
+            teacher = teacher_stage(setup, choice=choice)
+            run.set_tags(_teacher_tags(teacher))
+            labels = student_stage(setup) if baseline else None
+            distilled = student_stage(setup, teacher=teacher)
         gains = {
             shot: paired_difference(test, labels.tests[shot])
             for shot, test in distilled.tests.items()
@@ -97,7 +101,7 @@ def student_stage(setup: Setup, *, teacher: ReadyTeacher | None = None) -> Train
         # The test classes are read once, in a run of their own below this one; both get the figures.
         with setup.run("evaluate", f"evaluate {title}", tags) as child:
             calibration = calibrate(setup, student.eval())
-            tests = setup.test_student(student, title.split(":")[0])
+            tests = setup.test_student(student, LABELS_ONLY if teacher is None else DISTILLED)
             log_test(child, tests, title, calibration)
         log_test(run, tests, title, calibration)
         folder = student_checkpoints(setup, teacher).model
@@ -156,7 +160,7 @@ def train_student(
         tracker=recorder,
         checkpoints=resumed_checkpoints(run, checkpoints),
         resume=setup.resume,
-        label=f"student, {'labels only' if teacher is None else 'distilled'}",
+        label=LABELS_ONLY if teacher is None else DISTILLED,
         on_validation=on_validation,
     )
     recorder.finish(progress)

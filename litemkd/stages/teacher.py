@@ -103,6 +103,12 @@ def with_teacher(config: Config, choice: str) -> Config:
     return config.model_copy(update={"teacher": TeacherConfig.model_validate(described["teacher"])})
 
 
+def teacher_steps(config: Config) -> list[str]:
+    """Labels of the trainings that a new teacher takes, in their order."""
+    experts = config.teacher.modalities if config.teacher.experts == "train" else ()
+    return [*(f"expert {modality}" for modality in experts), "teacher"]
+
+
 def teacher_stage(setup: Setup, *, choice: str = "auto") -> ReadyTeacher:
     """Find or train the teacher and have its features ready.
 

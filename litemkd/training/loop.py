@@ -19,13 +19,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
 
 from litemkd.config import TrainConfig
 from litemkd.errors import LitemkdError
 from litemkd.evaluation.accuracy import Evaluation
 from litemkd.runtime.distributed import average_statistics, barrier, sum_gradients, sum_values
 from litemkd.runtime.distributed import group as processes
+from litemkd.runtime.progress import Bar
 from litemkd.runtime.seeding import seed_torch
 from litemkd.runtime.stopping import Stop, held_back
 from litemkd.storage.checkpoints import load_state, load_weights, save_state
@@ -84,6 +84,17 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)  # one record a validation
 
     @property
+    def words(self) -> str:
+        """How it stands on val: the last accuracy, and the best one if that was another."""
+        if not self.history:
+            return "val not read yet"
+        last = self.history[-1]
+        words = f"val {last['accuracy']:.2f} ± {last['ci95']:.2f} %"
+        if last["episodes"] != self.best_episode:
+            words += f", best {self.best_accuracy:.2f} % at {self.best_episode}"
+        return words
+
+    @property
     def validated(self) -> float:
         """Episodes at the last validation."""
         return self.history[-1]["episodes"] if self.history else 0
@@ -131,16 +142,13 @@ def fit(
     progress, due = training.progress, validation_episodes(train)
     with (
         held_back() as stop,
-        tqdm(total=train.episodes, initial=progress.episodes, desc=label, unit="episode") as bar,
+        Bar(total=train.episodes, initial=progress.episodes, desc=label, unit="episode") as bar,
     ):
         while True:
             if progress.episodes in due and progress.validated < progress.episodes:
                 evaluation = training.validate(stop)
-                bar.write(
-                    f"{label}: {progress.episodes} episodes, val {progress.history[-1]['accuracy']:.2f} "
-                    f"± {progress.history[-1]['ci95']:.2f} %, best {progress.best_accuracy:.2f} % "
-                    f"at {progress.best_episode}"
-                )
+                bar.state(progress.words)
+                bar.refresh()
                 training.save()
                 if on_validation is not None:
                     on_validation(evaluation, progress.episodes)
@@ -152,7 +160,7 @@ def fit(
             before = progress.episodes
             sums = training.step(stop)
             bar.update(progress.episodes - before)
-            bar.set_postfix(loss=f"{sums['train/loss']:.3f}", accuracy=f"{sums['train/accuracy']:.0f}%")
+            bar.state(f"loss {sums['train/loss']:.3f}, {progress.words}")
     best = load_state(checkpoints.best)
     objective.model.load_state_dict(best["model"])
     objective.model.eval()

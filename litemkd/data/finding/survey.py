@@ -8,12 +8,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from litemkd.data.finding.catalogue import find_videos
 from litemkd.data.splits import class_of
 from litemkd.errors import DataError
 from litemkd.recordings.streams import opened
+from litemkd.runtime.progress import Bar
 
 _OPENED = 300  # recordings that are opened, of all classes alike
 _MIRRORED = {"left": "right", "l": "r", "clockwise": "counterclockwise", "cw": "ccw", "links": "rechts"}
@@ -58,7 +57,7 @@ def survey(folder: Path) -> Survey:
     each = max(1, _OPENED // len(by_class))
     chosen = [path for paths in by_class.values() for path in paths[:: max(1, -(-len(paths) // each))]]
     frames, sides, unreadable = list[int](), list[int](), list[str]()
-    for path in tqdm(chosen, desc="looking at recordings", unit="clip"):
+    for path in Bar(chosen, desc="looking at recordings", unit="clip"):
         try:
             with opened(path) as film:
                 sides.append(min(film.stream.codec_context.width, film.stream.codec_context.height))

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from tqdm import tqdm
 
 from litemkd.data.finding.folders import list_folders, rgb_beside
 from litemkd.data.frames import (
@@ -40,6 +39,7 @@ from litemkd.modalities.record import PLAIN, Modality, turn
 from litemkd.modalities.registry import address, mirror_of, signed
 from litemkd.modalities.registry import modality as record_of
 from litemkd.recordings.videos import resize_short, resized
+from litemkd.runtime.progress import Bar
 from litemkd.storage.files import locked, tell_storage, write_text
 from litemkd.storage.pictures import check_made
 
@@ -389,7 +389,7 @@ def _fill(
                 done += os.pwrite(handle, data[done:], start + done)
             return hashlib.sha256(data).hexdigest()
 
-        with tqdm(total=len(videos), desc=f"packing {about['modality']}", disable=not progress) as bar:
+        with Bar(total=len(videos), desc=f"packing {about['modality']}", disable=not progress) as bar:
             hashes = _each(videos, range(len(videos)), write, threads, bar)
         out.flush()
         os.fsync(handle)
@@ -412,7 +412,7 @@ def _content_digest(
 def _is_intact(pack: FramePack, threads: int) -> bool:
     """Whether a pack's pixels are those of its digest; all of it is read."""
     rows = range(len(pack))
-    with tqdm(total=len(pack), desc=f"checking {pack.modality}") as bar:
+    with Bar(total=len(pack), desc=f"checking {pack.modality}") as bar:
         hashes = _each(
             pack.names, rows, lambda row: hashlib.sha256(pack.clip(row).data).hexdigest(), threads, bar
         )

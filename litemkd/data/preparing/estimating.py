@@ -16,13 +16,13 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from litemkd.data.frames import write_frames
 from litemkd.data.preparing.making import Job
 from litemkd.errors import DataError
 from litemkd.modalities.record import Estimator
 from litemkd.recordings.videos import ClipFrames, read_video, resized
+from litemkd.runtime.progress import Bar
 
 logger = logging.getLogger(__name__)
 _Item = TypeVar("_Item")
@@ -59,7 +59,7 @@ def estimate_clips(jobs: list[Job], estimator: Estimator, workers: int, label: s
                 yield job[0], found, (clip.frames.shape[1], clip.frames.shape[2])
 
     with (
-        tqdm(total=len(jobs), desc=label, unit="clip", disable=None) as bar,
+        Bar(total=len(jobs), desc=label, unit="clip") as bar,
         ThreadPoolExecutor(1) as writer,
         ThreadPoolExecutor(max(1, workers)) as readers,
     ):

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import cv2
-from tqdm import tqdm
 
 from litemkd.data.frames import write_frames
 from litemkd.errors import DataError
 from litemkd.modalities.record import Estimated, Way
+from litemkd.runtime.progress import Bar
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -66,7 +66,7 @@ def make_clips(jobs: list[Job], workers: int, label: str) -> list[tuple[str, str
         DataError: a process was killed.
     """
     failed = []
-    with tqdm(total=len(jobs), desc=label, unit="clip", disable=None) as bar:
+    with Bar(total=len(jobs), desc=label, unit="clip") as bar:
         for job, reason in each_of(_make, jobs, min(workers, len(jobs)), "prepare clips"):
             bar.update()
             if reason is not None:

@@ -20,7 +20,6 @@ from pathlib import Path
 import av
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from litemkd.data.preparing.making import each_of
 from litemkd.data.toy.actions import ACTIONS, Action
@@ -33,6 +32,7 @@ from litemkd.data.toy.render import (
     surfaces,
 )
 from litemkd.errors import DataError
+from litemkd.runtime.progress import Bar
 from litemkd.runtime.seeding import numpy_generator
 from litemkd.storage.files import write_text, write_whole
 
@@ -144,7 +144,7 @@ def make_toy(
         for number in clips
         if not all(path.exists() for path in _paths(folder, action.name, number).values())
     ]
-    with tqdm(total=len(jobs), desc="toy clips", unit="clip", disable=not progress or not jobs) as bar:
+    with Bar(total=len(jobs), desc="toy clips", unit="clip", disable=not progress or not jobs) as bar:
         chunks = [jobs[i : i + 8] for i in range(0, len(jobs), 8)]
         processes = min(workers or os.cpu_count() or 1, len(chunks))
         for _, done in each_of(_write_clips, chunks, processes, "make toy clips"):

@@ -20,9 +20,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tqdm import tqdm
-
 from litemkd.errors import TrackingError, some
+from litemkd.runtime.progress import Bar
 from litemkd.storage.files import whole_folder, write_whole
 
 FORMAT = 1
@@ -73,7 +72,7 @@ class Archive:
     def seal(self) -> None:
         """Write the checksums of all that is there."""
         names = sorted(path.relative_to(self.folder).as_posix() for path in _files(self.folder))
-        with tqdm(names, desc="checksums", unit="file") as bar:
+        with Bar(names, desc="checksums", unit="file") as bar:
             lines = [f"{_digest(self.folder / name)}  {name}\n" for name in bar]
         (self.folder / SUMS).write_text("".join(lines), encoding="utf-8")
 
@@ -91,7 +90,7 @@ class Archive:
         for words, names in (("missing", wanted.keys() - there), ("not listed", there - wanted.keys())):
             if names:
                 raise TrackingError(f"{self.folder}: {words} by {SUMS}: {some(sorted(names))}")
-        with tqdm(sorted(wanted), desc="checking", unit="file") as bar:
+        with Bar(sorted(wanted), desc="checking", unit="file") as bar:
             changed = [name for name in bar if _digest(self.folder / name) != wanted[name]]
         if changed:
             raise TrackingError(f"{self.folder}: damaged or changed since the export: {some(changed)}")
@@ -196,7 +195,7 @@ def _unzip(opened: zipfile.ZipFile, source: Path, folder: Path) -> None:
         raise TrackingError(
             f"{source} unpacks to {size / 1e9:.1f} GB; {free / 1e9:.1f} GB are free in {folder}"
         )
-    with tqdm(names, desc="unpacking", unit="file") as bar:
+    with Bar(names, desc="unpacking", unit="file") as bar:
         for name in bar:
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,10 +11,10 @@ from typing import Any
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Experiment
-from tqdm import tqdm
 
 from litemkd import __version__
 from litemkd.errors import TrackingError
+from litemkd.runtime.progress import Bar
 from litemkd.tracking import store
 from litemkd.tracking.moving.archive import FORMAT, INDEX, MODELS, RUNS, Archive, new_archive
 from litemkd.tracking.moving.entities import (
@@ -81,7 +81,7 @@ def export_runs(target: Path, *, dataset: str | None = None, experiment: str | N
     histories: dict[str, Any] = {}
     files = points = 0
     with new_archive(target) as archive:
-        with tqdm(found, desc="exporting", unit="run") as bar:
+        with Bar(found, desc="exporting", unit="run") as bar:
             for one, run in bar:
                 values = run_values(client, run.info.run_id, one.name)
                 archive.write(f"{RUNS}/{run.info.run_id}.json", values)

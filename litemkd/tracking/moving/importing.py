@@ -27,9 +27,9 @@ from mlflow.entities import (
     RunTag,
 )
 from mlflow.exceptions import MlflowException
-from tqdm import tqdm
 
 from litemkd.errors import LitemkdError, TrackingError
+from litemkd.runtime.progress import Bar
 from litemkd.tracking import store
 from litemkd.tracking.moving import entities
 from litemkd.tracking.moving.archive import MODELS, RUNS, Archive, open_archive
@@ -103,14 +103,14 @@ class _Import:
             self.experiments[one["name"]] = self._experiment(one)
         fresh = self._make_runs(runs)
         new_models = self._make_models(models)
-        with tqdm(fresh, desc="importing", unit="run") as bar:
+        with Bar(fresh, desc="importing", unit="run") as bar:
             for values in bar:
                 self._fill_run(values)
         for one in new_models:
             self._fill_model(one)
         for one in self.index["registered_models"]:
             self._register(one)
-        with tqdm(fresh, desc="reading back", unit="run") as bar:
+        with Bar(fresh, desc="reading back", unit="run") as bar:
             for values in bar:
                 self._finish_run(values)
         for one in new_models:
