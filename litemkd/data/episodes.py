@@ -43,10 +43,14 @@ class Episodes:
     def __len__(self) -> int:
         return len(self.number)
 
+    def __getitem__(self, rows: slice | np.ndarray) -> Episodes:
+        """Some of them."""
+        return Episodes(*(getattr(self, one.name)[rows] for one in fields(self)))
+
     def parts(self, size: int) -> Iterator[Episodes]:
         """The same in order, `size` episodes at a time."""
         for start in range(0, len(self), size):
-            yield Episodes(*(getattr(self, one.name)[start : start + size] for one in fields(self)))
+            yield self[start : start + size]
 
     def compact(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The distinct videos in use, (V,), and support and query as places in that list."""

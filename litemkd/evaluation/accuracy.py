@@ -16,6 +16,7 @@ from torch import Tensor
 
 from litemkd.data.episodes import Episodes, EpisodeSampler
 from litemkd.evaluation.intervals import Interval
+from litemkd.evaluation.look_up import LookUp
 from litemkd.runtime.distributed import gather, group
 from litemkd.runtime.progress import Bar
 
@@ -77,9 +78,12 @@ def evaluate(
         classify: logits of a batch of episodes.
         sampler: makes the episodes.
         numbers: of the episodes, for instance range(10_000).
-        batch: episodes at once.
+        batch: episodes at once, on a GPU as often as `LookUp` says.
         progress: label of a progress bar; none is shown without it.
     """
+    if isinstance(classify, LookUp):
+        batch *= classify.held.scale
+        classify = classify.for_many(len(numbers), sampler.way, sampler.shot, sampler.way * sampler.queries)
     if len(numbers) < group().size:
         return _evaluate_part(classify, sampler, numbers, batch, progress)
     share = group().share(len(numbers))

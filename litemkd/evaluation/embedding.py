@@ -18,11 +18,13 @@ from torch import Tensor, nn
 from litemkd.data.episodes import Episodes
 from litemkd.data.packs.arrays import Source
 from litemkd.evaluation.accuracy import Classifier
+from litemkd.evaluation.look_up import Codes, Held, LookUp, Tables
 from litemkd.evaluation.watching import Watch
 from litemkd.models.backbones import Backbone
 from litemkd.models.experts import WholeClips
 from litemkd.models.folding import EvaluationForm, fold_norms, refuse_training
 from litemkd.models.heads import Code
+from litemkd.models.heads.tuple_attention import FoldedTRX
 from litemkd.models.student import Student
 from litemkd.models.teacher import Teacher
 from litemkd.runtime.distributed import broadcast, gather_rows, group
@@ -30,12 +32,8 @@ from litemkd.storage.array_cache import ArrayCache
 from litemkd.storage.checkpoints import weights_digest
 
 CLIPS_AT_ONCE = 32  # through a backbone in evaluation
-CODED_AT_ONCE = 128  # clips whose features become codes
 IN_MEMORY = 2 << 30  # bytes of codes that are held
-MATCHED_AT_ONCE = 32 << 20  # bytes of codes that episodes matched together take
 FORM = 1  # of features on disk
-
-Codes = Mapping[str, Code]  # by branch
 
 
 def embed(
@@ -96,7 +94,17 @@ def student_classifier(
         with torch.inference_mode():
             return form.encode(torch.from_numpy(features[videos]).to(clips.device, precision))
 
-    return _look_up(encode, form.match, len(features), in_memory, clips.device)
+    held = Held(len(features), in_memory, clips.device)
+    return LookUp(encode, form.match, held, _tables(form, features, clips, precision))
+
+
+def _tables(form: EvaluationForm, features: np.ndarray, clips: Source, dtype: torch.dtype) -> Tables | None:
+    """The tables of a form whose branches all have some; None where one has not."""
+    branches = [branch for branch in form.branches.values() if isinstance(branch, FoldedTRX)]
+    if len(branches) < len(form.branches) or dtype != torch.float32:
+        return None
+    labels = torch.from_numpy(clips.split.labels.copy()).to(clips.device)
+    return Tables(branches, lambda: torch.from_numpy(np.array(features)).to(clips.device), labels)
 
 
 def backbone_features(
@@ -176,7 +184,7 @@ def teacher_classifier(teacher: Teacher, fused: Tensor) -> Classifier:
     def match(support: Codes, labels: Tensor, query: Codes, way: int) -> Tensor:
         return head.match(support["fused"], labels, query["fused"], way)
 
-    return _look_up(encode, match, len(fused), IN_MEMORY, fused.device)
+    return LookUp(encode, match, Held(len(fused), IN_MEMORY, fused.device))
 
 
 def match_rows(match: Callable[..., Tensor], code: Tensor, episodes: Episodes, device: torch.device) -> Tensor:
@@ -202,66 +210,3 @@ def fuse_all(teacher: Teacher, features: Mapping[str, Tensor], at_once: int = 51
             for start in range(0, total, at_once)
         ]
     return torch.cat(parts)
-
-
-def _look_up(
-    encode: Callable[[np.ndarray], Codes],
-    match: Callable[[Codes, Tensor, Codes, int], Tensor],
-    total: int,
-    in_memory: int,
-    device: torch.device,
-) -> Classifier:
-    """Logits of episodes by rows of a list of videos.
-
-    Args:
-        encode: codes of some videos of the list.
-        match: logits (B, Q, W) of codes with leading axes (B, S) and (B, Q), and the supports' labels.
-        total: videos in the list.
-        in_memory: bytes of codes that may be held.
-        device: where codes are.
-    """
-    each = sum(x.nbytes for code in encode(np.arange(1)).values() for x in code)  # bytes of a video
-    held = _encode_all(encode, total) if each * total <= in_memory else None
-
-    def of_part(part: Episodes) -> Tensor:
-        codes, support, query = held, part.support, part.query
-        if codes is None:
-            videos, support, query = part.compact()
-            codes = encode(videos)
-        order = part.support_labels.argsort(axis=1, kind="stable")  # class after class: then heads copy less
-        support, labels = (np.take_along_axis(x, order, axis=1) for x in (support, part.support_labels))
-        return match(
-            _take(codes, support, device),
-            torch.from_numpy(labels).to(device),
-            _take(codes, query, device),
-            part.way,
-        )
-
-    def classify(episodes: Episodes) -> Tensor:
-        videos = episodes.support.shape[1] + episodes.query.shape[1]
-        at_once = max(1, MATCHED_AT_ONCE // (each * videos))
-        return torch.cat([of_part(part) for part in episodes.parts(at_once)])
-
-    return classify
-
-
-def _encode_all(encode: Callable[[np.ndarray], Codes], total: int) -> Codes:
-    """Codes of all videos, written part by part into tensors of their full size."""
-    whole: dict[str, Code] = {}
-    for start in range(0, total, CODED_AT_ONCE):
-        stop = min(start + CODED_AT_ONCE, total)
-        for name, code in encode(np.arange(start, stop)).items():
-            if start == 0:
-                whole[name] = tuple(x.new_empty(total, *x.shape[1:]) for x in code)
-            for everything, part in zip(whole[name], code, strict=True):
-                everything[start:stop] = part
-    return whole
-
-
-def _take(codes: Codes, rows: np.ndarray, device: torch.device) -> Codes:
-    """(B, N) rows of every tensor (V, …), as (B, N, …)."""
-    at = torch.from_numpy(rows).to(device)
-    return {
-        name: tuple(x.index_select(0, at.flatten()).unflatten(0, at.shape) for x in code)
-        for name, code in codes.items()
-    }

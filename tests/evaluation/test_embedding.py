@@ -9,7 +9,7 @@ from torch import nn
 
 from litemkd.data.episodes import EpisodeSampler
 from litemkd.data.packs.clips import ClipSource
-from litemkd.evaluation import embedding
+from litemkd.evaluation import look_up
 from litemkd.evaluation.accuracy import evaluate
 from litemkd.evaluation.embedding import student_classifier, teacher_classifier
 from litemkd.models.backbones import Backbone
@@ -74,7 +74,7 @@ def plain(student):
 @pytest.mark.parametrize("head", HEADS)
 def test_every_logit_is_that_of_the_plain_way(head, kept, tmp_path, monkeypatch):
     student = student_of(head)
-    monkeypatch.setattr(embedding, "MATCHED_AT_ONCE", 3000)  # several parts a batch
+    monkeypatch.setattr(look_up, "MATCHED_AT_ONCE", 3000)  # several parts a batch
     cache = None if kept == "in memory" else ArrayCache(tmp_path)
     classify = student_classifier(
         student, CLIPS, cache=cache, in_memory=0 if kept == "features only" else 1 << 30

@@ -208,11 +208,15 @@ class FoldedTRX(Folded):
         self.project.weight = nn.Parameter(weight, requires_grad=False)
         self.register_buffer("offset", offset, persistent=False)
 
+    @property
+    def tuple_sizes(self) -> Sequence[TupleAttention]:
+        """The parts, one a tuple size."""
+        return cast(Sequence[TupleAttention], self.sizes)
+
     def encode(self, features: Tensor) -> Code:
         """(..., T, C) features of the backbone -> codes, three tensors for each tuple size."""
         placed = (self.project(self.branch(features)) + self.offset).split(self.widths, dim=-1)
-        sizes = cast(Sequence[TupleAttention], self.sizes)
-        codes = (size.code(*size.place(x)) for size, x in zip(sizes, placed, strict=True))
+        codes = (size.code(*size.place(x)) for size, x in zip(self.tuple_sizes, placed, strict=True))
         return tuple(itertools.chain.from_iterable(codes))
 
     def _match(self, support: Code, labels: Tensor, query: Code, way: int) -> Tensor:
@@ -220,7 +224,7 @@ class FoldedTRX(Folded):
         index, present = group_by_class(labels, way)
         held = tuple(take_supports(x, index) for x in support)
         logits = [
-            cast(TupleAttention, size).match(held[at : at + 3], present, query[at : at + 3])
-            for at, size in zip(range(0, len(held), 3), self.sizes, strict=True)
+            size.match(held[at : at + 3], present, query[at : at + 3])
+            for at, size in zip(range(0, len(held), 3), self.tuple_sizes, strict=True)
         ]
         return torch.stack(logits).mean(0)
