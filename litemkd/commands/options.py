@@ -78,6 +78,8 @@ def configurable(command: F) -> F:
         file = EXPERIMENTS.find(config_file or DEFAULT)
         if own["dataset"] and Source(file, ()).is_default:
             file = experiment_of(own["dataset"])
+        if (fold := rest.get("fold")) and fold != "all":
+            chosen.append(f"data.fold={fold}")
         common = (("data.root", data_root), ("seed", seed), ("device", device))
         for key, value in (*common, *((f"data.{name}", value) for name, value in own.items())):
             if value is not None:  # in quotes where it is text: a folder may be called 2024, or `no`
@@ -111,6 +113,39 @@ def configurable(command: F) -> F:
     ):
         run = option(run)
     return cast(F, run)
+
+
+def folded(command: F) -> F:
+    """Give a command the options `--fold` and `--parallel`; it gets the latter, and `every_fold`."""
+
+    @functools.wraps(command)
+    def run(*args: Any, fold: str | None, **kwargs: Any) -> Any:
+        return command(*args, every_fold=fold == "all", **kwargs)
+
+    for option in (
+        click.option(
+            "--parallel",
+            type=click.IntRange(1),
+            default=1,
+            show_default=True,
+            metavar="N",
+            help="With --fold all: so many folds at once, a process each; one a GPU, or one a core.",
+        ),
+        click.option(
+            "--fold",
+            metavar="I|all",
+            callback=_fold,
+            help="Which of data.folds divisions of the classes, from 0; all: each, as children of one run.",
+        ),
+    ):
+        run = option(run)
+    return cast(F, run)
+
+
+def _fold(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    if value and value != "all" and not value.isdecimal():
+        raise click.BadParameter(f"{value!r} given; a number from 0, or all, would do")
+    return value or None
 
 
 def entry_point(*options: str, files: Collection[str] = ()) -> Callable[[F], F]:

@@ -45,6 +45,9 @@ def prepare(config: Config, derive: str, contact_sheet: Path | None, verify: boo
     from litemkd.stages.setup import Setup
 
     config, also = with_derived(config, derive)
+    if config.data.folds is not None and config.data.fold is None:
+        click.echo(f"of all {config.data.fold_count} folds, which share it; what is told is of fold 0")
+        config = config.model_copy(update={"data": config.data.model_copy(update={"fold": 0})})
     data = prepare_data(config, also, verify=verify)
     for line in data.remarks:
         click.echo(line)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from litemkd.comparison.comparison import Comparison
+from litemkd.comparison.comparison import Classes, Comparison
 from litemkd.comparison.grouping import Column
 from litemkd.comparison.statistics import figure_of
 from litemkd.evaluation.intervals import Z95, Interval
 
 ROWS = 4  # that are shown
-
-# Accuracies by class of a run, by run id and number of shots; None where it has none.
-Classes = Callable[[str, int], Sequence[Mapping[str, Any]] | None]
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tqdm import tqdm
 
 from litemkd.comparison.entries import Entry, LeftOut
 from litemkd.comparison.gains import Gain, Gains
 from litemkd.comparison.grouping import Column, Groups, Row
-from litemkd.comparison.statistics import Figure, figure_of
+from litemkd.comparison.statistics import Figure, corrected, figure_of
+from litemkd.evaluation.intervals import Interval
+from litemkd.evaluation.studies import Training
 
 
 @dataclass(frozen=True)
@@ -17,9 +22,9 @@ class Cell:
     """What a row reaches in a column.
 
     Attributes:
-        entries: the runs, by seed.
+        entries: the runs, by fold and seed.
         gains: of each run, None where it has none.
-        gain: over the runs that have one.
+        gain: over the runs that have one; tested together with all others of the comparison.
     """
 
     entries: tuple[Entry, ...]
@@ -73,28 +78,62 @@ class Comparison:
         )
 
 
-def compare(groups: Groups, gains: Gains, left_out: Sequence[LeftOut] = ()) -> Comparison:
-    """Work out every figure; `left_out` are runs that were left out before grouping."""
-    lines = [
-        Line(
-            row,
-            {column: _cell(cell, column.shot, gains) for column, cell in row.cells.items()},
-            _cost(row.entries),
-        )
-        for row in groups.rows
-    ]
-    return Comparison(groups, tuple(lines), (*left_out, *groups.left_out))
+# Accuracies by class of a run, by run id and number of shots; None where it has none.
+Classes = Callable[[str, int], Sequence[Mapping[str, Any]] | None]
 
 
-def _cell(entries: Sequence[Entry], shot: int, gains: Gains) -> Cell:
+def _nothing(run_id: str, shot: int) -> None:
+    return None
+
+
+def compare(
+    groups: Groups, gains: Gains, left_out: Sequence[LeftOut] = (), classes: Classes = _nothing
+) -> Comparison:
+    """Work out every figure.
+
+    Args:
+        groups: rows and columns.
+        gains: of runs.
+        left_out: runs that were left out before grouping.
+        classes: accuracies by class, for intervals that count classes where there are no folds.
+    """
+    lines = []
+    for row in tqdm(groups.rows, "comparing", unit="row", delay=3, leave=False):
+        cells = {column: _cell(cell, column.shot, gains, classes) for column, cell in row.cells.items()}
+        lines.append(Line(row, cells, _cost(row.entries)))
+    return Comparison(groups, tuple(_corrected(lines)), (*left_out, *groups.left_out))
+
+
+def _cell(entries: Sequence[Entry], shot: int, gains: Gains, classes: Classes) -> Cell:
     found = tuple(gains.of(entry, shot) for entry in entries)
-    points = [gain.points for gain in found if gain is not None]
-    return Cell(
-        tuple(entries),
-        figure_of([entry.accuracy[shot] for entry in entries]),
-        found,
-        figure_of(points) if points else None,
-    )
+    several = len({entry.fold for entry in entries}) > 1  # then folds count the classes
+
+    def by_class(run_id: str | None) -> dict[str, float]:
+        rows = None if run_id is None or several else classes(run_id, shot)
+        return {str(row["class"]): row["accuracy"] for row in rows or () if row["accuracy"] is not None}
+
+    mine = [by_class(entry.run_id) for entry in entries]
+
+    def training(entry: Entry, value: Interval, known: Mapping[str, float]) -> Training:
+        return Training(value, entry.fold, known)
+
+    points = []
+    for entry, gain, own in zip(entries, found, mine, strict=True):
+        if gain is not None:
+            other = by_class(gain.baseline)
+            both = {name: value - other[name] for name, value in own.items() if name in other}
+            points.append(training(entry, gain.points, both))
+    accuracies = [training(entry, entry.accuracy[shot], own) for entry, own in zip(entries, mine, strict=True)]
+    return Cell(tuple(entries), figure_of(accuracies), found, figure_of(points) if points else None)
+
+
+def _corrected(lines: Sequence[Line]) -> list[Line]:
+    """The lines with their gains tested together."""
+    places = [(line, column) for line in lines for column, cell in line.cells.items() if cell.gain is not None]
+    figures = corrected([gain for line, column in places if (gain := line.cells[column].gain) is not None])
+    for (line, column), figure in zip(places, figures, strict=True):
+        line.cells[column] = replace(line.cells[column], gain=figure)
+    return list(lines)
 
 
 def _cost(entries: Sequence[Entry]) -> dict[str, tuple[float, ...]]:

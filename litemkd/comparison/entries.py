@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from litemkd.evaluation.intervals import Interval
-from litemkd.tracking import RunRecord
+from litemkd.tracking import FOLD, RunRecord
 
 # What a test accuracy depends on beside the student: words -> parameter. The digest of the data is added.
 PROTOCOL = {
@@ -47,6 +47,7 @@ class Entry:
     Attributes:
         distilled: `yes`, `no`, or `–` where the run does not say.
         seed: of the training.
+        fold: which division of the classes it is of; empty where there is one.
         settings: what makes the student what it is: two runs that share it differ by their seed alone.
         protocol: what accuracies must share to stand in one column, by name in words, with the data's digest.
         accuracy: per cent, by number of shots, with the interval over the test episodes.
@@ -61,6 +62,7 @@ class Entry:
     protocol: Mapping[str, str]
     accuracy: Mapping[int, Interval]
     cost: Mapping[str, float] = field(repr=False)
+    fold: str = ""
 
     @property
     def run_id(self) -> str:
@@ -127,6 +129,7 @@ def _entry(record: RunRecord) -> Entry | str:
             for key, value in record.metrics.items()
             if (key.startswith("cost/") or key == "test/ece") and math.isfinite(value)
         },
+        record.tags.get(FOLD, ""),
     )
 
 
@@ -148,6 +151,8 @@ def _accuracies(metrics: Mapping[str, float], shots: tuple[int, ...]) -> dict[in
 
 
 def _digest(tags: Mapping[str, str]) -> str:
+    if FOLD in tags:  # what is one of several folds is compared with the others
+        return f"{tags.get('litemkd.folds_digest', '')} (folds)"
     words = _WORDS_OF_DIGEST.search(tags.get("litemkd.protocol", ""))
     return tags.get(DIGEST_TAG) or (words[1] if words else "")
 

@@ -70,6 +70,7 @@ def _pair(entry: Entry) -> tuple[object, ...]:
     return (
         entry.dataset,
         entry.seed,
+        entry.fold,
         tuple(entry.protocol.items()),
         tuple(of_student(entry.settings).items()),
     )

@@ -32,7 +32,7 @@ class Row:
         by: the grouping keys.
         keys: their values.
         settings: what else tells this row from others with the same keys, by setting.
-        cells: the runs that count in each column, by seed.
+        cells: the runs that count in each column, by fold and seed.
     """
 
     by: tuple[str, ...]
@@ -204,8 +204,8 @@ def _cell(members: Sequence[Entry], column: Column) -> list[Entry]:
     newest: dict[tuple[object, ...], Entry] = {}
     for entry in members:
         if entry.dataset == column.dataset and column.shot in entry.accuracy:
-            newest.setdefault((entry.seed, *sorted(entry.settings.items())), entry)
-    return sorted(newest.values(), key=lambda entry: _order(entry.seed))
+            newest.setdefault((entry.fold, entry.seed, *sorted(entry.settings.items())), entry)
+    return sorted(newest.values(), key=lambda entry: (_order(entry.fold), _order(entry.seed)))
 
 
 def _order(value: str) -> tuple[int, float, str]:

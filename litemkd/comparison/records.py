@@ -73,11 +73,12 @@ def _cell(column: Column, cell: Cell) -> Record:
         "dataset": column.dataset,
         "shot": column.shot,
         "accuracy": _figure(cell.accuracy),
-        "gain": None if cell.gain is None else _figure(cell.gain) | {"leaves_zero": cell.gain.leaves_zero},
+        "gain": None if cell.gain is None else _figure(cell.gain) | _tested(cell.gain),
         "runs": [
             {
                 "run_id": entry.run_id,
                 "seed": entry.seed,
+                "fold": entry.fold or None,
                 "accuracy": _number(entry.accuracy[column.shot].mean),
                 "accuracy_ci95": _number(entry.accuracy[column.shot].half),
                 "gain": None if gain is None else _number(gain.points.mean),
@@ -94,8 +95,16 @@ def _figure(figure: Figure) -> Record:
         "mean": _number(figure.mean),
         "half_width": _number(figure.half),
         "seeds": figure.runs,
+        "folds": figure.folds,
         "interval_over": figure.over,
+        "episodes_half_width": _number(figure.episodes),
+        "needed": figure.needed,
     }
+
+
+def _tested(gain: Figure) -> Record:
+    p = None if gain.corrected is None else _number(gain.corrected)
+    return {"leaves_zero": gain.leaves_zero, "p": _number(gain.p), "p_holm": p}
 
 
 def _number(value: float | None) -> float | None:
@@ -118,11 +127,15 @@ def flat_rows(comparison: Comparison, published: bool = False) -> list[Record]:
                     "accuracy_percent": cell.accuracy.mean,
                     "accuracy_half_width": _number(cell.accuracy.half),
                     "seeds": cell.accuracy.runs,
+                    "folds": cell.accuracy.folds,
                     "interval_over": cell.accuracy.over,
+                    "accuracy_episodes_half_width": _number(cell.accuracy.episodes),
                     "gain_points": gain.mean if gain else None,
                     "gain_half_width": _number(gain.half) if gain else None,
                     "gain_seeds": gain.runs if gain else None,
                     "gain_leaves_zero": gain.leaves_zero if gain else None,
+                    "gain_episodes_half_width": _number(gain.episodes) if gain else None,
+                    "gain_p_holm": _tested(gain)["p_holm"] if gain else None,
                     **{name: typical(line.cost.get(name, ())) for name in costs},
                     "quoted_from": "",
                 }

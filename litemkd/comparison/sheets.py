@@ -20,13 +20,20 @@ COSTS = {
     "ece": "calibration error, %",
 }
 INTERVALS = (
-    "± is half the width of a 95 % interval; the number of seeds stands in brackets. Of several seeds it is "
-    "Student's t interval of the mean over seeds; of one seed it is over the test episodes, 1.96 s / sqrt(n), "
-    "and says nothing of other trainings."
+    "± is half the width of a 95 % interval; the number of trainings stands in brackets, of folds as folds x "
+    "seeds. Of several folds it counts classes, seeds and episodes: Student's t over the folds' means. Of one "
+    "division with several seeds it does so by a mixed model of seeds and classes, crossed (by Student's t "
+    "over seeds alone where no accuracies by class were kept). Of one seed it is over its classes, and says "
+    "nothing of other seeds. `episodes only` is of these very trainings, 1.96 s / sqrt(n) over their test "
+    "episodes, and says nothing of others."
 )
 GAINS = (
-    "gain: distilled minus labels only of the same seed and settings, paired on the same test episodes, in "
-    "points; * where the interval leaves zero."
+    "gain: distilled minus labels only of the same seed, fold and settings, paired on the same test episodes, "
+    "in points; * where p < 0.05 after Holm's correction for all gains of the table. Intervals are not "
+    "corrected."
+)
+NEEDED = (
+    "Worked out of how these trainings differ, which few of them say little of; for an interval of ± 1 point."
 )
 POOLED = "Rows hold all runs with the same keys, whatever else differs; the number in brackets counts runs."
 
@@ -59,6 +66,8 @@ def sheets_of(
     found = _published_shape(comparison) if shape == "published" else [_rows(comparison)]
     notes = _notes(comparison, costs=shape == "rows", pooled=pooled)
     found[-1] = replace(found[-1], notes=notes)
+    if shape == "rows" and (more := _needed(comparison)) is not None:
+        found.append(more)
     if published:
         found.append(_quoted_shape() if shape == "published" else _quoted_rows())
     if comparison.left_out:
@@ -79,18 +88,32 @@ def _rows(comparison: Comparison) -> Sheet:
     gained = [c for c in comparison.columns if any(c in line.cells and line.cells[c].gain for line in lines)]
     header = [*by, *(["settings"] if settings else [])]
     for column in comparison.columns:
-        header += [f"{column}, %", *([f"gain, {column}"] if column in gained else [])]
+        header += [f"{column}, %", f"{column}, episodes only"]
+        header += [f"gain, {column}", f"gain, {column}, episodes only"] if column in gained else []
     rows = []
     for line in lines:
         cells = [*line.row.keys, *([line.row.settings_in_one] if settings else [])]
         for column in comparison.columns:
-            cells.append(_accuracy(line.cells.get(column)))
+            cell = line.cells.get(column)
+            cells += [_accuracy(cell), cell.accuracy.episodes_words if cell else NONE]
             if column in gained:
-                gain = line.cells[column].gain if column in line.cells else None
-                cells.append(gain.words(signed=True) if gain else NONE)
+                gain = cell.gain if cell else None
+                cells += [gain.words(signed=True), gain.episodes_words] if gain else [NONE, NONE]
         rows.append((*cells, *(_amount(line.cost.get(name, ())) for name in costs)))
     title = "Test accuracy, gain and cost"
     return Sheet(title, (*header, *costs.values()), tuple(rows), left=len(by) + settings)
+
+
+def _needed(comparison: Comparison) -> Sheet | None:
+    """What more would tell gains of a point from none; None without gains."""
+    rows = [
+        (line.row.title, str(column), cell.gain.words(signed=True), cell.gain.needed)
+        for line in comparison.lines
+        for column, cell in line.cells.items()
+        if cell.gain is not None
+    ]
+    header = ("row", "of", "gain", "what would be needed")
+    return Sheet("What would be needed", header, tuple(rows), (NEEDED,), left=4) if rows else None
 
 
 def _accuracy(cell: Cell | None) -> str:

@@ -44,6 +44,9 @@ def impossible(config: Config) -> list[str]:
                 f"teacher.streams.{name}.use: {own.use!r} given, which looks at {looks}, and {name} is of "
                 f"{is_of}; an expert of {is_of} would do"
             )
+    if data.fold is not None and data.fold >= data.fold_count:
+        would = f"0 to {data.fold_count - 1}" if data.fold_count else "data.folds beside it, such as 4,"
+        problems.append(f"data.fold: {data.fold} given; {would} would do")
     if data.crop > data.short_side:
         problems.append(f"data.crop: {data.crop} given; at most data.short_side = {data.short_side} would do")
     around = Around(config.episode.way, config.student.width, *_teacher_width(teacher))

@@ -111,6 +111,49 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 Temporal = Literal["none", "difference", "shift", "shift-causal", "difference+shift", "difference+shift-causal"]
 
 
+def apart(given: dict[str, tuple[str, ...]], where: str = "") -> dict[str, tuple[str, ...]]:
+    """Checks that each part of a division has classes, and no class stands twice."""
+    missing = [split for split in ("train", "val", "test") if not given.get(split)]
+    if given and missing:
+        raise mistake(
+            f"{where}no classes for {' and '.join(missing)}; some for each of train, val and test would do"
+        )
+    counts = Counter(name for names in given.values() for name in names)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        raise mistake(f"{where}named twice: {', '.join(twice)}; each class once would do")
+    return given
+
+
+def _folds(given: Any) -> Any:
+    """Reads folds: a number, or a list of folders or of divisions by names of classes."""
+    would = (
+        "2 or more; or a list of folders of lists below splits/, or of {train: [...], val: [...], "
+        "test: [...]}, would do"
+    )
+    if given is None or (isinstance(given, int) and not isinstance(given, bool) and given >= 2):
+        return given
+    if not isinstance(given, list | tuple) or len(given) < 2:
+        raise mistake(would)
+    if all(isinstance(one, str) for one in given):
+        return tuple(given)
+    for place, one in enumerate(given):
+        kinds = one.values() if isinstance(one, Mapping) else [None]
+        if not all(
+            isinstance(names, list | tuple) and all(isinstance(n, str) for n in names) for names in kinds
+        ):
+            raise mistake(f"fold {place} is neither like the others nor lists of names by part; {would}")
+        if strange := one.keys() - {"train", "val", "test"}:
+            raise mistake(f"fold {place} has a part {min(strange)!r}; train, val and test would do")
+        apart(one or {"train": ()}, f"fold {place}: ")
+    return tuple({str(name): tuple(names) for name, names in one.items()} for one in given)
+
+
+FoldClasses = dict[str, tuple[str, ...]]
+Folds = Annotated[
+    Any, PlainValidator(_folds, json_schema_input_type=int | tuple[str, ...] | tuple[FoldClasses, ...] | None)
+]
+
+
 class ToyConfig(Section):
     """The toy data set, made by the software."""
 
@@ -123,7 +166,7 @@ class ToyConfig(Section):
 class DataConfig(Section):
     """Where the data lies and how clips are read."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"modalities", "classes"})
+    later: ClassVar[frozenset[str]] = frozenset({"modalities", "classes", "folds", "fold"})
 
     dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = "toy"
     root: Path = Path("data")  # everything that is made goes to root/dataset
@@ -146,22 +189,21 @@ class DataConfig(Section):
     on_missing: Literal["error", "skip"] = "error"  # listed videos not there, counts other than published
     make_splits: dict[Literal["train", "val", "test"], PositiveFloat] = {"train": 0.6, "val": 0.2, "test": 0.2}
     classes: dict[Literal["train", "val", "test"], tuple[str, ...]] = {}  # by name, for data without lists
-    split_seed: Annotated[int, Field(ge=0)] = 0  # of splits made for data without lists
+    folds: Folds = None  # so many divisions that test each class once, or the divisions themselves
+    fold: Annotated[int, Field(ge=0)] | None = None  # which one a run is of, from 0
+    split_seed: Annotated[int, Field(ge=0)] = 0  # of splits made for data without lists, and of folds
     workers: PositiveInt | None = None  # processes of prepare; all cores when not given
     toy: ToyConfig = ToyConfig()
 
     @field_validator("classes")
     @classmethod
     def _apart(cls, given: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-        missing = [split for split in ("train", "val", "test") if not given.get(split)]
-        if given and missing:
-            raise mistake(
-                f"no classes for {' and '.join(missing)}; some for each of train, val and test would do"
-            )
-        counts = Counter(name for names in given.values() for name in names)
-        if twice := [name for name, count in counts.items() if count > 1]:
-            raise mistake(f"named twice: {', '.join(twice)}; each class once would do")
-        return given
+        return apart(given)
+
+    @property
+    def fold_count(self) -> int:
+        """How many folds there are; 0 without."""
+        return self.folds if isinstance(self.folds, int) else len(self.folds or ())
 
     @property
     def own_modalities(self) -> dict[str, str]:
@@ -513,6 +555,15 @@ class Config(Section):
     def dataset_dir(self) -> Path:
         """Folder of everything that is made of the data set."""
         return self.data.root / self.data.dataset
+
+    @property
+    def made_dir(self) -> Path:
+        """Folder of what the experiment makes of the data set: of a fold, one of its own."""
+        data = self.data
+        if data.fold is None:
+            return self.dataset_dir
+        division = digest_of([data.folds, data.classes, data.splits, data.split_seed, data.make_splits])
+        return self.dataset_dir / "folds" / f"{data.fold_count}_{division[:8]}" / str(data.fold)
 
     @property
     def source_dir(self) -> Path:

@@ -32,6 +32,7 @@ _OWN: tuple[str, ...] = (
     "packs",
     "feature",
     "embeddings",
+    "folds",
     "data_card.*",
 )
 
@@ -84,6 +85,8 @@ class Lists:
         missing_of: listed clips that are not there, by split.
         unlisted: class folders that stand in no list.
         passed_over: what is no video in the folder of `data.videos`.
+        everything: of one of several folds, the videos of all; empty of others.
+        division: of one of several folds, a digest of all.
     """
 
     splits: dict[str, Split]
@@ -94,6 +97,8 @@ class Lists:
     missing_of: dict[str, tuple[str, ...]] = field(default_factory=dict)
     unlisted: tuple[str, ...] = ()
     passed_over: tuple[str, ...] = ()
+    everything: tuple[str, ...] = ()
+    division: str = ""
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -103,6 +108,14 @@ class Lists:
     @property
     def words(self) -> str:
         """Where the lists come from."""
+        fold = f"fold {self.origin['fold']} of {self.origin['of']}" if "fold" in self.origin else ""
+        if self.origin["from"] == "folds":
+            seed = f"classes dealt out from seed {self.origin.get('seed')}"
+            return f"{fold}, {seed if 'seed' in self.origin else 'as data.folds names it'}"
+        return f"{fold}, {self._words}" if fold else self._words
+
+    @property
+    def _words(self) -> str:
         return {
             "yours": f"lists in {self.folder}",
             "classes": f"published classes ({self.origin.get('published')}), all their videos",
@@ -170,7 +183,7 @@ def ready_lists(wanted: ListSettings) -> Lists:
     if linked:
         link_videos(links, paths)
     if new or (found is not None and lists.origin["from"] == "lists"):
-        _write(lists)
+        write_lists(lists)
     return lists
 
 
@@ -344,7 +357,7 @@ def _refuse_other(lists: Lists) -> None:
         )
 
 
-def _write(lists: Lists) -> None:
+def write_lists(lists: Lists) -> None:
     """Write lists and their note, unless the same ones are there as the user's own."""
     if lists.folder.is_dir() and _note(lists.folder) is None:
         return

@@ -177,12 +177,15 @@ def make_splits(videos: Sequence[str], fractions: Mapping[str, float], seed: int
     return splits
 
 
-def name_splits(videos: Sequence[str], classes: Mapping[str, Collection[str]]) -> dict[str, Split]:
+def name_splits(
+    videos: Sequence[str], classes: Mapping[str, Collection[str]], key: str = "data.classes"
+) -> dict[str, Split]:
     """Splits of the classes that are named for each.
 
     Args:
         videos: "class/video" names; those of other classes are in no split.
         classes: of train, val and test.
+        key: where they are named, for messages.
 
     Raises:
         DataError: a class without videos.
@@ -190,9 +193,7 @@ def name_splits(videos: Sequence[str], classes: Mapping[str, Collection[str]]) -
     there = {class_of(video) for video in videos}
     for name, wanted in classes.items():
         if missing := sorted(set(wanted) - there):
-            raise DataError(
-                f"data.classes.{name}: no videos of {some(missing)}; {near(missing[0], sorted(there))}"
-            )
+            raise DataError(f"{key}.{name}: no videos of {some(missing)}; {near(missing[0], sorted(there))}")
     return {
         name: make_split(name, sorted(video for video in videos if class_of(video) in classes[name]))
         for name in SPLITS

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
+from multiprocessing import parent_process
 from pathlib import Path
 
 import psutil
@@ -21,6 +23,14 @@ def this_host() -> str:
 def this_process() -> str:
     """A name of this process that no other one ever has."""
     return f"{this_host()} {os.getpid()} {psutil.Process().create_time():.2f}"
+
+
+def end_with_parent() -> None:
+    """Stop when the process that started this one is gone, as if it had been interrupted; for a thread."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def is_gone(owner: str) -> bool | None:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import sys
 import threading
 import time
-from multiprocessing import parent_process
 from pathlib import Path
 
 import optuna
 import torch
 
 from litemkd.errors import StorageError
+from litemkd.runtime.processes import end_with_parent
 from litemkd.search.interrupts import Interrupts
 from litemkd.search.job import Job
 from litemkd.search.storage import exclusive
@@ -40,7 +39,7 @@ def work(job: Job, place: int, deadline: float | None) -> None:
         os.dup2(log.fileno(), 2)
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
         interrupts = Interrupts()
-        threading.Thread(target=_end_with_parent, daemon=True).start()
+        threading.Thread(target=end_with_parent, daemon=True).start()
         with contextlib.suppress(KeyboardInterrupt):
             _work(job, place, deadline, interrupts)
 
@@ -91,11 +90,3 @@ def _work(job: Job, place: int, deadline: float | None, interrupts: Interrupts) 
                 study.optimize(run_trial, n_trials=1, catch=(Exception,), callbacks=[log_best])
     finally:
         parent.close(None)
-
-
-def _end_with_parent() -> None:
-    """Stop when the process that started this one is gone, as if it had been interrupted."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -113,13 +114,17 @@ def compare_runs(question: Question) -> Answer:
     def episodes(run_id: str, shot: int) -> np.ndarray | None:
         return read_array(by_id[run_id], f"episode_accuracy_{shot}shot.npy")
 
+    @functools.lru_cache(maxsize=1024)
+    def classes(run_id: str, shot: int) -> list[dict[str, Any]] | None:
+        return read_table(by_id[run_id], f"per_class_{shot}shot.json")
+
     groups = group(entries, question.by, question.shots, question.pool)
     if not groups.rows:
         tested = sorted({shot for entry in entries for shot in entry.accuracy})
         wanted, there = (some([str(shot) for shot in shots]) for shots in (question.shots, tested))
         raise TrackingError(f"--shots {wanted}: no run was tested so; there are tests with {there}")
     gains = Gains(entries, _read(question, "distill"), episodes)
-    comparison = compare(groups, gains, left)
+    comparison = compare(groups, gains, left, classes)
     sheets = sheets_of(comparison, shape=question.shape, published=question.published, pooled=question.pool)
     return Answer(question, comparison, sheets)
 

@@ -44,8 +44,8 @@ def refuse_foreign(setup: Setup) -> None:
     """
     config = setup.config
     own = config.teacher.modalities if config.teacher.experts == "train" else ()
-    folders = {str(modality): feature_folder(config.dataset_dir, modality) for modality in own}
-    folders[FUSED] = config.dataset_dir / "feature" / FUSED
+    folders = {str(modality): feature_folder(config.made_dir, modality) for modality in own}
+    folders[FUSED] = config.made_dir / "feature" / FUSED
     for name, folder in folders.items():
         if folder.is_dir() and any(folder.iterdir()) and made_from(folder) is None:
             use = "to use them set teacher.experts=features, " if name in own else ""
@@ -58,7 +58,7 @@ def refuse_foreign(setup: Setup) -> None:
 def expert_features(setup: Setup, modality: str, expert: Student) -> SplitFeatures:
     """Features of one modality by its expert, read from disk if these very weights made them."""
     fingerprint = weights_digest(expert)
-    folder = feature_folder(setup.config.dataset_dir, modality)
+    folder = feature_folder(setup.config.made_dir, modality)
     if (kept := _kept(setup, folder, fingerprint)) is not None:
         return kept
     expert.to(setup.device).eval()
@@ -91,7 +91,7 @@ def fused_features(
 
     `fingerprint` is of the weights of teacher and experts; features on disk of the same are read.
     """
-    folder = setup.config.dataset_dir / "feature" / FUSED
+    folder = setup.config.made_dir / "feature" / FUSED
     if (kept := _kept(setup, folder, fingerprint)) is not None:
         return kept
     teacher.to(setup.device).eval()

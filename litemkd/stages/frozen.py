@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from litemkd.data.packs.clips import ClipSource
+from litemkd.data.splits import make_split
 from litemkd.evaluation.embedding import backbone_features
 from litemkd.models.folding import fold_norms
 from litemkd.models.student import Student
@@ -45,20 +48,34 @@ def behind_frozen(setup: Setup, modality: str, expert: Student) -> Behind:
     for split in setup.data.splits:
         clips = setup.clips(modality, split)
         assert isinstance(clips, ClipSource)  # experts of arrays are refused when the configuration is read
+        whole, rows = _of_all_folds(setup, clips)
         augmentation = build_augmentation(config)
-        wanted = [clips]
+        wanted = [whole]
         if split == "train":
-            wanted += [View(clips, augmentation, config.seed, number) for number in range(1, views)]
-        sources[split] = StoredFeatures(
-            [
-                backbone_features(backbone, one, cache, _label(modality, split, number, views))
-                for number, one in enumerate(wanted)
-            ],
-            clips,
-        )
+            wanted += [View(whole, augmentation, config.seed, number) for number in range(1, views)]
+        made = [
+            backbone_features(backbone, one, cache, _label(modality, whole.split.name, number, views))
+            for number, one in enumerate(wanted)
+        ]
+        sources[split] = StoredFeatures([one if rows is None else one[rows] for one in made], clips)
     return Behind(expert.behind(Given(backbone)), sources)
 
 
+def _of_all_folds(setup: Setup, clips: ClipSource) -> tuple[ClipSource, np.ndarray | None]:
+    """The clips of all folds, whose features they share, and the rows of these clips among them.
+
+    Without folds the clips themselves, and None.
+    """
+    lists = setup.data.lists
+    if lists is None or not lists.everything:
+        return clips, None
+    there = set(clips.pack.names)
+    split = make_split("folds", [video for video in lists.everything if video in there])
+    place = {video: row for row, video in enumerate(split.videos)}
+    rows = np.array([place[video] for video in clips.split.videos], np.int64)
+    return ClipSource(clips.pack, split, crop=clips.crop, device=clips.device), rows
+
+
 def _label(modality: str, split: str, number: int, views: int) -> str:
-    view = f", view {number + 1} of {views}" if split == "train" and views > 1 else ""
+    view = f", view {number + 1} of {views}" if split in ("train", "folds") and views > 1 else ""
     return f"frozen {modality}, {split}{view}"

@@ -15,6 +15,7 @@ from PIL.Image import Image
 from litemkd.config import Config, digest_of
 from litemkd.data.finding.catalogue import Catalogue
 from litemkd.data.finding.zips import find_zip, unpack_frames
+from litemkd.data.folds import Folds, ready_folds
 from litemkd.data.lists import (
     Lists,
     ListSettings,
@@ -56,6 +57,7 @@ class Prepared:
         reports: what was made and skipped, by modality.
         lists: where the splits come from.
         source: where the clips come from.
+        folds_digest: of a fold, of the lists of all folds and RGB frames; empty without folds.
     """
 
     splits: dict[str, Split]
@@ -65,6 +67,7 @@ class Prepared:
     reports: dict[str, PrepareReport] = field(default_factory=dict)
     lists: Lists | None = None
     source: str = ""
+    folds_digest: str = ""
 
     def digest_for(self, kind: Literal["teacher", "student"]) -> str:
         """The digest of what models of a kind see."""
@@ -242,6 +245,13 @@ def prepare(config: Config, also: Sequence[str] = (), *, verify: bool = False) -
     """
     data = config.data
     _refuse_both(config)
+    if data.folds is not None and data.fold is None:
+        raise ConfigError(
+            [
+                f"data.folds: {data.fold_count} folds given, and not which of them this is of; "
+                f"--fold 0 to {data.fold_count - 1} (data.fold), or --fold all where it is taken, would do"
+            ]
+        )
     if data.dataset == "toy" and data.source is None:
         make_toy(config.dataset_dir, ToySettings(**dict(data.toy)), workers=build_workers(config))
     if data.videos is None and not data.frames_zip and not config.source_dir.is_dir():
@@ -254,9 +264,10 @@ def prepare(config: Config, also: Sequence[str] = (), *, verify: bool = False) -
         if config.modality(modality).kind == "frames":
             _unpack(config, modality)
     wanted = list_settings(config)
-    lists = ready_lists(wanted)
+    lists = ready_lists(wanted) if data.fold is None else ready_folds(wanted, Folds(data.folds, data.fold))
     splits = lists.splits
-    videos = [video for split in splits.values() for video in split.videos]
+    # What is made of clips is made of those of all folds, which share it.
+    videos = [*lists.everything] or [video for split in splits.values() for video in split.videos]
     place = build_place(config)
     records = {name: config.modality(name) for name in dict.fromkeys((*config.modalities, *also))}
     pictures = {name: record for name, record in records.items() if record.kind == "frames"}
@@ -280,10 +291,10 @@ def prepare(config: Config, also: Sequence[str] = (), *, verify: bool = False) -
         if modality in config.modalities:
             dropped |= {name for name, _ in reports[modality].skipped}
         if data.on_unlisted_class == "error":
-            _refuse_unlisted(config, modality, reports[modality], splits)
+            _refuse_unlisted(config, modality, reports[modality], videos)
     # A clip that is bad in one modality is left out of all, so that every model sees the same data.
     splits = _left(wanted, lists, dropped, reports)
-    videos = [video for split in splits.values() for video in split.videos]
+    videos = [video for video in videos if video not in dropped]
     packs: dict[str, Pack] = {
         modality: arrays.get(modality)
         or build_pack(
@@ -307,7 +318,9 @@ def prepare(config: Config, also: Sequence[str] = (), *, verify: bool = False) -
     names = hashlib.sha256("\n".join(f"{s.name} {v}" for s in splits.values() for v in s.videos).encode())
     digest = digest_of(names.hexdigest(), {name: packs[name].digest for name in config.modalities})
     seen = digest_of(names.hexdigest(), {"rgb": packs["rgb"].digest})
-    prepared = Prepared(splits, packs, digest, seen, reports, lists, str(data.videos or config.source_dir))
+    folds = digest_of(lists.division, {"rgb": packs["rgb"].digest}) if lists.division else ""
+    source = str(data.videos or config.source_dir)
+    prepared = Prepared(splits, packs, digest, seen, reports, lists, source, folds)
     _write_card(config, prepared.card())
     return prepared
 
@@ -408,13 +421,13 @@ def _write_card(config: Config, card: dict[str, Any]) -> None:
     title = f"{config.data.dataset}: what is prepared"
     texts = {"data_card.json": json.dumps(card, indent=1) + "\n", "data_card.md": card_markdown(card, title)}
     for name, text in texts.items():
-        path = config.dataset_dir / name
+        path = config.made_dir / name
         if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
             write_text(path, text)
 
 
-def _refuse_unlisted(config: Config, modality: str, report: PrepareReport, splits: dict[str, Split]) -> None:
-    listed = {name for split in splits.values() for name in split.classes}
+def _refuse_unlisted(config: Config, modality: str, report: PrepareReport, videos: Sequence[str]) -> None:
+    listed = {class_of(video) for video in videos}
     strange = sorted({class_of(video) for video in report.unlisted} - listed)
     if strange:
         raise DataError(

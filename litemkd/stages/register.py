@@ -54,7 +54,7 @@ def register_trained(
     if run.former is not None and (made := find_version(name, {"litemkd.run": run.run_id})) is not None:
         return made.version
     val = Interval(progress.best_accuracy, progress.best_ci95)
-    tags = {**tags, **measured_tags(val, tests), "litemkd.seed": str(setup.config.seed)}
+    tags = {**tags, **setup.fold_tags, **measured_tags(val, tests), "litemkd.seed": str(setup.config.seed)}
     return register_model_of(run, name, kind, folder, progress.best_episode, measured(val, tests), tags)
 
 

@@ -25,7 +25,7 @@ from litemkd.stages.build import build_augmentation, build_device
 from litemkd.stages.prepare import Prepared, prepare
 from litemkd.storage.array_cache import ArrayCache
 from litemkd.storage.states import CheckpointFolder
-from litemkd.tracking import Resume, Run, RunOptions, former_run, model_name, stage_run
+from litemkd.tracking import FOLD, Resume, Run, RunOptions, former_run, model_name, stage_run
 from litemkd.training.objectives import Advisor, StudentObjective
 
 # Settings that say where and how often, not what; and the seed, since runs of other seeds are other runs.
@@ -68,6 +68,13 @@ class Setup:
         """The data set, of a setup that has one."""
         assert self.prepared is not None
         return self.prepared
+
+    @property
+    def fold_tags(self) -> dict[str, str]:
+        """Tags of what is of one fold: which, and what all folds share."""
+        if self.config.data.fold is None:
+            return {}
+        return {FOLD: str(self.config.data.fold), "litemkd.folds_digest": self.data.folds_digest}
 
     def registered_name(self, kind: Kind) -> str:
         """What models of a kind are called in the registry."""
@@ -229,7 +236,7 @@ class Setup:
             dataset=config.data.dataset,
             name=self._run_name(title),
             description=f"{about}." if data is None else f"{about}, {self.protocol(kind)}.",
-            tags={"device": _in_words(self.device), **(tags or {})},
+            tags={"device": _in_words(self.device), **self.fold_tags, **(tags or {})},
             params=flatten(config),
             options=RunOptions(resume=self._resume(stage, title) if resumable else None, **opening),
         ) as run:
@@ -249,12 +256,15 @@ class Setup:
             yield run
 
     def _run_name(self, title: str) -> str:
-        return f"{title}, seed {self.config.seed}"
+        fold = self.config.data.fold
+        return f"{title}, {'' if fold is None else f'fold {fold}, '}seed {self.config.seed}"
 
     def _resume(self, stage: str, title: str) -> Resume:
         """What a stage says of itself, so that it can be gone on with."""
         settings = {key: value for key, value in flatten(self.config).items() if key not in INCIDENTAL}
         command = {**self.options, "seed": str(self.config.seed)}
+        if self.config.data.fold is not None:
+            command["fold"] = str(self.config.data.fold)
         if self.prepared is not None:
             command["the data"] = self.prepared.digest
         identity = digest_of(stage, title, settings, command)

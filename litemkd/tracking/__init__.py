@@ -40,3 +40,4 @@ from litemkd.tracking.runs.resuming import Resume
 from litemkd.tracking.runs.run import Run, attach, register_model
 from litemkd.tracking.runs.stage import RunOptions, former_run, stage_run
 from litemkd.tracking.store import require_store, store_file, store_uri, ui_command, use_store, without_password
+from litemkd.tracking.tags import FOLD

@@ -15,6 +15,7 @@ ERROR = "litemkd.error"  # why the run failed
 CLOSED = "litemkd.closed_by_another"  # the same, where another process closed it
 STOPPED = "litemkd.stopped"  # what ended it that is no failure: a signal's name, Ctrl-C, why a trial was pruned
 ORIGIN = "litemkd.origin"  # the word that stood for it before it was in the store
+FOLD = "litemkd.fold"  # which division of the classes it is of, where there are several
 PARENT = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"  # what stands at the top of the page of a run or an experiment
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mlflow.entities import Run
+from scipy.stats import ttest_1samp
 
 from litemkd.evaluation.accuracy import paired_difference
 from litemkd.tracking import read_runs
@@ -37,11 +38,17 @@ def test_json_agrees_with_mlflow(job: Job, home: Home) -> None:
         (run,) = cell["runs"]
         data = stored[run["run_id"]].data
         shot = cell["shot"]
+        rows = json.loads(home.artifact(stored[run["run_id"]], f"per_class_{shot}shot.json").read_text())
+        classes = np.array([value for _, value, _ in rows["data"] if value is not None])
+        over_classes = ttest_1samp(classes, 0).confidence_interval(0.95)
         assert cell["accuracy"] == {
             "mean": data.metrics[f"test/accuracy_{shot}shot"],
-            "half_width": data.metrics[f"test/accuracy_ci95_{shot}shot"],
+            "half_width": pytest.approx((over_classes.high - over_classes.low) / 2),
             "seeds": 1,
-            "interval_over": "episodes",
+            "folds": 1,
+            "interval_over": "classes",
+            "episodes_half_width": pytest.approx(data.metrics[f"test/accuracy_ci95_{shot}shot"]),
+            "needed": "one training says nothing of others: two more seeds would tell how much they differ",
         }
         assert row["keys"] == {key: value_of(data.tags, key) for key in ("backbone", "head", "distilled")}
         for name, cost in row["cost"].items():
@@ -56,7 +63,8 @@ def test_json_agrees_with_mlflow(job: Job, home: Home) -> None:
     ]
     (gain,) = [c["gain"] for row, c in cells if c["gain"] and c["shot"] == 5]
     expected = paired_difference(*arrays)
-    assert (gain["mean"], gain["half_width"]) == pytest.approx((expected.mean, expected.half), abs=1e-6)
+    found = gain["mean"], gain["episodes_half_width"]
+    assert found == pytest.approx((expected.mean, expected.half), abs=1e-6)
     assert values["published"]["rows"]
 
 
@@ -77,7 +85,7 @@ def test_everything_is_logged_and_written(home: Home) -> None:
     shown = ("accuracy_against_cost", "per_class_gains", "learning_curves")
     pictures = {f"{name}.{suffix}" for name in shown for suffix in ("png", "svg")}
     assert written == tables | pictures
-    assert logged == written | {"comparison_flat.json", "table_1.json"}
+    assert logged == written | {"comparison_flat.json", "table_1.json", "table_2.json"}
     assert '<img src="accuracy_against_cost.svg"' in (home.folder / "made" / "comparison.html").read_text()
     # What was compared is not compared again.
     assert len(asked(home, "--no-log")["left_out"]) == 0

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from litemkd.comparison.pictures import pareto
-from litemkd.comparison.statistics import Figure, figure_of
+from litemkd.comparison.statistics import Figure, corrected, figure_of
 from litemkd.evaluation.accuracy import Interval
 
 
@@ -24,7 +24,27 @@ def test_over_seeds_it_is_students_t_interval(count: int) -> None:
 
 
 def test_one_seed_keeps_its_interval_over_episodes() -> None:
-    assert figure_of([Interval(70.0, 0.4)]) == Figure(70.0, 0.4, 1, "episodes")
+    figure = figure_of([Interval(70.0, 0.4)])
+    assert (figure.mean, figure.half, figure.runs, figure.over) == (70.0, pytest.approx(0.4), 1, "episodes")
+    assert figure.episodes == 0.4
+
+
+def test_what_is_tested_together_is_marked_after_correction() -> None:
+    """Two of p = 0.03 and 0.04 alone are nothing together: Holm's p of both is 0.06."""
+    alone = [Figure(1.0, 0.9, 3, "seeds", p=p) for p in (0.03, 0.04)]
+    assert [one.is_found for one in alone] == [True, True]
+    together = corrected(alone)
+    assert [one.corrected for one in together] == pytest.approx([0.06, 0.06])
+    assert together[0].words(signed=True) == "+1.00 ± 0.90 (3)"
+    assert [one.is_found for one in corrected([*alone[:1], Figure(9.0, 1.0, 3, "seeds", p=1e-6)])] == [
+        True,
+        True,
+    ]
+
+
+def test_of_folds_the_count_says_so() -> None:
+    assert Figure(65.789, 2.55, 12, "folds", folds=4).words() == "65.79 ± 2.55 (4 x 3)"
+    assert Figure(65.789, 2.55, 11, "folds", folds=4).words() == "65.79 ± 2.55 (11 of 4 folds)"
 
 
 def test_what_leaves_zero_is_marked() -> None:

@@ -22,12 +22,13 @@ from typing import Literal, get_args
 
 from mlflow import MlflowClient
 
-from litemkd.errors import TrackingError
+from litemkd.errors import TrackingError, some
 from litemkd.storage.files import locked
 from litemkd.tracking import store
 from litemkd.tracking.registry.history import find_registered, mapping_of, note
 from litemkd.tracking.registry.promotion import MARGIN, Candidate, choose
 from litemkd.tracking.registry.versions import Version, ask, get_version, list_versions
+from litemkd.tracking.tags import FOLD
 
 Alias = Literal["champion", "lite"]
 ALIASES = get_args(Alias)
@@ -169,6 +170,9 @@ def preview(
         for number, version in sorted(state.versions.items())
         if _on_test(version)
     ]
+    folds = [str(number) for number, version in sorted(state.versions.items()) if FOLD in version.tags]
+    if folds:
+        notes.append(f"versions of folds do not compete, each is of other classes: {some(folds)}")
     return _plan(state), [*_pin_notes(state), *notes]
 
 
@@ -261,7 +265,7 @@ def _plan(state: _State) -> list[Move]:
     """The moves that are left, the champion's first."""
     by_hand = state.pins.get("champion")
     champion, lite = choose(
-        [_candidate(version) for version in state.versions.values()],
+        [_candidate(one) for one in state.versions.values() if FOLD not in one.tags or _is_pinned(state, one)],
         champion=state.aliases.get("champion"),
         lite=state.aliases.get("lite"),
         pinned=None if by_hand is None else by_hand.version,
@@ -334,6 +338,10 @@ def _figures(version: Version) -> str:
 
 def _on_test(version: Version) -> bool:
     return version.tags.get(CHOSEN_ON, "").strip().lower() == "test"
+
+
+def _is_pinned(state: _State, version: Version) -> bool:
+    return any(pin.version == version.version for pin in state.pins.values())
 
 
 def _candidate(version: Version) -> Candidate:

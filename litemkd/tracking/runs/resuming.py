@@ -71,7 +71,7 @@ def find_same(client: MlflowClient, experiment: str, identity: str) -> StoredRun
 def find_other(
     client: MlflowClient, experiment: str, stage: str, command: Mapping[str, str]
 ) -> StoredRun | None:
-    """The newest run of a stage, whatever its settings, if it was interrupted; runs of other seeds are others.
+    """The newest run of a stage, whatever its settings, if it was interrupted; of this seed and fold.
 
     One of which it is not known whether its process lives is left alone.
     """
@@ -79,7 +79,8 @@ def find_other(
         tags = run.data.tags
         if PARENT in tags or COMMAND not in tags or is_alive(run):
             continue
-        if json.loads(tags[COMMAND]).get("seed") == command["seed"]:
+        before = json.loads(tags[COMMAND])
+        if all(before.get(key) == command.get(key) for key in ("seed", "fold")):
             return None if run.info.status == "FINISHED" or is_elsewhere(run) else run
     return None
 

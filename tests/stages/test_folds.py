@@ -1,0 +1,119 @@
+"""A stage in every fold: children of one run, which share what they can, and are not run twice."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from mlflow.entities import Run
+
+from litemkd.config import load_config
+from litemkd.errors import ConfigError
+from litemkd.evaluation.intervals import Interval
+from litemkd.evaluation.studies import Training, estimate
+from litemkd.stages.folds import GAIN, FoldJob, folds_stage, folds_table
+from litemkd.stages.prepare import prepare
+from tests.faults.commands import Place, kill, wait_for
+from tests.job import SMOKE, Home, Job
+
+FOLDS = ("--fold", "all", "--set", "data.folds=3", "--set", "evaluation.test_episodes=20")
+QUICK = (*FOLDS, "--set", "teacher.modalities=[rgb]", "--set", "teacher.fusion.layers=0")
+
+
+def of(home: Home, stage: str) -> list[Run]:
+    return [run for run in home.runs() if run.data.tags["litemkd.stage"] == stage]
+
+
+@pytest.fixture(scope="module")
+def place(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A folder in which students of three folds were killed in the second one, and gone on with."""
+    place = Place.beside(job.home, tmp_path_factory.mktemp("folds"))
+    process = place.start("student", *QUICK)
+    told = "fold 1 of 3"
+    assert wait_for(lambda: told in place.printed and len(of(place.home, "student")) == 2, process), (
+        place.printed
+    )
+    assert kill(process) == -signal.SIGKILL
+    return place
+
+
+def test_a_fold_that_is_finished_is_not_run_again(place: Place) -> None:
+    first = of(place.home, "student")[0]
+    assert first.info.status == "FINISHED"
+    again = place.home.must("student", *QUICK, "--resume")
+    (parent,) = of(place.home, "folds")
+    children = of(place.home, "student")
+    assert parent.info.status == "FINISHED"
+    assert [run.info.run_name for run in children] == [
+        f"labels only: conv4 + trx, fold {fold}, seed 0" for fold in range(3)
+    ]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    assert children[0].info.run_id == first.info.run_id
+    assert children[0].info.end_time == first.info.end_time
+    assert children[1].data.tags["litemkd.resumed"] == "1"
+    assert len({run.data.tags["litemkd.folds_digest"] for run in children}) == 1
+    assert [run.data.tags["litemkd.fold"] for run in children] == ["0", "1", "2"]
+    tested = [
+        row[0]
+        for run in children
+        for row in json.loads(place.home.artifact(run, "per_class_5shot.json").read_text())["data"]
+    ]
+    assert set(Counter(tested).values()) == {1}
+    assert len(tested) == 52
+    mean = sum(run.data.metrics["test/accuracy_5shot"] for run in children) / 3
+    assert parent.data.metrics["labels/accuracy_5shot"] == pytest.approx(mean)
+    assert f"{mean:.2f} ±" in again.stdout
+    assert "3 folds of toy, every class tested once" in again.stdout
+
+
+def test_folds_at_once_and_compared(place: Place) -> None:
+    """Two processes at once; `compare` pools the folds; models of folds are not promoted."""
+    process = place.start("student", *QUICK, "--seed", "1", "--parallel", "2")
+    assert process.wait(240) == 0, place.printed
+    children = [run for run in of(place.home, "student") if run.data.params["seed"] == "1"]
+    assert sorted(run.data.tags["litemkd.fold"] for run in children) == ["0", "1", "2"]
+    assert {run.info.status for run in children} == {"FINISHED"}
+    parent = of(place.home, "folds")[-1]
+    assert parent.info.status == "FINISHED"
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    assert not place.home.client.get_registered_model("litemkd-toy-student").aliases
+    rows = json.loads(place.home.must("compare", "--no-log", "--format", "json", "--shots", "5").stdout)["rows"]
+    (row,) = rows
+    (cell,) = row["cells"]
+    assert len(cell["runs"]) == 6
+    assert (cell["accuracy"]["folds"], cell["accuracy"]["interval_over"]) == (3, "folds")
+
+
+def test_what_all_folds_share_is_made_once(place: Place) -> None:
+    packs = place.home.data / "packs"
+    assert len([one for one in packs.iterdir() if one.name.startswith("rgb") and "lock" not in one.name]) <= 2
+    words = ["data.folds=3", "threads=1", "data.workers=1", "teacher.modalities=[rgb]", "device=cpu"]
+    with place.home.entered():
+        found = [prepare(load_config(SMOKE, [*words, f"data.fold={fold}"])) for fold in range(3)]
+    assert len({one.packs["rgb"].digest for one in found}) == 1
+    assert len({one.folds_digest for one in found}) == 1
+    assert len({one.student_digest for one in found}) == 3
+
+
+def test_mistakes_say_what_would_do(tmp_path: Path) -> None:
+    config = load_config(SMOKE, ["data.folds=3", f"data.root={tmp_path}"])
+    with pytest.raises(ConfigError, match=r"3 folds given, .* --fold 0 to 2 \(data\.fold\), or --fold all"):
+        prepare(config)
+    with pytest.raises(ConfigError, match=r"--fold: all given without data\.folds"):
+        folds_stage(FoldJob(load_config(SMOKE), "student"))
+    with pytest.raises(ConfigError, match="--model: the champion given with --fold all"):
+        folds_stage(FoldJob(config, "evaluate", options={"--model": ""}))
+
+
+def test_the_closing_table_has_every_fold_and_all() -> None:
+    folds = [
+        {"teacher": {5: Interval(80.0 + fold, 0.3)}, GAIN: {5: Interval(2.0 * fold, 0.4)}} for fold in range(3)
+    ]
+    header, rows = folds_table(folds)
+    assert header == ["fold", "teacher, 5-shot", f"{GAIN}, 5-shot"]
+    assert rows[1] == ["1", "81.00 ± 0.30", "+2.00 ± 0.40"]
+    whole = estimate([Training(Interval(2.0 * fold, 0.4), str(fold)) for fold in range(3)])
+    assert rows[3] == ["all, ± over folds", "81.00 ± 2.48", f"+2.00 ± {whole.half:.2f}"]
