@@ -24,6 +24,7 @@ from litemkd.models.backbones import Backbone
 from litemkd.models.experts import WholeClips
 from litemkd.models.folding import EvaluationForm, fold_norms, refuse_training
 from litemkd.models.heads import Code
+from litemkd.models.heads.known import on_device
 from litemkd.models.heads.tuple_attention import FoldedTRX
 from litemkd.models.student import Student
 from litemkd.models.teacher import Teacher
@@ -190,8 +191,7 @@ def teacher_classifier(teacher: Teacher, fused: Tensor) -> Classifier:
 def match_rows(match: Callable[..., Tensor], code: Tensor, episodes: Episodes, device: torch.device) -> Tensor:
     """What a head's `match` or `relate` says of episodes whose rows are rows of `code` (V, *code)."""
     support, labels, query = (
-        torch.from_numpy(array).to(device)
-        for array in (episodes.support, episodes.support_labels, episodes.query)
+        on_device(array, device) for array in (episodes.support, episodes.support_labels, episodes.query)
     )
     return match(code[support], labels, code[query], episodes.way)
 

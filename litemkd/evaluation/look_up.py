@@ -20,6 +20,7 @@ from torch import Tensor
 
 from litemkd.data.episodes import Episodes
 from litemkd.models.heads import Code
+from litemkd.models.heads.known import on_device
 from litemkd.models.heads.tuple_attention import FoldedTRX
 from litemkd.models.heads.tuple_tables import Classes, TRXTables, Work
 
@@ -114,7 +115,7 @@ class LookUp:
         support, labels = by_class(support, part.support_labels)
         return self.match(
             _take(codes, support, device),
-            torch.from_numpy(labels).to(device),
+            on_device(labels, device),
             _take(codes, query, device),
             part.way,
         )
@@ -184,7 +185,7 @@ def _encode_all(encode: Callable[[np.ndarray], Codes], total: int) -> Codes:
 
 def _take(codes: Codes, rows: np.ndarray, device: torch.device) -> Codes:
     """(B, N) rows of every tensor (V, …), as (B, N, …)."""
-    at = torch.from_numpy(rows).to(device)
+    at = on_device(rows, device)
     return {
         name: tuple(x.index_select(0, at.flatten()).unflatten(0, at.shape) for x in code)
         for name, code in codes.items()

@@ -29,12 +29,17 @@ class Terms:
     Attributes:
         loss: the weighted sum, ().
         values: the terms that took part, unweighted, by name.
-        metrics: what is logged, by metric name.
+        told: what is logged, by metric name, where it was computed.
     """
 
     loss: Tensor
     values: Mapping[str, Tensor]
-    metrics: dict[str, float]
+    told: Mapping[str, Tensor]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """`told` as numbers, which a device is waited for."""
+        return {name: float(value) for name, value in self.told.items()}
 
 
 @dataclass(frozen=True)
@@ -109,17 +114,16 @@ class D2M:
         others = [self.terms[name].weight * value for name, value in values.items() if name != LIFTED]
         parts = [sum(others[1:], others[0])] if others else []
         if parts and w is not None and self.focal.focal_rest is not None:
-            parts = [(self.focal.focal_rest - w) * parts[0]]
+            parts = [(self.focal.focal_rest - w).to(parts[0].dtype) * parts[0]]
         if LIFTED in values:
-            lifted = values[LIFTED] if w is None else (self.focal.focal_kd + w) * values[LIFTED]
+            kd = values[LIFTED]
+            lifted = kd if w is None else (self.focal.focal_kd + w).to(kd.dtype) * kd
             parts.append(self.terms[LIFTED].weight * lifted)
         loss = sum(parts[1:], parts[0])
-        metrics = {"train/loss": float(loss.detach())} | {
-            f"train/loss_{name}": float(value.detach())
-            for name, value in values.items()
-            if self.terms[name].logged
+        told = {"train/loss": loss.detach()} | {
+            f"train/loss_{name}": value.detach() for name, value in values.items() if self.terms[name].logged
         }
-        return Terms(loss, values, metrics if w is None else metrics | {"train/focal_weight": w})
+        return Terms(loss, values, told if w is None else told | {"train/focal_weight": w})
 
 
 def _single(name: str, value: Tensor) -> Tensor:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from litemkd.extending.declared import setting
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from litemkd.losses.lesson import Lesson
 
 LIFTED = "kd"  # the term that the weight lifts; the others give way
@@ -32,8 +33,8 @@ class Focal:
         """As a term's."""
         return ("teacher_logits",) if self.focal == "teacher" else ()
 
-    def weight(self, lesson: Lesson) -> float | None:
-        """w: near 1 where the label branch has much to learn from the other; None if not asked for."""
+    def weight(self, lesson: Lesson) -> Tensor | None:
+        """w, (): near 1 where the label branch has much to learn from the other; None if not asked for."""
         if self.focal == "none" or lesson.answers is None:
             return None
         import torch
@@ -46,4 +47,4 @@ class Focal:
         ahead = lesson.teacher_logits if self.focal == "teacher" else lesson.logits[lesson.taught][FRAME]
         with torch.no_grad():
             ratio = cross_entropy(behind, targets) / (cross_entropy(ahead, targets) + EPSILON)
-        return 1 - math.exp(-max(float(ratio), 0.0))
+        return 1 - (-ratio.double().clamp_min(0)).exp()

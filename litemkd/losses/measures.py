@@ -65,13 +65,15 @@ def decoupled_distillation(
         target: weight of the first part.
         others: weight of the second part.
     """
-    is_target = F.one_hot(labels, student.shape[-1]).bool()
+    asked = labels[..., None]
+    others_of = torch.arange(student.shape[-1] - 1, device=labels.device)
+    others_of = others_of + (others_of >= asked)  # (..., W - 1), ascending
 
     def divided(logits: Tensor) -> tuple[Tensor, Tensor]:
         """Log shares of target and rest (..., 2), and of the others among themselves (..., W - 1)."""
         shares = (logits / temperature).log_softmax(-1)
-        rest = shares[~is_target].view(*shares.shape[:-1], -1)
-        pair = torch.stack([shares[is_target].view(shares.shape[:-1]), rest.logsumexp(-1)], -1)
+        rest = shares.gather(-1, others_of)
+        pair = torch.stack([shares.gather(-1, asked)[..., 0], rest.logsumexp(-1)], -1)
         return pair, rest.log_softmax(-1)
 
     (seen_pair, seen_rest), (goal_pair, goal_rest) = divided(student), divided(teacher.detach())
@@ -125,8 +127,9 @@ def support_distances(features: Tensor, labels: Tensor, way: int) -> Tensor:
     frames = prototypes.shape[2]
     flat = prototypes.flatten(2)
     square = (flat[:, :, None] - flat[:, None]).pow(2).sum(-1) / frames  # (B, W, W)
-    others = ~torch.eye(way, dtype=torch.bool, device=features.device)
-    return -square[:, others].view(-1, way, way - 1)
+    place = torch.arange(way, device=features.device)
+    others = place[:-1] + (place[:-1] >= place[:, None])  # (W, W - 1)
+    return -square.gather(-1, others.expand(len(square), -1, -1))
 
 
 def unexplained(projected: Tensor, teacher: Tensor) -> Tensor:

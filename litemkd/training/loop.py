@@ -21,15 +21,15 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from litemkd.config import TrainConfig
-from litemkd.errors import LitemkdError
 from litemkd.evaluation.accuracy import Evaluation
-from litemkd.runtime.distributed import average_statistics, barrier, sum_gradients, sum_values
+from litemkd.runtime.distributed import average_statistics, barrier, sum_gradients
 from litemkd.runtime.distributed import group as processes
 from litemkd.runtime.progress import Bar
 from litemkd.runtime.seeding import seed_torch
 from litemkd.runtime.stopping import Stop, held_back
 from litemkd.storage.checkpoints import load_state, load_weights, save_state
 from litemkd.storage.states import CheckpointFolder
+from litemkd.training.gathering import Gathered, refuse_infinite
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +47,15 @@ OnValidation = Callable[[Evaluation, int], None]
 
 @dataclass(frozen=True)
 class Step:
-    """A batch of episodes: its loss () and the values to report."""
+    """A batch of episodes: its loss () and the values to report, where they were computed."""
 
     loss: Tensor
-    metrics: dict[str, float]
+    told: Mapping[str, Tensor | float]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What is reported, as numbers, which a device is waited for."""
+        return {name: float(value) for name, value in self.told.items()}
 
 
 class TrainingObjective(Protocol):
@@ -158,9 +163,10 @@ def fit(
             if progress.episodes >= train.episodes:
                 break
             before = progress.episodes
-            sums = training.step(stop)
+            training.step(stop)
             bar.update(progress.episodes - before)
-            bar.state(f"loss {sums['train/loss']:.3f}, {progress.words}")
+            if training.last:
+                bar.state(f"loss {training.last['train/loss']:.3f}, {progress.words}")
     best = load_state(checkpoints.best)
     objective.model.load_state_dict(best["model"])
     objective.model.eval()
@@ -193,6 +199,8 @@ class _Training:
         )
         self.progress = Progress()
         self.logged: list[tuple[int, dict[str, float]]] = []  # all metrics that the tracker got
+        self.gathered = Gathered(label, self.device)
+        self.last: dict[str, float] = {}  # metrics of the last step that was read
 
     @property
     def megabytes(self) -> float:
@@ -203,13 +211,20 @@ class _Training:
         state = weights * (1 + bool(self.train.average)) + trained * copies
         return (state * (self.checkpoints.keep + 1) + 2 * weights) / 1e6
 
-    def log(self, metrics: Mapping[str, float]) -> None:
+    def log(self, metrics: Mapping[str, float], episodes: int) -> None:
         """Hand the tracker metrics after so many episodes."""
-        self.logged.append((self.progress.episodes, dict(metrics)))
-        self.tracker.log_metrics(metrics, self.progress.episodes)
+        self.logged.append((episodes, dict(metrics)))
+        self.tracker.log_metrics(metrics, episodes)
+
+    def read(self) -> None:
+        """Hand the tracker what steps have left on the device."""
+        for episodes, metrics in self.gathered.read():
+            self.log(metrics, episodes)
+            self.last = metrics
 
     def save(self) -> None:
         """Save the state."""
+        self.read()
         self.checkpoints.save(
             {
                 "progress": asdict(self.progress),
@@ -243,14 +258,15 @@ class _Training:
             self.logged.append((step, metrics))
             self.tracker.log_metrics(metrics, step)
 
-    def step(self, stop: Stop) -> dict[str, float]:
-        """One step of the optimiser, on the next episodes; what it reports."""
+    def step(self, stop: Stop) -> None:
+        """One step of the optimiser, on the next episodes."""
         train, model = self.train, self.model
         first = self.progress.episodes
         last = min(first + train.accumulate, train.episodes)
         set_rate(self.optimizer, train, first)
         model.train()
-        sums: dict[str, float] = {}
+        sums: dict[str, Tensor | float] = {}
+        losses: dict[int, Tensor] = {}
         batches, following = own_batches(train, first), own_batches(train, last)
         following = [*batches[1:], *following[:1]]
         buffers = [buffer.clone() for buffer in model.buffers()] if len(batches) > 1 else []
@@ -260,13 +276,14 @@ class _Training:
             share = len(numbers) / (last - first)
             step = self._forward(numbers)
             self.scaler.scale(step.loss * share).backward()
-            for name, value in step.metrics.items():
-                sums[name] = sums.get(name, 0.0) + share * value
+            losses[numbers.start] = step.loss.detach()
+            for name, value in step.told.items():
+                wide = value.double() if isinstance(value, Tensor) else value
+                sums[name] = sums.get(name, 0.0) + share * wide
             if stop.told and numbers is not batches[-1]:
                 self._leave(buffers, stop)
         sum_gradients(model)
         average_statistics(model, len(batches))
-        sums = sum_values(sums)
         if train.clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(model.parameters(), train.clip_norm)
@@ -276,19 +293,17 @@ class _Training:
         if self.averaged is not None:
             self.averaged.update_parameters(model)
         self.progress.episodes = last
-        self.log(sums | {"train/lr": self.optimizer.param_groups[0]["lr"]})
-        return sums
+        self.gathered.add(last, sums, {"train/lr": self.optimizer.param_groups[0]["lr"]}, losses)
+        if self.gathered.due():
+            self.read()
 
     def _forward(self, numbers: range) -> Step:
         seed_torch(self.seed, "step", numbers.start)
         mixed = _mixed(self.device, self.train)
         with torch.autocast(self.device.type, _precision(self.device, self.train), enabled=mixed):
             step = self.objective.step(numbers)
-        if not math.isfinite(float(step.loss.detach())):
-            raise LitemkdError(
-                f"{self.label}: the loss became {float(step.loss.detach())} at episode {numbers.start}; "
-                "a smaller lr, a warm-up or clip_norm would do"
-            )
+        if self.device.type == "cpu":  # known already; a device is asked later, before anything is saved
+            refuse_infinite(self.label, {numbers.start: float(step.loss.detach())})
         return step
 
     def _leave(self, buffers: Sequence[Tensor], stop: Stop) -> None:
@@ -306,6 +321,7 @@ class _Training:
 
     def validate(self, stop: Stop) -> Evaluation:
         """Read val, and keep the weights if they are the best so far."""
+        self.read()
         model = self.model if self.averaged is None else self.averaged.module
         try:
             with stop.at_once():
@@ -319,7 +335,7 @@ class _Training:
                 self.save()
             raise
         accuracy, progress = evaluation.accuracy, self.progress
-        self.log({"val/accuracy": accuracy.mean, "val/accuracy_ci95": accuracy.half})
+        self.log({"val/accuracy": accuracy.mean, "val/accuracy_ci95": accuracy.half}, progress.episodes)
         record = {"episodes": progress.episodes, "accuracy": accuracy.mean, "ci95": accuracy.half}
         progress.history.append(record)
         if accuracy.mean > progress.best_accuracy:
@@ -359,10 +375,13 @@ def make_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.Optimize
         {"params": wide, "weight_decay": train.weight_decay},
         {"params": narrow, "weight_decay": 0.0},
     ]
+    fused: dict[str, Any] = (
+        {"fused": True} if any(one.is_cuda for one in wide) else {}
+    )  # one kernel for all weights
     if train.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=train.lr, momentum=train.momentum)
+        return torch.optim.SGD(groups, lr=train.lr, momentum=train.momentum, **fused)
     kind = torch.optim.Adam if train.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, lr=train.lr)
+    return kind(groups, lr=train.lr, **fused)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, train: TrainConfig, episodes: int) -> None:

@@ -27,6 +27,7 @@ from litemkd.evaluation.embedding import (
 from litemkd.losses import D2M, LABELS
 from litemkd.losses.lesson import Lesson
 from litemkd.losses.measures import support_distances
+from litemkd.models.heads.known import on_device
 from litemkd.models.student import LABEL, Student
 from litemkd.models.teacher import Teacher
 from litemkd.runtime.seeding import numpy_generator
@@ -48,11 +49,11 @@ class EpisodeTensors:
         """Tensors of `episodes` on `device`."""
         videos, support, query = episodes.compact()
         arrays = (support, episodes.support_labels, query, episodes.query_labels)
-        return cls(videos, *(torch.from_numpy(array).to(device) for array in arrays))
+        return cls(videos, *(on_device(array, device) for array in arrays))
 
 
-def _accuracy(logits: Tensor, labels: Tensor) -> float:
-    return 100.0 * float((logits.argmax(-1) == labels).float().mean())
+def _accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    return 100.0 * (logits.argmax(-1) == labels).float().mean().double()
 
 
 class Advisor:
@@ -83,13 +84,12 @@ class Advisor:
         if "teacher_relation" in needs:
             answers["teacher_relation"] = match_rows(head.relate, self.code, episodes, device)
         if "teacher_support" in needs:
-            labels = torch.from_numpy(episodes.support_labels).to(device)
-            rows = torch.from_numpy(episodes.support).to(device)
+            labels, rows = (on_device(x, device) for x in (episodes.support_labels, episodes.support))
             answers["teacher_support"] = support_distances(self.fused[rows], labels, episodes.way)
         if "teacher_features" in needs:
-            answers["teacher_features"] = self.fused[torch.from_numpy(videos)]
+            answers["teacher_features"] = self.fused[on_device(videos, device)]
         if "teacher_standardised" in needs:
-            answers["teacher_standardised"] = self.standardised[torch.from_numpy(videos)]
+            answers["teacher_standardised"] = self.standardised[on_device(videos, device)]
         return answers
 
 
@@ -149,7 +149,7 @@ class StudentObjective:
             lesson = replace(lesson, answers=answers)
         terms = self.loss(lesson)
         accuracy = _accuracy(self.model.predict(logits), at.query_labels)
-        return Step(terms.loss, terms.metrics | {"train/accuracy": accuracy})
+        return Step(terms.loss, {**terms.told, "train/accuracy": accuracy})
 
     def _answers(
         self, features: Mapping[str, Tensor], episode: tuple[Tensor, Tensor, Tensor, int], taught: str
@@ -216,12 +216,12 @@ class TeacherObjective:
         episodes = self.sampler[numbers]
         device = next(iter(self.features.values())).device
         at = EpisodeTensors.of(episodes, device)
-        rows = torch.from_numpy(at.videos).to(device)
+        rows = on_device(at.videos, device)
         fused = self.model.fuse({name: x[rows] for name, x in self.features.items()}).float()
         logits = self.model(fused, at.support, at.support_labels, at.query, episodes.way)
         terms = LABELS(Lesson({LABEL: logits}, at.query_labels, self.model.head.loss_parts))
         accuracy = _accuracy(self.model.head.predict(logits), at.query_labels)
-        return Step(terms.loss, terms.metrics | {"train/accuracy": accuracy})
+        return Step(terms.loss, {**terms.told, "train/accuracy": accuracy})
 
     def recalibrate(self, model: nn.Module, clips: int) -> None:
         """Nothing: the teacher has no batch norm."""

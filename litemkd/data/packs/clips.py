@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -37,10 +38,14 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Cut:
-    """Clips as bytes, (V, T, h, w, 3), and the brightness and contrast to come, (2, V, 1, 1, 1, 1)."""
+    """Clips as bytes, (V, T, h, w, 3), and the brightness and contrast to come, (2, V, 1, 1, 1, 1).
+
+    `ready` is the event after which bytes that are on their way to a GPU have arrived.
+    """
 
     clips: Tensor
     jitter: Tensor | None = None
+    ready: torch.cuda.Event | None = None
 
 
 class ClipSource:
@@ -80,16 +85,28 @@ class ClipSource:
         rng = numpy_generator(seed, "augmentation", number)
         flip, scale = augmentation.flip, augmentation.scale
         cropped = crop_clips(self.pack, self.rows[videos], self.crop, rng=rng, flip=flip, scale=scale)
-        clips = torch.from_numpy(cropped)
-        if self.device.type == "cuda":
-            clips = clips.pin_memory()
+        clips, ready = self._sent(torch.from_numpy(cropped))
         if not augmentation.jitter:
-            return Cut(clips)
+            return Cut(clips, ready=ready)
         draws = rng.uniform(-augmentation.jitter, augmentation.jitter, (2, len(videos), 1, 1, 1, 1))
-        return Cut(clips, torch.from_numpy(draws.astype(np.float32)))
+        return Cut(clips, torch.from_numpy(draws.astype(np.float32)), ready)
+
+    def _sent(self, clips: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
+        """Bytes on their way to a GPU in a stream of their own, beside its work, and when they are there."""
+        if self.device.type != "cuda" or not torch.cuda.is_available():
+            return clips, None
+        with torch.cuda.device(self.device), torch.cuda.stream(_stream_to(self.device)):
+            there = clips.pin_memory().to(self.device, non_blocking=True)
+            ready = torch.cuda.Event()
+            ready.record()
+        return there, ready
 
     def finish(self, cut: Cut) -> Tensor:
         """The rest of `augmented`: the bytes go to the device, floats are made there."""
+        if cut.ready is not None:
+            stream = torch.cuda.current_stream(self.device)
+            stream.wait_event(cut.ready)
+            cut.clips.record_stream(stream)  # its memory is not taken for others before this stream is done
         clips = self._to_float(cut.clips)
         if cut.jitter is not None:
             brightness, contrast = cut.jitter.to(self.device)
@@ -99,6 +116,11 @@ class ClipSource:
     def _to_float(self, clips: Tensor) -> Tensor:
         # (V, T, h, w, 3) bytes; as (V, T, 3, h, w) they are channels_last without a copy
         return clips.to(self.device, non_blocking=True).permute(0, 1, 4, 2, 3).float().div_(255)
+
+
+@functools.cache
+def _stream_to(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)
 
 
 class Ahead(Generic[T]):

@@ -16,11 +16,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from litemkd.errors import EpisodeError
 from litemkd.models.heads.checking import check_features, checked_labels
+from litemkd.models.heads.known import on_device, on_host
 
 FRAME, PATCH = "frame", "patch"  # names of parts
 
@@ -158,15 +160,16 @@ class Folded(nn.Module):
         return self.head.match(support[0], labels, query[0], way)
 
 
-def support_counts(labels: Tensor, way: int) -> Tensor:
+def support_counts(labels: Tensor, way: int) -> np.ndarray:
     """Supports per class, (B, W). EpisodeError if a class has none or a label lies outside 0 … way - 1."""
-    if labels.numel() == 0 or int(labels.min()) < 0 or int(labels.max()) >= way:
+    known = on_host(labels)
+    if known.size == 0 or known.min() < 0 or known.max() >= way:
         raise EpisodeError(
-            f"support labels must lie in 0 … {way - 1} for {way}-way episodes, got {labels.tolist()}"
+            f"support labels must lie in 0 … {way - 1} for {way}-way episodes, got {known.tolist()}"
         )
-    counts = torch.nn.functional.one_hot(labels, way).sum(1)
-    if not bool((counts > 0).all()):
-        episode, missing = (int(i) for i in (counts == 0).nonzero()[0])
+    counts: np.ndarray = (known[..., None] == np.arange(way)).sum(1)
+    if not (counts > 0).all():
+        episode, missing = (int(i) for i in np.argwhere(counts == 0)[0])
         raise EpisodeError(
             f"class {missing} of episode {episode} in the batch has no support video; "
             "every class needs at least one"
@@ -186,27 +189,33 @@ def group_by_class(labels: Tensor, way: int) -> tuple[Tensor, Tensor]:
         EpisodeError: as `support_counts`.
     """
     counts = support_counts(labels, way)  # (B, W)
-    most = int(counts.max())
-    order = labels.argsort(dim=1, stable=True)  # (B, S), supports sorted by class
+    order = on_host(labels).argsort(axis=1, kind="stable")  # (B, S), supports sorted by class
     start = counts.cumsum(1) - counts  # (B, W)
-    place = torch.arange(most, device=labels.device)
+    place = np.arange(counts.max())
     present = place < counts[..., None]  # (B, W, K)
-    position = start[..., None] + torch.where(present, place, 0)
-    return order.gather(1, position.flatten(1)).view_as(position), present
+    position = start[..., None] + np.where(present, place, 0)
+    index = np.take_along_axis(order, position.reshape(len(order), -1), axis=1).reshape(position.shape)
+    return on_device(index, labels.device), on_device(present, labels.device)
 
 
 def take_supports(codes: Tensor, index: Tensor) -> Tensor:
     """(B, S, *code) and (B, W, K) positions -> (B, W, K, *code); a view where supports are sorted by class."""
-    if index[0].numel() == codes.shape[1] and bool((index.flatten(1).diff() == 1).all()):
+    known = on_host(index)
+    if known[0].size == codes.shape[1] and (np.diff(known.reshape(len(known), -1)) == 1).all():
         return codes.unflatten(1, index.shape[1:])
     batch = torch.arange(codes.shape[0], device=codes.device)[:, None, None]
     return codes[batch, index]
 
 
+def _members(labels: Tensor, way: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Which support is of which class, (B, S, W) of 0 and 1, and supports per class, (B, W)."""
+    counts = on_device(support_counts(labels, way), labels.device)
+    return (labels[..., None] == torch.arange(way, device=labels.device)).to(like.dtype), counts
+
+
 def mean_over_supports(scores: Tensor, labels: Tensor, way: int) -> Tensor:
     """Mean of each query's scores over the supports of each class: (B, Q, S), (B, S) -> (B, Q, W)."""
-    counts = support_counts(labels, way)
-    member = torch.nn.functional.one_hot(labels, way).to(scores.dtype)  # (B, S, W)
+    member, counts = _members(labels, way, scores)
     return scores @ member / counts[:, None]
 
 
@@ -218,7 +227,6 @@ def cosines(vectors: Tensor) -> Tensor:
 
 def class_prototypes(features: Tensor, labels: Tensor, way: int) -> Tensor:
     """Mean over each class's supports: (B, S, *code), (B, S) -> (B, W, *code); any order, unequal shots."""
-    counts = support_counts(labels, way)
-    member = torch.nn.functional.one_hot(labels, way).to(features.dtype)  # (B, S, W)
+    member, counts = _members(labels, way, features)
     total = torch.einsum("bsw,bsf->bwf", member, features.flatten(2))
     return (total / counts[..., None]).unflatten(2, features.shape[2:])
