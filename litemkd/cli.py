@@ -17,6 +17,7 @@ from litemkd.commands.options import plain_mistakes, set_up_process
 from litemkd.commands.predict import predict
 from litemkd.commands.prepare import prepare
 from litemkd.commands.register import register
+from litemkd.commands.show import report, show
 from litemkd.commands.store import export_runs, import_runs, ui
 from litemkd.commands.sync import sync
 from litemkd.commands.training import distill, features, student, teacher
@@ -69,6 +70,8 @@ for command in (
     student,
     distill,
     evaluate,
+    show,
+    report,
     predict,
     register,
     compare,

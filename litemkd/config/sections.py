@@ -222,11 +222,14 @@ class EpisodeConfig(Section):
 class EvaluationConfig(Section):
     """Validation and test episodes, the same for every model."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"report"})
+
     shots: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (5,)  # the first one is the main protocol
     queries: PositiveInt = 1
     val_episodes: PositiveInt = 1000
     test_episodes: PositiveInt = 10_000
     seed: Annotated[int, Field(ge=0)] = 0  # of the episodes; not the run's, so that runs are tested alike
+    report: bool = True  # a page of pictures with every test of a student
 
 
 class BackboneConfig(Section):

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from litemkd.data.packs.arrays import ArrayPack, ArraySource, Source
-from litemkd.errors import CheckpointError, LitemkdError
+from litemkd.errors import LitemkdError
 from litemkd.evaluation.accuracy import Evaluation
 from litemkd.evaluation.checks import AsTheyAre, check_classifier, find_check, is_check
 from litemkd.stages.calibrate import calibrate
-from litemkd.stages.loading import champion_of, load_calibrated
+from litemkd.stages.loading import champion_of, load_fitting
+from litemkd.stages.looking import log_report
 from litemkd.stages.results import log_test
 from litemkd.stages.setup import Setup
 from litemkd.storage.checkpoints import weights_digest
+from litemkd.storage.files import write_text
 from litemkd.tracking import find_address
 
 
-def evaluate_stage(setup: Setup, *, model: str | None = None) -> tuple[str, dict[int, Evaluation]]:
+def evaluate_stage(
+    setup: Setup, *, model: str | None = None, report: Path | None = None
+) -> tuple[str, dict[int, Evaluation]]:
     """Read the test classes once. A student without temperatures learns them on val first, for this run alone.
 
     Args:
         setup: the data set and the episodes; it goes on with an interrupted run of the same weights.
         model: `models:/name@alias`, `models:/name/version`, the folder of a saved model or of a training's
             checkpoints, or a check as `check:motion`; the data set's champion when None.
+        report: where its report goes, beside the run's artifacts; of a student.
 
     Returns:
         What was evaluated, and its results by number of shots.
@@ -34,14 +40,10 @@ def evaluate_stage(setup: Setup, *, model: str | None = None) -> tuple[str, dict
     config = setup.config
     source = model or champion_of(config)
     if is_check(source):
+        if report is not None:
+            raise LitemkdError(f"{source}: a check has no report; a student would do")
         return source, _check(setup, source)
-    loaded, described, calibration = load_calibrated(source)
-    for key, wanted in (("frames", config.data.frames), ("crop", config.data.crop)):
-        if described.get(key) != wanted:
-            raise CheckpointError(
-                f"{source}: made for data.{key} = {described.get(key)}, the configuration says {wanted}; "
-                "evaluate it with the experiment file it was trained with"
-            )
+    loaded, described, calibration = load_fitting(source, config)
     student = loaded.to(setup.device).eval()
     tags = {
         "litemkd.model": source,
@@ -57,6 +59,9 @@ def evaluate_stage(setup: Setup, *, model: str | None = None) -> tuple[str, dict
         calibration = calibration or calibrate(setup, student)
         tests = setup.test_student(student, "evaluate")
         log_test(run, tests, source, calibration)
+        page = log_report(run, setup, student, tests, source, always=report is not None)
+        if report is not None:
+            write_text(report, page)
     return source, tests
 
 

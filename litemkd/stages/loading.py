@@ -29,6 +29,22 @@ def load_student(source: str) -> tuple[Student, dict[str, Any]]:
     return load_calibrated(source)[:2]
 
 
+def load_fitting(source: str, config: Config) -> tuple[Student, dict[str, Any], Calibration | None]:
+    """As `load_calibrated`, of a student for the clips of a configuration.
+
+    Raises:
+        CheckpointError: also one for another number of frames, or another crop.
+    """
+    student, described, calibration = load_calibrated(source)
+    for key, wanted in (("frames", config.data.frames), ("crop", config.data.crop)):
+        if described.get(key) != wanted:
+            raise CheckpointError(
+                f"{source}: made for data.{key} = {described.get(key)}, the configuration says {wanted}; "
+                "evaluate it with the experiment file it was trained with"
+            )
+    return student, described, calibration
+
+
 def load_calibrated(source: str) -> tuple[Student, dict[str, Any], Calibration | None]:
     """A student in eval mode, its description, and its calibration where it has one.
 

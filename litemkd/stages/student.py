@@ -17,6 +17,7 @@ from litemkd.runtime.progress import steps
 from litemkd.stages.build import build_student, describe_student
 from litemkd.stages.calibrate import calibrate
 from litemkd.stages.cost import student_cost
+from litemkd.stages.looking import log_report
 from litemkd.stages.register import cost_tags, data_tags, error_tags, register_trained
 from litemkd.stages.results import Recorder, accuracy_metrics, calibration_metrics, gain_metrics, log_test
 from litemkd.stages.setup import Setup, resumed_checkpoints
@@ -103,6 +104,7 @@ def student_stage(setup: Setup, *, teacher: ReadyTeacher | None = None) -> Train
             calibration = calibrate(setup, student.eval())
             tests = setup.test_student(student, LABELS_ONLY if teacher is None else DISTILLED)
             log_test(child, tests, title, calibration)
+            log_report(child, setup, student, tests, title)
         log_test(run, tests, title, calibration)
         folder = student_checkpoints(setup, teacher).model
         save_model(folder, student, describe_student(setup.config))

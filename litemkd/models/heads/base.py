@@ -118,6 +118,17 @@ class Head(nn.Module, ABC):
         prototypes = class_prototypes(support, labels, way).flatten(2)  # (B, W, code)
         return cosines(prototypes)[:, None].expand(-1, query.shape[1], -1, -1).flatten(2)
 
+    def meet(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> Tensor | None:
+        """How much each frame of a query is matched with each frame of each support, (B, Q, S, T, T).
+
+        Arguments and errors as `match_parts`. None of a head that does not match frames with one another.
+        """
+        return self._meet(support, checked_labels(support, labels, query, way), query, way)
+
+    def _meet(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> Tensor | None:
+        """`meet` of inputs that are in order."""
+        return None
+
     def forward(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> Tensor:
         """Logits (B, Q, W) from features (B, S, T[, places], D) and (B, Q, T[, places], D).
 

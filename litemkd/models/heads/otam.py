@@ -53,6 +53,17 @@ class OTAM(Head):
         both = align(torch.stack([table, table.transpose(-2, -1)]), self.smoothing).sum(0)  # (B, Q, S)
         return {FRAME: -mean_over_supports(both, labels, way)}
 
+    def _meet(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> Tensor:
+        """How much of the alignment's path goes through each pair of frames, both directions' mean.
+
+        That is the derivative of the cost by the table: of a hard minimum 1 on the path and 0 beside it.
+        """
+        with torch.inference_mode(False), torch.enable_grad():
+            table = frame_distances(query.clone(), support.clone(), EPS).detach().requires_grad_()
+            both = align(torch.stack([table, table.transpose(-2, -1)]), self.smoothing).sum()
+            (share,) = torch.autograd.grad(both, table)
+        return share / 2
+
 
 def align(table: Tensor, smoothing: float) -> Tensor:
     """Cost of the softly cheapest path through tables of distances, (..., L, M) -> (...).

@@ -85,6 +85,23 @@ class TRX(Head):
         ]
         return cosines(torch.cat(prototypes, dim=-1).transpose(1, 2)).flatten(2)
 
+    def _meet(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> Tensor | None:
+        """Attention of the queries' frames over the frames of a class's supports, mean over tuple sizes.
+
+        A frame's share is the mean of those of the tuples that it stands in; of all frames of all supports of a
+        class together it is 1.
+        """
+        if any(size.plain for size in self.sizes):
+            return None
+        index, present = group_by_class(labels, way)
+        found = []
+        for size, held, own in self._codes(support, labels, query, way):
+            apart = size.by_frame(size.shares(held, present, own))  # (B, Q, W, K, T, T)
+            found.append(apart.new_zeros(*apart.shape[:2], support.shape[1], *apart.shape[4:]))
+            for episode, where in enumerate(present):
+                found[-1][episode][:, index[episode][where]] = apart[episode][:, where]
+        return torch.stack(found).mean(0)
+
     def folded(self, branch: nn.Module) -> FoldedTRX:
         """The same logits with narrower products, see `litemkd.models.heads.tuple_attention`."""
         return FoldedTRX(branch, self, self.sizes)

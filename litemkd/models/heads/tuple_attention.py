@@ -116,7 +116,7 @@ class TupleAttention(nn.Module):
             query: with leading axes (B, Q).
         """
         with torch.autocast(present.device.type, enabled=False):
-            share = self._shares(support, present, query)
+            share = self.shares(support, present, query)
             apart = self._by_products if torch.is_grad_enabled() else self._by_differences
             return apart(share, support[1], query[1]).mT.to(self.sums.dtype) / -len(self.sums)
 
@@ -124,7 +124,7 @@ class TupleAttention(nn.Module):
         """Squared distances (B, W, Q) of the queries' values to their prototypes, each of which is made.
 
         Args:
-            share: as `_shares` gives it.
+            share: as `shares` gives it.
             held: placed values of the supports, (B, W, K, R, width).
             own: those of the queries, (B, Q, R, width).
         """
@@ -151,9 +151,17 @@ class TupleAttention(nn.Module):
 
     def prototypes(self, support: Code, present: Tensor, query: Code) -> Tensor:
         """What the queries' tuples attend to in each class, (B, W, Q, P, width). Arguments as `match`."""
-        return attended(self._shares(support, present, query).to(support[1].dtype), support[1])
+        return attended(self.shares(support, present, query).to(support[1].dtype), support[1])
 
-    def _shares(self, support: Code, present: Tensor, query: Code) -> Tensor:
+    def by_frame(self, share: Tensor) -> Tensor:
+        """Shares (B, Q, P, W, K, R) of placed frames in tuples as of frames in frames, (B, Q, W, K, T, T)."""
+        rows = torch.arange(self.rows, device=share.device)
+        frames = torch.nn.functional.one_hot(rows % self.span + rows // self.span).to(share.dtype)  # (R, T)
+        inside = self.sums.to(share.dtype) @ frames  # (P, T), which frames a tuple is of
+        inside = inside / (inside.sum(0) * self.size)
+        return torch.einsum("pi,bqpwkr,rj->bqwkij", inside, share, frames)
+
+    def shares(self, support: Code, present: Tensor, query: Code) -> Tensor:
         """How much of each placed frame of a class's supports is in the prototypes, (B, Q, P, W, K, R)."""
         with torch.autocast(present.device.type, enabled=False):
             keys, own_keys = (code[0].to(self.sums.dtype) for code in (support, query))
