@@ -1,4 +1,5 @@
-"""Writes docs/cli.md and MLproject from the commands, the schema of experiment files from the configuration.
+"""Writes docs/cli.md and MLproject from the commands, the schema of experiment files from the configuration,
+docs/ledger.md and docs/reproduce.md from the published figures.
 
 `python docs/generate.py`; a test tells when to.
 """
@@ -14,10 +15,12 @@ from pathlib import Path
 import click
 
 from litemkd.cli import main
+from litemkd.comparison.pages import ledger_page, reproduce_page
 from litemkd.config.schema import FILE, experiment_schema
 from litemkd.search.command import main as search
 
 PAGE = Path(__file__).with_name("cli.md")
+LEDGER, REPRODUCE = PAGE.with_name("ledger.md"), PAGE.with_name("reproduce.md")
 PROJECT = Path(__file__).parents[1] / "MLproject"
 SCHEMA = Path(__file__).parents[1] / "experiments" / FILE
 COMMON = ("--config", "--set", "--overrides", "--data-root", "--seed", "--device")
@@ -181,6 +184,12 @@ def schema() -> str:
 
 
 if __name__ == "__main__":
-    for path, text in ((PAGE, page()), (PROJECT, project()), (SCHEMA, schema())):
+    for path, text in (
+        (PAGE, page()),
+        (PROJECT, project()),
+        (SCHEMA, schema()),
+        (LEDGER, ledger_page()),
+        (REPRODUCE, reproduce_page()),
+    ):
         path.write_text(text, encoding="utf-8")
         print(f"written: {path}")

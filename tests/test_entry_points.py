@@ -185,6 +185,8 @@ def test_what_is_made_of_the_commands_is_up_to_date() -> None:
         (generate["PAGE"], made),
         (generate["PROJECT"], generate["project"]()),
         (generate["SCHEMA"], generate["schema"]()),
+        (generate["LEDGER"], generate["ledger_page"]()),
+        (generate["REPRODUCE"], generate["reproduce_page"]()),
     ):
         assert path.read_text(encoding="utf-8") == text, "python docs/generate.py writes it anew"
     flags = {flag for command in STARTED.values() for parameter in command.params for flag in parameter.opts}

@@ -1,8 +1,14 @@
-"""Figures that were published, as data. They are quoted, never measured here, and shown apart."""
+"""Figures that were published, as data (`published.yaml`): quoted, never measured here, and shown apart."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import yaml
 
 LITE_MKD = "Lite-MKD, ACM MM 2023"
 QUOTED = (
@@ -10,7 +16,8 @@ QUOTED = (
     "checkpoints were chosen on the test classes. GMACs are what thop counts in a 5-way 5-shot episode, "
     "printed as GFLOPs."
 )
-ORDER = ("kinetics100", "ucf101", "hmdb51", "ssv2_full")  # of data sets, in published tables
+ORDER = ("kinetics100", "ucf101", "hmdb51", "ssv2_full", "ssv2_small")  # of data sets, in published tables
+WAYS, SHOTS = "5", (1, 5)
 
 
 @dataclass(frozen=True)
@@ -22,6 +29,13 @@ class Published:
         distilled: `yes` or `no`; `–` for methods without a teacher.
         gmacs: of a 5-way 5-shot episode, as thop counts; None where none was printed.
         source: who printed the figures.
+        where: venue and year of the method.
+        trust: how far the figures are to be trusted, a letter of `trusts`.
+        apart: from papers whose re-runs of others lie far above the methods' own figures.
+        run: what trains it here, words after `litemkd` with `{dataset}`; empty where nothing does.
+        here: the backbone's name here, where it is another.
+        differs: what is not as published in that.
+        why: nothing does.
     """
 
     method: str
@@ -31,44 +45,59 @@ class Published:
     accuracy: dict[tuple[str, int], float]
     source: str
     gmacs: float | None = None
+    where: str = ""
+    trust: str = ""
+    apart: bool = False
+    run: str = ""
+    here: str = ""
+    differs: str = ""
+    why: str = "no such method"
+
+    @property
+    def own_backbone(self) -> str:
+        """The backbone's name in runs here."""
+        return self.here or self.backbone
+
+    def command(self, dataset: str, shot: int) -> str:
+        """What trains it here on a data set, to be tested with a number of shots; empty where nothing does."""
+        if not self.run:
+            return ""
+        shots = "" if shot != 1 else ' --set episode.shot=1 --set "evaluation.shots=[1]"'
+        return f"litemkd {self.run.format(dataset=dataset)}{shots}"
+
+    def quote(self, column: tuple[str, int]) -> str:
+        """A figure with the decimals that were printed; – where there is none."""
+        value = self.accuracy.get(column)
+        return "–" if value is None else f"{value:.{2 if self.source == LITE_MKD else 1}f}"
 
 
-def _five(kinetics: float, ucf: float | None = None, hmdb: float | None = None) -> dict[tuple[str, int], float]:
-    return {
-        (name, 5): value for name, value in zip(ORDER, (kinetics, ucf, hmdb), strict=False) if value is not None
+@functools.cache
+def facts() -> Mapping[str, Any]:
+    """The file."""
+    text = files("litemkd.comparison").joinpath("published.yaml").read_text(encoding="utf-8")
+    return dict(yaml.safe_load(text))
+
+
+def _row(about: Mapping[str, Any]) -> Published:
+    more = {
+        key: about[key]
+        for key in ("gmacs", "where", "trust", "apart", "run", "here", "differs", "why")
+        if key in about
     }
-
-
-def _both(*pairs: tuple[float, float]) -> dict[tuple[str, int], float]:
-    return {
-        (name, shot): value
-        for name, pair in zip(ORDER, pairs, strict=True)
-        for shot, value in zip((1, 5), pair, strict=True)
-    }
-
-
-def _student(
-    backbone: str, labels: tuple[float, ...], distilled: tuple[float, ...], gmacs: float | None
-) -> tuple[Published, Published]:
-    return (
-        Published("student, labels only", backbone, "trx", "no", _five(*labels), LITE_MKD),
-        Published("Lite-MKD", backbone, "trx", "yes", _five(*distilled), LITE_MKD, gmacs),
+    return Published(
+        about["method"],
+        about["backbone"],
+        about.get("head", "–"),
+        about.get("distilled", "–"),
+        {
+            (dataset, shot): value
+            for dataset, values in about["accuracy"].items()
+            for shot, value in zip(SHOTS, values, strict=True)
+            if value is not None
+        },
+        about.get("source") or f"{about['method']}, {about['where']}",
+        **more,
     )
 
 
-PUBLISHED = (
-    *_student("resnet18", (80.50, 92.28, 70.60), (84.04, 94.78, 74.65), 454.0),
-    *_student("mobilenet_v3_small", (74.32, 88.18, 64.47), (80.27, 93.31, 71.72), None),
-    *_student("mobilenet_v3_large", (78.55, 90.34, 65.85), (83.25, 94.76, 73.95), 72.6),
-    Published("TRX", "resnet50", "trx", "–", _five(85.9, 96.1, 75.6), "TRX, CVPR 2021", 1023.3),
-    Published("STRM", "resnet50", "strm", "–", _five(86.7, 96.8, 77.3), "STRM, CVPR 2022"),
-    Published("OTAM", "resnet50", "otam", "–", _five(85.8), "OTAM, CVPR 2020"),
-    *(
-        Published(method, backbone, "–", "–", _both(*pairs), method)
-        for method, backbone, *pairs in (
-            ("CLIP-FSAR", "ViT-B", (89.7, 95.0), (96.6, 99.0), (75.8, 87.7), (61.9, 72.1)),
-            ("MoLo", "resnet50", (74.0, 85.6), (86.0, 95.5), (60.8, 77.4), (56.6, 70.6)),
-            ("HyRSM", "resnet50", (73.7, 86.1), (83.9, 94.7), (60.3, 76.0), (54.3, 69.0)),
-        )
-    ),
-)
+PUBLISHED = tuple(_row(about) for about in facts()["rows"])

@@ -10,6 +10,7 @@ import pandas as pd
 
 from litemkd.comparison.comparison import Cell, Comparison, Line, typical
 from litemkd.comparison.grouping import Column
+from litemkd.comparison.ledger import Entry, ledger
 from litemkd.comparison.published import PUBLISHED, QUOTED
 from litemkd.comparison.sheets import GAINS, INTERVALS, cost_names
 from litemkd.comparison.statistics import Figure
@@ -40,6 +41,7 @@ def as_json(comparison: Comparison, published: bool = False) -> str:
                 {
                     **{"method": row.method, "backbone": row.backbone, "head": row.head},
                     **{"distilled": row.distilled, "gmacs_per_episode": row.gmacs, "source": row.source},
+                    **{"where": row.where, "trust": row.trust, "apart": row.apart, "run": row.run},
                     "cells": [
                         {"dataset": name, "shot": shot, "accuracy": value}
                         for (name, shot), value in row.accuracy.items()
@@ -48,7 +50,19 @@ def as_json(comparison: Comparison, published: bool = False) -> str:
                 for row in PUBLISHED
             ],
         }
+        values["ledger"] = [_ledger(entry) for entry in ledger(comparison)]
     return json.dumps(values, indent=2, allow_nan=False) + "\n"
+
+
+def _ledger(entry: Entry) -> Record:
+    cell, claimed = entry.cell, entry.row.accuracy[entry.column]
+    return {
+        **{"method": entry.row.method, "backbone": entry.row.backbone, "trust": entry.row.trust},
+        **{"dataset": entry.column.dataset, "shot": entry.column.shot, "claimed": claimed},
+        "rerun": None if cell is None else _figure(cell.accuracy),
+        "difference": None if cell is None else cell.accuracy.mean - claimed,
+        "run": entry.row.command(*entry.column),
+    }
 
 
 def _line(line: Line, by: tuple[str, ...]) -> Record:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from litemkd.comparison.comparison import Cell, Comparison, Line, typical
 from litemkd.comparison.entries import LeftOut
 from litemkd.comparison.grouping import NONE, Column
+from litemkd.comparison.ledger import HEADER, Entry, ledger, notes
 from litemkd.comparison.published import ORDER, PUBLISHED, QUOTED, Published
 from litemkd.errors import TrackingError, some
 
@@ -70,6 +71,8 @@ def sheets_of(
         found.append(more)
     if published:
         found.append(_quoted_shape() if shape == "published" else _quoted_rows())
+        if (entries := ledger(comparison)) and shape == "rows":
+            found.append(ledger_sheet(entries))
     if comparison.left_out:
         found.append(left_out_sheet(comparison.left_out))
     return found
@@ -150,6 +153,12 @@ def _notes(comparison: Comparison, *, costs: bool, pooled: bool) -> tuple[str, .
     return tuple(notes)
 
 
+def ledger_sheet(entries: Sequence[Entry]) -> Sheet:
+    """Published figures with own ones beside them."""
+    rows = tuple(entry.words for entry in entries)
+    return Sheet("Ledger: claimed, and re-run here", HEADER, rows, notes(), left=3)
+
+
 def left_out_sheet(left_out: Sequence[LeftOut]) -> Sheet:
     """Runs that do not count, by reason."""
     reasons: dict[str, list[str]] = {}
@@ -226,13 +235,14 @@ def _quoted_rows() -> Sheet:
     rows = [
         (
             *(row.method, row.backbone, row.head, row.distilled),
-            *(_quote(row, column) for column in columns),
+            *(row.quote(column) for column in columns),
             NONE if row.gmacs is None else f"{row.gmacs:g}",
             row.source,
+            row.trust,
         )
         for row in PUBLISHED
     ]
-    header = (*header, "GMACs/episode, as thop counts", "source")
+    header = (*header, "GMACs/episode, as thop counts", "source", "trust")
     return Sheet("Published figures, quoted", header, tuple(rows), (QUOTED,), left=4, quoted=True)
 
 
@@ -244,14 +254,8 @@ def _quoted_shape() -> Sheet:
         if row.distilled in ("yes", "no"):
             by_backbone.setdefault(row.backbone, {})[row.distilled] = row
     rows = [
-        (backbone, *(" / ".join(_quote(pair[kind], (name, 5)) for name in datasets) for kind in ("no", "yes")))
+        (backbone, *(" / ".join(pair[kind].quote((name, 5)) for name in datasets) for kind in ("no", "yes")))
         for backbone, pair in by_backbone.items()
     ]
     title = f"Published figures, quoted: accuracy, 5-way 5-shot, per cent ({' / '.join(datasets)})"
     return Sheet(title, ("Student", "labels only", "Lite-MKD"), tuple(rows), (QUOTED,), quoted=True)
-
-
-def _quote(row: Published, column: tuple[str, int]) -> str:
-    value = row.accuracy.get(column)
-    decimals = 2 if row.source.startswith("Lite-MKD") else 1  # as printed
-    return NONE if value is None else f"{value:.{decimals}f}"

@@ -241,7 +241,7 @@ def test_published_rows_are_as_printed_and_set_apart(comparison: Comparison) -> 
     assert rows["TRX", "resnet50"]["ucf101 5-shot, %"] == "96.1"
     assert rows["TRX", "resnet50"]["GMACs/episode, as thop counts"] == "1023.3"
     assert rows["OTAM", "resnet50"]["hmdb51 5-shot, %"] == "–"
-    assert rows["CLIP-FSAR", "ViT-B"]["ssv2_full 1-shot, %"] == "61.9"
+    assert rows["CLIP-FSAR", "CLIP ViT-B/16"]["ssv2_full 1-shot, %"] == "61.9"
     assert rows["HyRSM", "resnet50"]["hmdb51 5-shot, %"] == "76.0"
     assert rows["MoLo", "resnet50"]["kinetics100 1-shot, %"] == "74.0"
     assert rows["Lite-MKD", "mobilenet_v3_large"]["GMACs/episode, as thop counts"] == "72.6"
