@@ -55,9 +55,10 @@ def ledger(comparison: Comparison | None = None) -> list[Entry]:
             for shot in (1, 5):
                 if (dataset, shot) in row.accuracy:
                     column = Column(dataset, shot)
-                    cells = [] if comparison is None else _own(comparison, row, column)
+                    cells: list[Cell] = [] if comparison is None else _own(comparison, row, column)
                     missing = NO_VIDEOS if comparison is None else NO_RUN
-                    found += [Entry(row, column, cell, missing) for cell in cells or [None]]
+                    found += [Entry(row, column, cell, missing) for cell in cells]
+                    found += [] if cells else [Entry(row, column, None, missing)]
     return found
 
 
