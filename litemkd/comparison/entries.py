@@ -27,6 +27,9 @@ _STUDENT = re.compile(r"student\.|episode\.|data\.(frames|short_side|crop|flip|c
 _TAUGHT = re.compile(r"loss\.|teacher\.")
 # How it was computed, or a name for values that are given beside it.
 _INCIDENTAL = re.compile(r"\.(clips_at_once|checkpoint_activations|compile|preset)$")
+# Metrics that stand in a comparison beside those of the cost.
+_SPEEDS = ("train_episodes_per_second", "gpu_busy_percent", "waiting_for_data_percent")
+_BESIDE = ("test/ece", *(f"speed/{name}" for name in _SPEEDS))
 _SHOT = re.compile(r"test/accuracy_(\d+)shot")
 _WORDS_OF_DIGEST = re.compile(r", data (\S+)$")  # runs from before the tag have it in their protocol alone
 
@@ -51,7 +54,8 @@ class Entry:
         settings: what makes the student what it is: two runs that share it differ by their seed alone.
         protocol: what accuracies must share to stand in one column, by name in words, with the data's digest.
         accuracy: per cent, by number of shots, with the interval over the test episodes.
-        cost: metrics `cost/…` without the prefix, and `ece`, how far its probabilities are off.
+        cost: metrics `cost/…` without the prefix, `ece`, how far its probabilities are off, and how fast its
+            training went.
     """
 
     record: RunRecord = field(repr=False)
@@ -127,7 +131,7 @@ def _entry(record: RunRecord) -> Entry | str:
         {
             key.partition("/")[2]: value
             for key, value in record.metrics.items()
-            if (key.startswith("cost/") or key == "test/ece") and math.isfinite(value)
+            if (key.startswith("cost/") or key in _BESIDE) and math.isfinite(value)
         },
         record.tags.get(FOLD, ""),
     )

@@ -19,6 +19,9 @@ COSTS = {
     "params_m": "parameters, M",
     "latency_ms_per_video": "latency, ms/video",
     "ece": "calibration error, %",
+    "train_episodes_per_second": "training, episodes/s",
+    "gpu_busy_percent": "GPU busy in training, %",
+    "waiting_for_data_percent": "training waiting for data, %",
 }
 INTERVALS = (
     "± is half the width of a 95 % interval; the number of trainings stands in brackets, of folds as folds x "

@@ -49,6 +49,8 @@ class Recorder:
         changed = {name: best for name, read, best in pairs if repr(read) != repr(best)}
         if changed:
             self.run.log_metrics(changed, progress.episodes)
+        if progress.speed:
+            self.run.log_metrics(progress.speed, progress.episodes)
         self.run.set_tags({"best_episode": progress.best_episode})
         self.run.describe(
             f"Best on val: **{Interval(accuracy, half)} %** after {progress.best_episode} of "

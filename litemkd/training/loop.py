@@ -30,6 +30,7 @@ from litemkd.runtime.stopping import Stop, held_back
 from litemkd.storage.checkpoints import load_state, load_weights, save_state
 from litemkd.storage.states import CheckpointFolder
 from litemkd.training.gathering import Gathered, refuse_infinite
+from litemkd.training.speed import Speed
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class Step:
 
     loss: Tensor
     told: Mapping[str, Tensor | float]
+    waited: float = 0.0  # seconds for data
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -87,6 +89,7 @@ class Progress:
     best_ci95: float = math.nan
     best_episode: int = 0
     history: list[dict[str, float]] = field(default_factory=list)  # one record a validation
+    speed: dict[str, float] = field(default_factory=dict, compare=False)  # metrics of this process's steps
 
     @property
     def words(self) -> str:
@@ -163,10 +166,15 @@ def fit(
             if progress.episodes >= train.episodes:
                 break
             before = progress.episodes
-            training.step(stop)
+            with training.speed.steps():
+                training.step(stop)
+            training.speed.episodes += progress.episodes - before
             bar.update(progress.episodes - before)
             if training.last:
                 bar.state(f"loss {training.last['train/loss']:.3f}, {progress.words}")
+    progress.speed = training.speed.metrics
+    if progress.speed:
+        log.info("%s: %s", label, training.speed.words)
     best = load_state(checkpoints.best)
     objective.model.load_state_dict(best["model"])
     objective.model.eval()
@@ -199,7 +207,7 @@ class _Training:
         )
         self.progress = Progress()
         self.logged: list[tuple[int, dict[str, float]]] = []  # all metrics that the tracker got
-        self.gathered = Gathered(label, self.device)
+        self.gathered, self.speed = Gathered(label, self.device), Speed(self.device)
         self.last: dict[str, float] = {}  # metrics of the last step that was read
 
     @property
@@ -277,6 +285,7 @@ class _Training:
             step = self._forward(numbers)
             self.scaler.scale(step.loss * share).backward()
             losses[numbers.start] = step.loss.detach()
+            self.speed.waited += step.waited
             for name, value in step.told.items():
                 wide = value.double() if isinstance(value, Tensor) else value
                 sums[name] = sums.get(name, 0.0) + share * wide
@@ -296,6 +305,7 @@ class _Training:
         self.gathered.add(last, sums, {"train/lr": self.optimizer.param_groups[0]["lr"]}, losses)
         if self.gathered.due():
             self.read()
+            self.speed.look()
 
     def _forward(self, numbers: range) -> Step:
         seed_torch(self.seed, "step", numbers.start)

@@ -149,7 +149,7 @@ class StudentObjective:
             lesson = replace(lesson, answers=answers)
         terms = self.loss(lesson)
         accuracy = _accuracy(self.model.predict(logits), at.query_labels)
-        return Step(terms.loss, {**terms.told, "train/accuracy": accuracy})
+        return Step(terms.loss, {**terms.told, "train/accuracy": accuracy}, self.ahead.waited)
 
     def _answers(
         self, features: Mapping[str, Tensor], episode: tuple[Tensor, Tensor, Tensor, int], taught: str

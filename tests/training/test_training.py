@@ -1,6 +1,8 @@
 """The training loop on a small objective of its own: schedules, gradients, resuming, what is kept."""
 
 import math
+import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -471,3 +473,30 @@ def test_what_comes_next_is_told_before(tmp_path, batch):
     objective = Regression()
     run(objective, train_of(episodes=10, batch=batch, validations=2), tmp_path)
     assert objective.expected == objective.numbers[1:]
+
+
+def test_how_fast_it_went_is_told_with_what_bounded_it(tmp_path, caplog):
+    caplog.set_level("INFO")
+    slow = Regression()
+    step = slow.step
+
+    def waits(numbers):
+        time.sleep(0.02)
+        return replace(step(numbers), waited=0.02)
+
+    slow.step = waits
+    told = {}
+    for name, objective in (("quick", Regression()), ("waiting", slow)):
+        train = TrainConfig(episodes=8, accumulate=2, batch=2, validations=1)
+        folder = CheckpointFolder(tmp_path / name, IDENTITY)
+        told[name] = fit(objective, train, seed=0, tracker=Recorder(), checkpoints=folder, label=name).speed
+    assert set(told["quick"]) == {
+        f"speed/{name}"
+        for name in ("train_episodes_per_second", "gpu_busy_percent", "waiting_for_data_percent")
+    }
+    assert told["quick"]["speed/waiting_for_data_percent"] == told["quick"]["speed/gpu_busy_percent"] == 0
+    assert 50 < told["waiting"]["speed/waiting_for_data_percent"] <= 100
+    assert 0 < told["waiting"]["speed/train_episodes_per_second"] < 2 / 0.02
+    assert "quick: " in caplog.text
+    assert "bounded by device: the processor" in caplog.text
+    assert "bounded by data" in caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -128,12 +129,16 @@ class Ahead(Generic[T]):
 
     Args:
         make: a function of the numbers of a batch of episodes, and of nothing else.
+
+    Attributes:
+        waited: seconds that the last call waited for what it took.
     """
 
     def __init__(self, make: Callable[[Sequence[int]], T]) -> None:
         self.make = make
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="clips")
         self._coming: dict[tuple[int, ...], Future[T]] = {}
+        self.waited = 0.0
 
     def expect(self, numbers: Sequence[int]) -> None:
         """Begin with these numbers; what was expected before and not taken is dropped."""
@@ -143,5 +148,7 @@ class Ahead(Generic[T]):
 
     def take(self, numbers: Sequence[int]) -> T:
         """What `make` gives for these numbers, whether they were expected or not."""
-        waiting = self._coming.pop(tuple(numbers), None)
-        return self.make(numbers) if waiting is None else waiting.result()
+        waiting, begun = self._coming.pop(tuple(numbers), None), time.perf_counter()
+        made = self.make(numbers) if waiting is None else waiting.result()
+        self.waited = time.perf_counter() - begun
+        return made
