@@ -22,6 +22,7 @@ from litemkd.config.sections import (
     every_key,
     flatten,
 )
+from litemkd.config.words import WordsConfig
 
 __all__ = [
     "BackboneConfig",
@@ -34,6 +35,7 @@ __all__ = [
     "StudentConfig",
     "TeacherConfig",
     "TrainConfig",
+    "WordsConfig",
     "digest_of",
     "every_key",
     "flatten",

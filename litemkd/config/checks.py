@@ -32,7 +32,7 @@ def impossible(config: Config) -> list[str]:
         arrays = name in ARRAYS if name in PACKAGE else config.modality(name).kind == "arrays"
         own = teacher.own_expert(name)
         if own is None and arrays:
-            usual = name if name in ARRAYS else "series"
+            usual = name if name == "joints" else "series"
             problems.append(
                 f"teacher.modalities: {name!r} given, arrays by frame, and teacher.expert looks at pictures; "
                 f"an expert of arrays, as teacher.streams.{name}={{use: {usual}}}, would do, or "

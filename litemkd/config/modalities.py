@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, ValidationError
+from pydantic import ValidationError
 from pydantic_core import InitErrorDetails
 
-from litemkd.config.names import Section
-from litemkd.config.own import free_name, mistake
-from litemkd.modalities.registry import PACKAGE, known_names, modality
+from litemkd.config.own import free_name, own
+from litemkd.modalities.registry import PACKAGE, find_modality, known_names
 
 
-def _found(use: str) -> str:
-    try:
-        modality("own", use)
-    except ValueError as error:
-        raise mistake(str(error)) from error
-    return use
-
-
-class OwnModality(Section):
-    """A modality from outside."""
-
-    use: Annotated[str, AfterValidator(_found)]  # module:Class, or a name that a package offers it under
+def _makes(found: type, settings: Mapping[str, Any]) -> object:
+    return found("own", **settings)
 
 
 Place = tuple[str | int, ...]
-OwnModalities = dict[Annotated[str, free_name("modality", PACKAGE, "folders")], OwnModality]
+OwnModalities = dict[
+    Annotated[str, free_name("modality", PACKAGE, "folders")],
+    Annotated[Any, own(find_modality, "modality", _makes)],
+]
 
 
 def check_names(own: Iterable[str], given: Mapping[Place, str]) -> None:

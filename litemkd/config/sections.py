@@ -28,6 +28,7 @@ from litemkd.config.loss import LossConfig
 from litemkd.config.modalities import OwnModalities, check_names
 from litemkd.config.names import EVERY_KEY, Section, named, one_of
 from litemkd.config.own import Own, is_own, keys_of, mistake, own, own_settings
+from litemkd.config.words import WordsConfig
 from litemkd.errors import ConfigError
 from litemkd.modalities.registry import modality
 from litemkd.models.catalogue import (
@@ -57,7 +58,7 @@ find_backbone = _finder("networks", "OWN_BACKBONE")
 
 def find_expert(name: str) -> type:
     """Finds experts of whole clips, as the finders above."""
-    return import_module("litemkd.models.video_encoders").find_expert(name)
+    return import_module("litemkd.models.named_experts").find_expert(name)
 
 
 def looks_at_arrays(expert: str) -> bool:
@@ -108,7 +109,16 @@ PositiveInt = Annotated[int, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
-Temporal = Literal["none", "difference", "shift", "shift-causal", "difference+shift", "difference+shift-causal"]
+Temporal = Literal[
+    "none",
+    "difference",
+    "shift",
+    "shift-causal",
+    "difference+shift",
+    "difference+shift-causal",
+    "excite",
+    "difference+excite",
+]
 
 
 def apart(given: dict[str, tuple[str, ...]], where: str = "") -> dict[str, tuple[str, ...]]:
@@ -206,9 +216,9 @@ class DataConfig(Section):
         return self.folds if isinstance(self.folds, int) else len(self.folds or ())
 
     @property
-    def own_modalities(self) -> dict[str, str]:
-        """What is named from outside, by name."""
-        return {name: one.use for name, one in self.modalities.items()}
+    def own_modalities(self) -> dict[str, dict[str, Any]]:
+        """What is named from outside, by name: what to `use`, and its settings."""
+        return {name: one.model_dump() for name, one in self.modalities.items()}
 
 
 class EpisodeConfig(Section):
@@ -388,11 +398,12 @@ class TeacherTrainConfig(TrainConfig):
 class TeacherConfig(Section):
     """The multi-modal teacher."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"streams"})
+    later: ClassVar[frozenset[str]] = frozenset({"streams", "words"})
 
     modalities: Annotated[tuple[str, ...], Field(min_length=1, max_length=4)] = ("rgb", "flow", "depth")
     experts: Literal["train", "features"] = "train"  # train one a modality, or read features on disk
     streams: dict[str, Annotated[Any, PlainValidator(_stream)]] = {}  # by modality, experts of its own
+    words: WordsConfig | None = None  # names of the supports' classes
     expert: ExpertConfig = ExpertConfig()
     fusion: FusionConfig = FusionConfig()
     head: HeadConfig = HeadConfig()
@@ -549,7 +560,7 @@ class Config(Section):
             ConfigError: there is none, as of a registered teacher that was trained with one of somebody's own.
         """
         try:
-            return modality(name, self.data.own_modalities.get(name))
+            return modality(name, **self.data.own_modalities.get(name, {}))
         except ValueError as error:
             would = f"its class in data.modalities.{name}.use would do"
             raise ConfigError([f"teacher.modalities: {name!r} given: {error}; {would}"]) from error

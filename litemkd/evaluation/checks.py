@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from litemkd.data.packs.arrays import Source
@@ -94,6 +94,6 @@ def check_classifier(model: str, clips: Source) -> Classifier:
     if check.seen is _motion and clips.frames < 2:
         raise LitemkdError(f"{model}: clips of {clips.frames} frame show no motion; data.frames=8 would do")
     seen = embed(lambda frames: {model: check.seen(frames).flatten(2)}, clips)[model]
-    head = Sequence(seen.shape[2], frames=seen.shape[1])
+    head = Sequence(seen.shape[2], frames=seen.shape[1]).folded(nn.Identity())
     code = head.encode(seen)
     return lambda episodes: match_rows(head.match, code, episodes, seen.device)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -169,31 +170,36 @@ def _key(backbone: Backbone | WholeClips, clips: Source, mixed: bool) -> str:
     return hashlib.sha256(repr(about).encode()).hexdigest()[:16]
 
 
-def teacher_classifier(teacher: Teacher, fused: Tensor) -> Classifier:
+def teacher_classifier(teacher: Teacher, fused: Tensor, text: Tensor | None = None) -> Classifier:
     """Logits of any episode of the split with these fused features (V, T, D).
+
+    `text` (V, D) is of the names of their classes, for a teacher that hears names; it is looked at of supports
+    alone.
 
     Raises:
         ValueError: the teacher is in training mode.
     """
     refuse_training(teacher, "teacher_classifier")
-    head = teacher.head.folded(nn.Identity())
+    judge: Any = teacher.head.folded(nn.Identity()) if teacher.names is None else teacher
 
     def encode(videos: np.ndarray) -> dict[str, Code]:
+        rows = torch.from_numpy(videos).to(fused.device)
+        given = (fused[rows],) if text is None else (fused[rows], text[rows])
         with torch.inference_mode():
-            return {"fused": head.encode(fused[torch.from_numpy(videos).to(fused.device)])}
+            return {"fused": judge.encode(*given)}
 
     def match(support: Codes, labels: Tensor, query: Codes, way: int) -> Tensor:
-        return head.match(support["fused"], labels, query["fused"], way)
+        return judge.match(support["fused"], labels, query["fused"], way)
 
     return LookUp(encode, match, Held(len(fused), IN_MEMORY, fused.device))
 
 
-def match_rows(match: Callable[..., Tensor], code: Tensor, episodes: Episodes, device: torch.device) -> Tensor:
-    """What a head's `match` or `relate` says of episodes whose rows are rows of `code` (V, *code)."""
+def match_rows(match: Callable[..., Tensor], code: Code, episodes: Episodes, device: torch.device) -> Tensor:
+    """What a teacher's `match` or `relate` says of episodes whose rows are rows of its `code`."""
     support, labels, query = (
         on_device(array, device) for array in (episodes.support, episodes.support_labels, episodes.query)
     )
-    return match(code[support], labels, code[query], episodes.way)
+    return match(tuple(x[support] for x in code), labels, tuple(x[query] for x in code), episodes.way)
 
 
 def fuse_all(teacher: Teacher, features: Mapping[str, Tensor], at_once: int = 512) -> Tensor:

@@ -6,10 +6,14 @@ were not found are put where they were before and after.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Annotated, Literal
+
 import numpy as np
 
 from litemkd.errors import DataError
-from litemkd.modalities.layouts import Layout, layout_of
+from litemkd.extending.declared import About
+from litemkd.modalities.layouts import LAYOUTS, Layout, LayoutName, layout_of
 from litemkd.modalities.record import Modality
 from litemkd.modalities.skeleton import render_joints
 
@@ -83,10 +87,31 @@ def to_body(places: np.ndarray, layout: Layout) -> np.ndarray:
 class Joints(Modality):
     """Joints by frame, (F, J, 4) float32: x, y, z around the body's middle in lengths of its trunk, and how
     sure the place is, from 0 to 1; one that was not found is filled in, at 0.
+
+    Args:
+        name: under which it goes.
+        layout: of the joints; by their number if `auto`.
+        three: what three numbers a joint are: x, y, z, or x, y and a confidence; as of the layout if `auto`.
     """
 
     kind = "arrays"
     source = "skeleton_joints"
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        layout: Annotated[Literal["auto"] | LayoutName, About("of the joints")] = "auto",
+        three: Annotated[Literal["auto", "xyz", "xyc"], About("numbers a joint are")] = "auto",
+    ) -> None:
+        super().__init__(name)
+        self.layout, self.three = layout, three
+
+    def _layout(self, joints: int) -> Layout:
+        found = layout_of(joints) if self.layout == "auto" else LAYOUTS[self.layout]
+        if found.joints != joints:
+            raise DataError(f"{joints} joints; {found.joints}, as {found.name} has, would do")
+        return found if self.three == "auto" else replace(found, flat=self.three == "xyc")
 
     def whole(self, values: np.ndarray) -> np.ndarray:
         """The joints (F, J, 2 to 4) of a file, as above.
@@ -96,7 +121,7 @@ class Joints(Modality):
         """
         if values.ndim != 3 or values.shape[2] not in (2, 3, 4):
             raise DataError(f"joints have shape {values.shape}; (frames, joints, 2 to 4) would do")
-        layout = layout_of(values.shape[1])
+        layout = self._layout(values.shape[1])
         broken = np.isnan(values) | np.isinf(values)
         if broken.any():
             frame, joint, _ = np.argwhere(broken)[0]
@@ -117,6 +142,6 @@ class Joints(Modality):
 
     def shown(self, frames: np.ndarray) -> np.ndarray:
         """Pictures (T, SIDE, SIDE, 3) of bones, of joints (T, J, 4)."""
-        layout = layout_of(frames.shape[1])
+        layout = self._layout(frames.shape[1])
         upright = frames[..., :3] * (1.0, -1.0 if layout.down else 1.0, 1.0) + 1e-9  # 0 would be not drawn
         return render_joints(upright, layout.bones, (SIDE, SIDE))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -152,11 +153,27 @@ _MEDIAPIPE33 = Layout(
     shoulders=(11, 12),
     down=True,
 )
-LAYOUTS = {one.name: one for one in (_KINECT20, _NTU25, _COCO17, _MEDIAPIPE33)}
+# Human3.6M's 17 as networks that lift poses to 3-D give them: 0 hip centre, 1 to 3 right leg from the hip to
+# the ankle, 4 to 6 the left one, 7 spine, 8 thorax, 9 neck, 10 head, 11 to 13 left arm from the shoulder to the
+# wrist, 14 to 16 the right one.
+_H36M17 = Layout(
+    "h36m17",
+    bones=(
+        *((0, 7), (7, 8), (8, 9), (9, 10)),
+        *((0, 1), (1, 2), (2, 3), (0, 4), (4, 5), (5, 6)),
+        *((8, 11), (11, 12), (12, 13), (8, 14), (14, 15), (15, 16)),
+    ),
+    pairs=((1, 4), (2, 5), (3, 6), (11, 14), (12, 15), (13, 16)),
+    hips=(0,),
+    shoulders=(8,),
+    down=True,
+)
+LAYOUTS = {one.name: one for one in (_KINECT20, _NTU25, _COCO17, _MEDIAPIPE33, _H36M17)}
+LayoutName = Literal["kinect20", "ntu25", "coco17", "mediapipe33", "h36m17"]
 
 
 def layout_of(joints: int) -> Layout:
-    """The layout with that number of joints.
+    """The layout with that number of joints; of several the first, so that of 17 it is COCO's.
 
     Raises:
         DataError: there is none.

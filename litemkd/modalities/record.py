@@ -6,10 +6,11 @@ A modality is a class derived from `Modality` in a file of its own. Those of the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from litemkd.errors import DataError
 from litemkd.recordings.endings import VIDEO_SUFFIXES
 from litemkd.recordings.videos import ClipFrames, read_video
+from litemkd.storage.arrays import read_array
 
 if TYPE_CHECKING:
     import torch
@@ -152,12 +154,14 @@ class Modality:
     it is made where they do not.
 
     Args:
-        name: under which it goes: of folders, packs, runs.
+        name: under which it goes: of folders, packs, runs. Keyword arguments beside it are settings, which an
+            experiment file may give.
 
     Attributes:
         kind: `frames`, pictures (T, H, W, 3); or `arrays`, numbers by frame in `<source>/<class>/<clip>.npy`
             below the data source, for an expert that looks at arrays.
-        source: of arrays, the folder; the modality's name if not given.
+        source: of arrays, the folder; the modality's name if not given. `videos` is where the recordings are.
+        suffixes: of arrays, endings of the files there, which `read` reads.
         ways: to make its pictures, named by `data.derive`.
         usual: the way that a bare name in `prepare --derive` takes.
         asked: made only where it is asked for by `data.derive`; else the usual way is taken by itself.
@@ -166,10 +170,13 @@ class Modality:
 
     kind: ClassVar[Kind] = "frames"
     source: ClassVar[str] = ""
+    suffixes: ClassVar[tuple[str, ...]] = (".npy",)
     ways: ClassVar[tuple[Way, ...]] = ()
     usual: ClassVar[str] = ""
     asked: ClassVar[bool] = False
     encoding: ClassVar[str] = PLAIN
+
+    settings: Mapping[str, Any] = MappingProxyType({})  # as a configuration gives them, set by the registry
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -196,6 +203,14 @@ class Modality:
     def mirror(self, clip: np.ndarray) -> None:
         """Mirror frames (T, side, side, 3) uint8 of its encoding where they are."""
         turn(clip)
+
+    def read(self, path: Path) -> np.ndarray:
+        """Of arrays: what a file holds.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        return read_array(path)
 
     def whole(self, values: np.ndarray) -> np.ndarray:
         """Of arrays: what a file holds, (F, ...), as experts get it, (F, ...) float32.

@@ -6,8 +6,9 @@ A record is loaded when it is asked for: names alone cost nothing.
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from litemkd.errors import ConfigError
 from litemkd.extending.outside import Wanted, offered
@@ -25,8 +26,11 @@ PACKAGE = {
     "depth": "litemkd.modalities.depth:Depth",
     "skeleton": "litemkd.modalities.skeleton:Skeleton",
     "joints": "litemkd.modalities.joints:Joints",
+    "infrared": "litemkd.modalities.infrared:Infrared",
+    "rgb_difference": "litemkd.modalities.rgb_difference:RgbDifference",
+    "audio": "litemkd.modalities.audio:Audio",
 }
-ARRAYS = frozenset({"joints"})  # those of the package that are arrays by frame
+ARRAYS = frozenset({"joints", "audio"})  # those of the package that are arrays by frame
 
 
 def known_names(own: Iterable[str] = ()) -> tuple[str, ...]:
@@ -34,24 +38,44 @@ def known_names(own: Iterable[str] = ()) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*PACKAGE, *offered(GROUP), *own)))
 
 
-def modality(name: str, use: str | None = None) -> Modality:
+def modality(name: str, use: str | None = None, **settings: Any) -> Modality:
     """The record of a modality.
 
     Args:
         name: one of `known_names`, or any for a `use`.
-        use: `module:Class` of one that others wrote, or the name that an installed package offers it under.
+        use: what `find_modality` finds.
+        settings: of its class.
 
     Raises:
         ValueError: what is wrong with the class, and what would do.
     """
-    from litemkd.modalities.record import Modality
-
     if use is None and name in PACKAGE:
         module, _, known = PACKAGE[name].partition(":")
         record: Modality = getattr(importlib.import_module(module), known)(name)
         return record
-    wanted = Wanted("modality", Modality, "litemkd.modalities.record.Modality", GROUP, "my_package:Edges")
-    found: type[Modality] = wanted.find(use or name)
+    found = find_modality(use or name)
+    try:
+        record = found(name, **settings)
+    except Exception as error:
+        if found.__module__.startswith("litemkd."):
+            raise
+        raise ValueError(f"it cannot be made: {type(error).__name__}: {error}") from error
+    record.settings = settings
+    return record
+
+
+def find_modality(use: str) -> type[Modality]:
+    """The class of a modality: `module:Class`, one of the package's, or one that an installed package offers.
+
+    Raises:
+        ValueError: what is wrong with it, and what would do.
+    """
+    from litemkd.modalities.record import Modality
+
+    wanted = Wanted(
+        "modality", Modality, "litemkd.modalities.record.Modality", GROUP, "my_package:Edges", PACKAGE
+    )
+    found: type[Modality] = wanted.find(use)
     if found.kind not in ("frames", "arrays"):
         raise ValueError(f"its kind is {found.kind!r}, which nothing carries; frames or arrays would do")
     if found.kind == "arrays" and found.ways:
@@ -60,11 +84,14 @@ def modality(name: str, use: str | None = None) -> Modality:
         raise ValueError("it has a mirror of its own, so its frames are no plain ones; an `encoding` would do")
     if found.usual and found.usual not in [way.name for way in found.ways]:
         raise ValueError(f"usual = {found.usual!r} is none of its ways; {_words(found.ways)} would do")
-    return found(name)
+    return found
 
 
-def modalities(own: Mapping[str, str]) -> dict[str, Modality]:
-    """All records by name; `own` are classes of an experiment by name.
+Own = Mapping[str, Mapping[str, Any]]  # classes of an experiment by name: what to `use`, and its settings
+
+
+def modalities(own: Own) -> dict[str, Modality]:
+    """All records by name; `own` are those of an experiment.
 
     Raises:
         ConfigError: one that an installed package offers does not do.
@@ -72,13 +99,13 @@ def modalities(own: Mapping[str, str]) -> dict[str, Modality]:
     found = {}
     for name in known_names(own):
         try:
-            found[name] = modality(name, own.get(name))
+            found[name] = modality(name, **own.get(name, {}))
         except ValueError as error:
             raise ConfigError([f"the modality {name} that an installed package offers: {error}"]) from error
     return found
 
 
-def networks_of(own: Mapping[str, str]) -> tuple[str, ...]:
+def networks_of(own: Own) -> tuple[str, ...]:
     """Names of all ways that need weights."""
     ways = (way for record in modalities(own).values() for way in record.ways)
     return tuple(way.name for way in ways if hasattr(way, "network"))
@@ -98,6 +125,12 @@ def address(record: Modality) -> str | None:
     """How a record that is not the package's is found again, None for those that are."""
     where = f"{type(record).__module__}:{type(record).__qualname__}"
     return None if PACKAGE.get(record.name) == where else where
+
+
+def identity(record: Modality) -> str | None:
+    """That address, with the settings where it has some: what its arrays and frames are known by."""
+    told = address(record)
+    return f"{told} {json.dumps(record.settings, sort_keys=True)}" if record.settings else told
 
 
 def parse_derive(words: str, known: Mapping[str, Modality]) -> tuple[dict[str, str], list[str]]:

@@ -17,7 +17,7 @@ from torch.nn.utils import parametrize
 
 # What libraries call the linear maps of an attention: of queries, keys and values, and the one behind it.
 MAPS = frozenset({"qkv", "proj", "query", "key", "value", "dense", "q", "k", "v"})
-MAPS |= {"q_proj", "k_proj", "v_proj", "out_proj"}
+MAPS |= {"q_proj", "k_proj", "v_proj", "o_proj", "out_proj"}
 
 
 class LowRank(nn.Module):

@@ -22,7 +22,7 @@ from litemkd.models.cutting import TimmMap
 from litemkd.models.experts import WholeClips
 from litemkd.models.heads import Code, Folded
 from litemkd.models.student import Student
-from litemkd.models.temporal import Shift
+from litemkd.models.temporal import Excitation, Shift
 
 B = TypeVar("B", bound=Backbone | WholeClips)
 
@@ -73,7 +73,9 @@ class _Tracer(fx.Tracer):
     """Looks into everything but convolutions, norms (those of libraries among them) and shifts in time."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, nn.Conv2d | _BatchNorm | Shift) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, nn.Conv2d | _BatchNorm | Shift | Excitation) or super().is_leaf_module(
+            m, module_qualified_name
+        )
 
 
 def _without_norms(network: nn.Module) -> nn.Module:

@@ -15,11 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from litemkd.extending.declared import About
-from litemkd.modalities.layouts import LAYOUTS, Layout, layout_of
+from litemkd.modalities.layouts import LAYOUTS, Layout, LayoutName, layout_of
 from litemkd.models.experts import ArrayExpert
 from litemkd.models.series import OverTime, changes, check_steps
 
-LayoutName = Literal["kinect20", "ntu25", "coco17", "mediapipe33"]
 Stream = Literal["joint", "bone", "joint_motion", "bone_motion", "confidence"]
 STREAMS: tuple[Stream, ...] = ("joint", "bone", "joint_motion", "bone_motion")
 CHANNELS: dict[Stream, int] = {**dict.fromkeys(STREAMS, 3), "confidence": 1}

@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from litemkd.models.heads import Head
+from litemkd.models.heads import Code, Head
 from litemkd.models.heads.checking import whole_numbers
+from litemkd.models.names import NAMES, Names
 
 # Frames by which the second, third, … modality is turned in its pair with the first one: -1 makes frame t take
 # frame t + 1. `published-train` and `published-extract` are what the published code does in its two places.
@@ -129,24 +130,85 @@ class NoFusion(nn.Module):
 
 
 class Teacher(nn.Module):
-    """Fusion and head. `fuse` serves training, feature extraction and distillation alike."""
+    """Fusion and head. `fuse` serves training, feature extraction and distillation alike.
 
-    def __init__(self, fusion: Fusion | NoFusion, head: Head) -> None:
+    Args:
+        fusion: of the modalities.
+        head: on their fused features.
+        names: how the names of the supports' classes count; None: it hears none.
+    """
+
+    def __init__(self, fusion: Fusion | NoFusion, head: Head, names: Names | None = None) -> None:
         super().__init__()
         self.fusion = fusion
         self.head = head
+        self.names = names
 
     def fuse(self, features: Mapping[str, Tensor]) -> Tensor:
         """(V, T, D) of each modality, by name -> fused features (V, T, D)."""
         return self.fusion(features)
 
+    def encode(self, fused: Tensor, text: Tensor | None = None) -> Code:
+        """Codes of videos, each both as a query, the first tensor, and as a support, the last one.
+
+        Args:
+            fused: (..., T, D).
+            text: (..., D), for each video the feature of its class's name, where the teacher hears names. It
+                is looked at in supports alone.
+
+        Raises:
+            EpisodeError: features or text of another form.
+            ValueError: text for a teacher that hears no names, or none for one that does.
+        """
+        if (text is None) != (self.names is None):
+            raise ValueError("features of class names are for a teacher that hears names, which needs them")
+        code = self.head.encode(fused)
+        if text is None:
+            return (code,)
+        return code, fused.mean(-2), text, self.head.encode_with_text(fused, text)
+
+    def match_parts(self, support: Code, labels: Tensor, query: Code, way: int) -> dict[str, Tensor]:
+        """Logits (B, Q, W) by part from codes with leading axes (B, S) and (B, Q); as `Head.match_parts`."""
+        parts = self.head.match_parts(support[-1], labels, query[0], way)
+        if self.names is not None:
+            parts = {**parts, NAMES: self.names.logits(support[2], labels, query[1], way)}
+        return parts
+
+    def match(self, support: Code, labels: Tensor, query: Code, way: int) -> Tensor:
+        """The prediction, (B, Q, W); arguments as `match_parts`."""
+        return self.predict(self.match_parts(support, labels, query, way))
+
+    def relate(self, support: Code, labels: Tensor, query: Code, way: int) -> Tensor:
+        """How classes look to one another for each query, (B, Q, W²), as `Head.relate`."""
+        return self.head.relate(support[-1], labels, query[0], way)
+
+    def predict(self, logits: Mapping[str, Tensor]) -> Tensor:
+        """The weighted sum of logits by part, (B, Q, W)."""
+        seen = self.head.predict(logits)
+        return seen if self.names is None else seen + self.names.weight * logits[NAMES]
+
+    @property
+    def loss_parts(self) -> Mapping[str, float]:
+        """Weight in the loss of each part of the logits."""
+        heard = {} if self.names is None else {NAMES: self.names.weight}
+        return {**self.head.loss_parts, **heard}
+
     def forward(
-        self, fused: Tensor, support: Tensor, labels: Tensor, query: Tensor, way: int
+        self,
+        fused: Tensor,
+        support: Tensor,
+        labels: Tensor,
+        query: Tensor,
+        way: int,
+        text: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Logits (B, Q, W) by part from fused features (V, T, D) and rows of V, as in `Student.forward`."""
+        """Logits (B, Q, W) by part from fused features (V, T, D), text (V, D) where it hears names, and rows of
+        V, as in `Student.forward`.
+        """
         support, query = (
             whole_numbers(support, "support", ("B", "S")),
             whole_numbers(query, "query", ("B", "Q")),
         )
-        code = self.head.encode(fused)
-        return self.head.match_parts(code[support], labels, code[query], way)
+        code = self.encode(fused, text)
+        rows = (tuple(x[at] for x in code) for at in (support, query))
+        return self.match_parts(next(rows), labels, next(rows), way)

@@ -1,16 +1,20 @@
-"""How a per-frame backbone sees motion: differences of neighbouring frames, and channels shifted in time.
+"""How a per-frame backbone sees motion: differences of neighbouring frames, channels shifted in time, and
+differences of features between layers.
 
-Both cost no multiplications. *Differences* (as TSN's RGB difference, Wang et al., ECCV 2016) stand in the place
-of the frames: their size without sign, under a square root, so that slight and strong motion weigh alike and
-an untrained network can already compare them. *Shifts* (TSM, Lin et al., ICCV 2019) let a block see an eighth
-of its channels one frame earlier and an eighth one frame later; `shift-causal` takes an eighth from what was
-before and nothing from later, as a camera in use has it. A shift stands within the residual branch where a
-block has one, so what a pretrained network knows of single frames still passes beside it.
+The first two cost no multiplications. *Differences* (as TSN's RGB difference, Wang et al., ECCV 2016) stand in
+the place of the frames: their size without sign, under a square root, so that slight and strong motion weigh
+alike and an untrained network can already compare them. *Shifts* (TSM, Lin et al., ICCV 2019) let a block see
+an eighth of its channels one frame earlier and an eighth one frame later; `shift-causal` takes an eighth from
+what was before and nothing from later, as a camera in use has it. A shift stands within the residual branch
+where a block has one, so what a pretrained network knows of single frames still passes beside it. *Excitation*
+by differences of features between layers (as in TEA, Li et al., CVPR 2020, and TDN, Wang et al., CVPR 2021) has
+weights of its own, a few for each block, and begins as the plain network.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +22,8 @@ from torch import Tensor, nn
 from litemkd.models.cutting import map_shape
 
 PART = 8  # one in so many channels is shifted each way
-# What each form does: whether frames are replaced by differences, and how channels are shifted.
+EXCITE = "excite"
+# What each form does: whether frames are replaced by differences, and what stands in the blocks.
 TEMPORAL: Mapping[str, tuple[bool, str]] = {
     "none": (False, ""),
     "difference": (True, ""),
@@ -26,6 +31,8 @@ TEMPORAL: Mapping[str, tuple[bool, str]] = {
     "shift-causal": (False, "past"),
     "difference+shift": (True, "both"),
     "difference+shift-causal": (True, "past"),
+    EXCITE: (False, EXCITE),
+    f"difference+{EXCITE}": (True, EXCITE),
 }
 
 
@@ -74,12 +81,57 @@ class Shift(nn.Module):
         return torch.cat(parts, 1).flatten(0, 1)
 
 
+class Excitation(nn.Module):
+    """Weighs channels by how they changed since the frame before, so it looks at nothing that comes later.
+
+        d_t = K(R x_t) - R x_{t-1},  d_0 = 0
+        y_t = x_t + x_t tanh(E mean over places of d_t)
+
+    R makes an eighth of the channels, K sees 3 x 3 places of each of them, E makes all channels of it and is 0
+    in the beginning.
+
+    Args:
+        frames: T.
+        channels: C.
+        last: as of `Shift`.
+    """
+
+    def __init__(self, frames: int, channels: int, *, last: bool = False) -> None:
+        super().__init__()
+        few = max(PART, channels // PART)
+        self.frames, self.last = frames, last
+        self.reduce = nn.Conv2d(channels, few, 1)
+        self.look = nn.Conv2d(few, few, 3, padding=1, groups=few)
+        self.expand = nn.Linear(few, channels)
+        nn.init.zeros_(self.expand.weight)
+        nn.init.zeros_(self.expand.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(V T, C, h, w), or with channels last (V T, h, w, C) or tokens (V T, N, C) -> the same."""
+        maps = x.movedim(-1, 1) if self.last else x
+        few = self.reduce(maps if maps.ndim == 4 else maps[..., None])
+        before = few.unflatten(0, (-1, self.frames))[:, :-1]
+        change = self.look(few).unflatten(0, (-1, self.frames))[:, 1:] - before
+        mean = change.mean((-2, -1))
+        gate = torch.tanh(self.expand(torch.cat([torch.zeros_like(mean[:, :1]), mean], 1))).flatten(0, 1)
+        return x + x * (gate.view(len(x), *[1] * (x.ndim - 2), -1) if self.last else gate[:, :, None, None])
+
+
 class NoBlocksError(ValueError):
-    """A network in which there is no place to shift channels."""
+    """A network in which there is no place to see motion."""
+
+
+def _made(frames: int, ways: str, layer: nn.Module) -> nn.Module:
+    """What is put before a convolution, or behind a layer norm."""
+    last = not isinstance(layer, nn.Conv2d)
+    if ways != EXCITE:
+        return Shift(frames, ways, last=last)
+    shape: Any = layer.normalized_shape if isinstance(layer, nn.LayerNorm) else (layer.in_channels,)
+    return Excitation(frames, int(shape[-1]), last=last)
 
 
 def insert_shifts(network: nn.Module, frames: int, ways: str) -> int:
-    """Put a shift into every block of a network, which is changed; how many were put in.
+    """Put a shift, or an excitation, into every block of a network, which is changed; how many were put in.
 
     Within a block that is before its first convolution, or behind its first layer norm where it is a
     transformer's. A block that becomes one convolution for use (RepVGG and its like) is shifted as a whole. A
@@ -88,7 +140,7 @@ def insert_shifts(network: nn.Module, frames: int, ways: str) -> int:
     Args:
         network: (N, 3, H, W) -> a map.
         frames: T.
-        ways: see `Shift`.
+        ways: see `Shift`; or `excite`.
 
     Raises:
         NoBlocksError: it has neither.
@@ -102,17 +154,18 @@ def insert_shifts(network: nn.Module, frames: int, ways: str) -> int:
     if not blocks:
         plain = [name for name, one in maps.items() if isinstance(one, nn.Conv2d) and _is_wide(one)]
         for name in plain:
-            _put_before(network, name, Shift(frames, ways))
+            _put_before(network, name, _made(frames, ways, network.get_submodule(name)))
         if not plain:
-            raise NoBlocksError("it has no blocks of convolutions or attention to shift channels in")
+            raise NoBlocksError("it has no blocks of convolutions or attention to see motion in")
         return len(plain)
     for name, first in blocks.items():
         layer = network.get_submodule(first)
+        inside = _made(frames, ways, layer)
         if not isinstance(layer, nn.Conv2d):
-            network.set_submodule(first, nn.Sequential(layer, Shift(frames, ways, last=True)))
+            network.set_submodule(first, nn.Sequential(layer, inside))
         else:
             whole = hasattr(network.get_submodule(name), "reparameterize")
-            _put_before(network, name if whole else first, Shift(frames, ways))
+            _put_before(network, name if whole else first, inside)
     return len(blocks)
 
 
@@ -121,8 +174,8 @@ def _is_wide(layer: nn.Module) -> bool:
     return not isinstance(layer, nn.Conv2d) or layer.in_channels >= PART
 
 
-def _put_before(network: nn.Module, name: str, shift: Shift) -> None:
-    network.set_submodule(name, nn.Sequential(shift, network.get_submodule(name)))
+def _put_before(network: nn.Module, name: str, part: nn.Module) -> None:
+    network.set_submodule(name, nn.Sequential(part, network.get_submodule(name)))
 
 
 def _layers_on_maps(network: nn.Module) -> dict[str, nn.Module]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -21,11 +20,9 @@ from torch.nn import functional as F
 
 from litemkd.errors import BackboneError
 from litemkd.extending import About
-from litemkd.extending.outside import near
-from litemkd.models.experts import OWN_EXPERT, Expert
+from litemkd.models.experts import Expert
 from litemkd.models.networks import IMAGENET, Normalisation, RealNumbers
 
-LIBRARY = "transformers"
 NONE = "none"
 MOST_LAYERS = 256
 PREPROCESSORS = ("preprocessor_config.json", "video_preprocessor_config.json")
@@ -69,13 +66,23 @@ class VideoEncoder(Expert):
         with RealNumbers():
             self.network = self._network()
         self.network.float()
-        self.width = int(self.config.hidden_size)
+        self.width = self.feature_width
         self.seen = self._seen()
         mean, std = self.told["mean"], self.told["std"]
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
     # What a family does in its own way
+
+    @property
+    def feature_width(self) -> int:
+        """D, by its configuration."""
+        return int(self.config.hidden_size)
+
+    def _part(self, whole: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Its configuration in that of the larger model."""
+        part: Mapping[str, Any] = whole["vision_config"]
+        return part
 
     def _network(self) -> nn.Module:
         """The library's network of `config`, with random weights."""
@@ -118,11 +125,7 @@ class VideoEncoder(Expert):
 
     def normalised(self, clips: Tensor) -> Tensor:
         """(V, T, 3, H, W) frames in [0, 1] as the network wants to see them, (V, T, 3, h, h)."""
-        side, how = self.told["side"], "bicubic" if self.told["bicubic"] else "bilinear"
-        if tuple(clips.shape[-2:]) != (side, side):
-            images = F.interpolate(clips.flatten(0, 1), (side, side), mode=how, antialias=True)
-            clips = images.unflatten(0, clips.shape[:2]).clamp(0, 1)
-        return (clips - self.mean) / self.std
+        return (resized(clips, self.told["side"], self.told["bicubic"]) - self.mean) / self.std
 
     def load(self) -> None:
         """Read the folder's weights, where one is given.
@@ -183,9 +186,8 @@ class VideoEncoder(Expert):
     def _of_folder(self, folder: Path, usual: Mapping[str, Any]) -> dict[str, Any]:
         config = self._json(folder / "config.json")
         if config.get("model_type") != self.family:
-            config = (
-                config.get("vision_config", config) if config.get("model_type") == self._whole() else config
-            )
+            if config.get("model_type") == self._whole() and "vision_config" in config:
+                config = {**self._part(config)}
             if config.get("model_type", self.family) != self.family:
                 raise self._wrong(f"its config.json is of {config.get('model_type')}")
         values = {key: value for key, value in config.items() if key in usual}
@@ -221,6 +223,15 @@ class VideoEncoder(Expert):
         if not isinstance(found, dict):
             raise self._wrong(f"its {path.name} is no mapping")
         return found
+
+
+def resized(clips: Tensor, side: int, bicubic: bool) -> Tensor:
+    """Clips (V, T, 3, H, W) in [0, 1] of another side, as preprocessors resize square pictures."""
+    if tuple(clips.shape[-2:]) == (side, side):
+        return clips
+    how = "bicubic" if bicubic else "bilinear"
+    images = F.interpolate(clips.flatten(0, 1), (side, side), mode=how, antialias=True)
+    return images.unflatten(0, clips.shape[:2]).clamp(0, 1)
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -337,21 +348,3 @@ FAMILIES: Mapping[str, type[VideoEncoder]] = {
     "timesformer": TimeSformer,
     "xclip": XCLIP,
 }
-
-
-def find_expert(use: str) -> type[Expert]:
-    """The expert of whole clips that `use` names: `transformers:FAMILY`, or a class of a user's own.
-
-    Raises:
-        ValueError: what is wrong with it, and what would do.
-    """
-    library, colon, family = use.partition(":")
-    if library != LIBRARY or not colon:
-        return OWN_EXPERT.find(use)
-    if family not in FAMILIES:
-        raise ValueError(f"no such video encoder; {near(family, FAMILIES)}")
-    if find_spec(LIBRARY) is None:
-        raise ValueError(
-            f"it is of the package {LIBRARY}, which is not installed: pip install 'litemkd[video]'"
-        )
-    return FAMILIES[family]

@@ -65,16 +65,27 @@ def opened(path: Path) -> Iterator[Film]:
     Raises:
         DataError: unreadable, cut, no video in it, or frames too large; and for damage that is met inside.
     """
+    with container_of(path) as container:
+        stream = _film(path, list(container.streams.video))
+        check_size(path, stream.codec_context.width, stream.codec_context.height)
+        stream.codec_context.thread_count = 1
+        yield Film(path, container, stream)
+
+
+@contextmanager
+def container_of(path: Path) -> Iterator[Any]:
+    """A recording as PyAV opens it; whatever goes wrong with it inside becomes a DataError that names it.
+
+    Raises:
+        DataError: unreadable, or cut; and for damage that is met inside.
+    """
     if wrong := not_a_file(path):
         raise DataError(f"no video {path}: {wrong}")
     try:
         if lacks := missing_bytes(path):
             raise ValueError(f"cut, {lacks} bytes that its container tells of are missing")
         with av.open(f"file:{path}", options=_SAFE) as container:
-            stream = _film(path, list(container.streams.video))
-            check_size(path, stream.codec_context.width, stream.codec_context.height)
-            stream.codec_context.thread_count = 1
-            yield Film(path, container, stream)
+            yield container
     except (av.error.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"cannot read video {path} ({path.stat().st_size} bytes): {reason}") from error

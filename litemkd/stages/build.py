@@ -23,10 +23,13 @@ from litemkd.models.backbones import PLACES, Backbone
 from litemkd.models.catalogue import HEAD_SETTINGS
 from litemkd.models.experts import ArrayExpert, Expert, WholeClips
 from litemkd.models.heads import Head, find_head
+from litemkd.models.image_towers import OpenClipTower
+from litemkd.models.named_experts import find_expert
+from litemkd.models.names import Names
 from litemkd.models.student import DISTILL, LABEL, Student
 from litemkd.models.teacher import Fusion, NoFusion, Teacher
 from litemkd.models.tuned import tune
-from litemkd.models.video_encoders import NONE, VideoEncoder, find_expert
+from litemkd.models.video_encoders import NONE, VideoEncoder
 from litemkd.runtime.distributed import group
 from litemkd.runtime.memory import keep_freed_memory
 from litemkd.runtime.seeding import seed_torch
@@ -276,11 +279,41 @@ def refuse_untrainable(config: TeacherConfig, frames: int) -> None:
         )
 
 
+def refuse_other_width(config: TeacherConfig, frames: int, text: int, width: int | None = None) -> None:
+    """Check that the features of names are as wide as the teacher's, which are those of its first modality.
+
+    Args:
+        config: of the teacher.
+        frames: T.
+        text: width of the features of names.
+        width: of the first modality's features, where they lie on disk.
+
+    Raises:
+        ConfigError: they are of other widths.
+    """
+    first = config.modalities[0]
+    if width is None:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            width = build_expert(config, first, frames, 0, pretrained=False).width
+        whole = config.own_expert(first) is not None and not config.expert_for(first).frozen
+        would = "the image tower beside it" if whole else f"{config.key_of(first, 'width')}={text}"
+    else:
+        would = f"features of {text}"
+    if width != text:
+        raise ConfigError(
+            [
+                f"teacher.words.weights: features of names have {text} numbers, and those of frames ({first}, "
+                f"the first modality) have {width}; {would}, or a text tower of {width}, would do"
+            ]
+        )
+
+
 def build_teacher(config: TeacherConfig, width: int | Mapping[str, int], frames: int, seed: int) -> Teacher:
     """Fusion and head for features of a width, or of one for each modality; random weights by `seed` alone."""
     seed_torch(seed, "teacher")
     fusion = _build_fusion(config, width, frames)  # before the head: each takes its part of the random numbers
-    return Teacher(fusion, build_head(config.head, fusion.width, frames, places=1))
+    names = None if config.words is None else Names(config.words.scale, config.words.weight)
+    return Teacher(fusion, build_head(config.head, fusion.width, frames, places=1), names)
 
 
 def _build_fusion(config: TeacherConfig, width: int | Mapping[str, int], frames: int) -> Fusion | NoFusion:
@@ -396,7 +429,11 @@ def _model_of(described: dict[str, Any]) -> Student | TeacherBundle:
     for name in teacher.streams:
         own = teacher.own_expert(name)
         folder = getattr(own, "weights", NONE)
-        if own is not None and issubclass(find_expert(own.use), VideoEncoder) and folder != NONE:
+        if (
+            own is not None
+            and issubclass(find_expert(own.use), VideoEncoder | OpenClipTower)
+            and folder != NONE
+        ):
             raise ValueError(
                 f"streams.{name}.weights: {folder!r} given; `none` would do, since a model brings its own"
             )

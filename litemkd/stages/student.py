@@ -147,7 +147,7 @@ def train_student(
         if problems := loss.clashes(around):
             raise ConfigError(problems)
         guess = fused.shape[-1] if "student_guess" in loss.needs else None
-        advisor = Advisor(teacher.teacher, fused, loss.needs)
+        advisor = Advisor(teacher.teacher, fused, loss.needs, teacher.names.get("train"))
         run.use_model(teacher.name, teacher.version)
     student = build_student(
         config.student, config.data.frames, config.seed, guess=guess, side=config.data.crop

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import cast
+
+from torch import Tensor
 
 from litemkd.config import Config, TeacherConfig, digest_of
 from litemkd.errors import CheckpointError
 from litemkd.evaluation.accuracy import Evaluation
 from litemkd.evaluation.embedding import teacher_classifier
 from litemkd.models.adapters import merge
+from litemkd.models.names import NAMES
 from litemkd.models.student import Student
 from litemkd.models.teacher import Teacher
 from litemkd.models.tuned import counted
@@ -20,6 +24,7 @@ from litemkd.stages.build import (
     build_teacher,
     describe_teacher,
     load_model,
+    refuse_other_width,
     refuse_untrainable,
     tune_expert,
 )
@@ -36,6 +41,7 @@ from litemkd.stages.frozen import behind_frozen
 from litemkd.stages.register import cost_tags, data_tags, register_trained
 from litemkd.stages.results import Recorder, log_test
 from litemkd.stages.setup import Setup, resumed_checkpoints
+from litemkd.stages.words import heard, name_digest, name_features, refuse_other_names
 from litemkd.storage.checkpoints import read_description, save_model, weights_digest
 from litemkd.storage.states import CheckpointFolder
 from litemkd.tracking import Run, Version, download, find_address, find_version
@@ -54,6 +60,7 @@ class ReadyTeacher:
     Attributes:
         teacher: fusion and head, in eval mode.
         fused: its features of every split.
+        names: features (V, D) of the names of their classes by split, where it hears names.
         name, version: in the registry.
         fingerprint: of everything that it depends on.
         reused: whether it was in the registry already.
@@ -67,6 +74,7 @@ class ReadyTeacher:
     version: int | str
     fingerprint: str
     reused: bool
+    names: Mapping[str, Tensor] = field(default_factory=dict)
     tests: dict[int, Evaluation] = field(default_factory=dict)
     cost: dict[str, float] = field(default_factory=dict)
 
@@ -76,6 +84,8 @@ def teacher_fingerprint(setup: Setup) -> str:
     config, seen = setup.config, [setup.data.digest]
     if config.teacher.experts == "features":
         seen += [features_on_disk_digest(setup, modality) for modality in config.teacher.modalities]
+    if config.teacher.words is not None:
+        seen += [name_digest(setup)]
     return digest_of("teacher", config.teacher, setup.training_settings, *seen, config.seed)
 
 
@@ -100,7 +110,13 @@ def with_teacher(config: Config, choice: str) -> Config:
             f"{choice}: made for data.frames = {described['frames']}, "
             f"the configuration says {config.data.frames}"
         )
-    return config.model_copy(update={"teacher": TeacherConfig.model_validate(described["teacher"])})
+    teacher, words = TeacherConfig.model_validate(described["teacher"]), config.teacher.words
+    if (
+        teacher.words is not None and words is not None
+    ):  # where the tower lies here, and what is said of these classes
+        here = teacher.words.model_copy(update={"weights": words.weights, "names": words.names})
+        teacher = teacher.model_copy(update={"words": here})
+    return config.model_copy(update={"teacher": teacher})
 
 
 def teacher_steps(config: Config) -> list[str]:
@@ -123,8 +139,11 @@ def teacher_stage(setup: Setup, *, choice: str = "auto") -> ReadyTeacher:
         DataError: features on disk that are missing or broken, or the user's own where others would be written.
     """
     refuse_foreign(setup)
+    asked = setup.config.teacher.words
     if choice in CHOICES:
+        setup = heard(setup)
         refuse_untrainable(setup.config.teacher, setup.config.data.frames)
+        refuse_other_names(setup)
     config, name = setup.config, setup.registered_name("teacher")
     fingerprint = teacher_fingerprint(setup)
     modalities = "+".join(config.teacher.modalities)
@@ -146,7 +165,10 @@ def teacher_stage(setup: Setup, *, choice: str = "auto") -> ReadyTeacher:
         ready = registered_teacher(setup, found, fingerprint, reused=not own)
         cost = teacher_cost(config, width=ready.teacher.fusion.widths)
         return replace(ready, tests=_test(setup, ready), cost=cost)
-    with setup.run("teacher", title, resumable=True) as run:
+    words = {}
+    if asked is not None:
+        words["litemkd.words"] = "off, class names say nothing" if config.teacher.words is None else asked.use
+    with setup.run("teacher", title, words, resumable=True) as run:
         checkpoints = setup.checkpoints("teacher", fingerprint)
         bundle, progress = _train(setup, run, checkpoints)
         ready = _ready(setup, bundle, fingerprint, name, 0, reused=False)
@@ -156,6 +178,7 @@ def teacher_stage(setup: Setup, *, choice: str = "auto") -> ReadyTeacher:
         tests = _test(setup, ready)
         log_test(run, tests, title)
         tags = {
+            **words,
             **data_tags(config, setup.data, "teacher"),
             **cost_tags(cost),
             "litemkd.fingerprint": fingerprint,
@@ -183,7 +206,8 @@ def registered_teacher(
 
 
 def _test(setup: Setup, ready: ReadyTeacher) -> dict[int, Evaluation]:
-    return setup.evaluate(teacher_classifier(ready.teacher, ready.fused["test"]), "test", "teacher")
+    classify = teacher_classifier(ready.teacher, ready.fused["test"], ready.names.get("test"))
+    return setup.evaluate(classify, "test", "teacher")
 
 
 def _train(setup: Setup, run: Run, checkpoints: CheckpointFolder) -> tuple[TeacherBundle, Progress]:
@@ -197,6 +221,10 @@ def _train(setup: Setup, run: Run, checkpoints: CheckpointFolder) -> tuple[Teach
             experts[modality] = train_expert(setup, modality)
             features[modality] = expert_features(setup, modality, experts[modality])
     widths = {modality: by_split["train"].shape[-1] for modality, by_split in features.items()}
+    if config.teacher.words is not None:
+        features[NAMES] = name_features(setup)
+        text, seen = features[NAMES]["train"].shape[-1], widths[config.teacher.modalities[0]]
+        refuse_other_width(config.teacher, config.data.frames, text, seen)
     teacher = build_teacher(config.teacher, widths, config.data.frames, config.seed).to(setup.device)
     objective = TeacherObjective(
         teacher,
@@ -280,4 +308,5 @@ def _ready(
     }
     teacher = bundle.teacher.to(setup.device).eval()
     fused = fused_features(setup, teacher, features, weights_digest(bundle))
-    return ReadyTeacher(teacher, fused, name, version, fingerprint, reused)
+    names = name_features(setup) if teacher.names is not None else {}
+    return ReadyTeacher(teacher, fused, name, version, fingerprint, reused, names)

@@ -28,6 +28,7 @@ from litemkd.losses import D2M, LABELS
 from litemkd.losses.lesson import Lesson
 from litemkd.losses.measures import support_distances
 from litemkd.models.heads.known import on_device
+from litemkd.models.names import NAMES
 from litemkd.models.student import LABEL, Student
 from litemkd.models.teacher import Teacher
 from litemkd.runtime.seeding import numpy_generator
@@ -63,13 +64,16 @@ class Advisor:
         teacher: set to eval mode here, its weights take no gradient.
         fused: (V, T, D) features of all train videos, in the split's order.
         needs: which answers are wanted, see `litemkd.losses.term.NEEDS`.
+        text: (V, D) for each video the feature of its class's name, for a teacher that hears names.
     """
 
-    def __init__(self, teacher: Teacher, fused: Tensor, needs: Collection[str]) -> None:
+    def __init__(
+        self, teacher: Teacher, fused: Tensor, needs: Collection[str], text: Tensor | None = None
+    ) -> None:
         self.teacher = teacher.eval().requires_grad_(False)
         self.fused, self.needs = fused, needs
         with torch.no_grad():
-            self.code = self.teacher.head.encode(fused)
+            self.code = self.teacher.encode(fused, text)
         if "teacher_standardised" in needs:
             spread, middle = torch.std_mean(fused, dim=(0, 1), correction=0)
             self.standardised = (fused - middle) / (spread + 1e-6)
@@ -77,12 +81,12 @@ class Advisor:
     @torch.no_grad()
     def __call__(self, episodes: Episodes, videos: np.ndarray) -> dict[str, Tensor]:
         """What the teacher says of these episodes, which use `videos` (V,): answers by need."""
-        head, device, needs = self.teacher.head, self.fused.device, self.needs
+        teacher, device, needs = self.teacher, self.fused.device, self.needs
         answers: dict[str, Tensor] = {}
         if "teacher_logits" in needs:
-            answers["teacher_logits"] = match_rows(head.match, self.code, episodes, device)
+            answers["teacher_logits"] = match_rows(teacher.match, self.code, episodes, device)
         if "teacher_relation" in needs:
-            answers["teacher_relation"] = match_rows(head.relate, self.code, episodes, device)
+            answers["teacher_relation"] = match_rows(teacher.relate, self.code, episodes, device)
         if "teacher_support" in needs:
             labels, rows = (on_device(x, device) for x in (episodes.support_labels, episodes.support))
             answers["teacher_support"] = support_distances(self.fused[rows], labels, episodes.way)
@@ -193,7 +197,8 @@ class TeacherObjective:
 
     Args:
         model: the teacher.
-        features: modality -> (V, T, D) of all train videos.
+        features: modality -> (V, T, D) of all train videos; for one that hears names also (V, D), those of the
+            names of their classes, under `NAMES`.
         sampler: train episodes.
         val: the episodes that choose checkpoints, and features of the val videos.
     """
@@ -218,9 +223,10 @@ class TeacherObjective:
         at = EpisodeTensors.of(episodes, device)
         rows = on_device(at.videos, device)
         fused = self.model.fuse({name: x[rows] for name, x in self.features.items()}).float()
-        logits = self.model(fused, at.support, at.support_labels, at.query, episodes.way)
-        terms = LABELS(Lesson({LABEL: logits}, at.query_labels, self.model.head.loss_parts))
-        accuracy = _accuracy(self.model.head.predict(logits), at.query_labels)
+        text = self.features[NAMES][rows] if NAMES in self.features else None
+        logits = self.model(fused, at.support, at.support_labels, at.query, episodes.way, text)
+        terms = LABELS(Lesson({LABEL: logits}, at.query_labels, self.model.loss_parts))
+        accuracy = _accuracy(self.model.predict(logits), at.query_labels)
         return Step(terms.loss, {**terms.told, "train/accuracy": accuracy})
 
     def recalibrate(self, model: nn.Module, clips: int) -> None:
@@ -231,4 +237,4 @@ class TeacherObjective:
         teacher = cast(Teacher, model)
         with torch.inference_mode():
             fused = fuse_all(teacher, self.val.inputs)
-        return self.val.evaluate(teacher_classifier(teacher, fused))
+        return self.val.evaluate(teacher_classifier(teacher, fused, self.val.inputs.get(NAMES)))

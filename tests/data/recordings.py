@@ -99,3 +99,23 @@ def prepared(dataset: Path, source: Path, modality: str, *, T: int = 8, short_si
 def chosen(dataset: Path, source: Path, modality: str, derive: dict[str, str]) -> str:
     """How the frames of a modality would be come by."""
     return choose_method(Place(dataset, source), record_of(modality), derive)
+
+
+def with_sound(path: Path, frames: np.ndarray, sound: np.ndarray | None, rate: int = 16_000) -> Path:
+    """A MKV of (n, H, W, 3) uint8 frames, 10 a second, and of sound (N,) float32, if any, kept as it is."""
+    with av.open(str(path), "w") as container:
+        film = container.add_stream("libx264", rate=10, options={"crf": "20"})
+        film.height, film.width, film.pix_fmt = *frames.shape[1:3], "yuv420p"
+        track = None if sound is None else container.add_stream("pcm_f32le", rate=rate, layout="mono")
+        for one in frames:
+            container.mux(film.encode(av.VideoFrame.from_ndarray(one, format="rgb24")))
+        container.mux(film.encode())
+        if track is None or sound is None:
+            return path
+        whole = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(sound[None], np.float32), format="flt", layout="mono"
+        )
+        whole.sample_rate = rate
+        container.mux(track.encode(whole))
+        container.mux(track.encode())
+    return path

@@ -8,6 +8,7 @@ import pytest
 from litemkd.errors import DataError
 from litemkd.modalities.joints import Joints, fill_missing, split_joints, to_body
 from litemkd.modalities.layouts import LAYOUTS, Layout, layout_of
+from litemkd.modalities.registry import modality
 
 # A stick of four joints: 0 hips, 1 shoulders, 2 and 3 hands.
 STICK = Layout("stick", ((0, 1), (1, 2), (1, 3)), ((2, 3),), hips=(0,), shoulders=(1,))
@@ -49,6 +50,23 @@ def test_a_number_of_joints_that_no_layout_has() -> None:
         DataError, match=r"no bone layout is known for 18 joints; known: kinect20 \(20 joints\)"
     ):
         layout_of(18)
+
+
+@pytest.mark.parametrize("sure", [False, True])
+@pytest.mark.parametrize("layout", ["h36m17", "coco17"])
+def test_seventeen_joints_in_three_dimensions(layout: str, sure: bool) -> None:
+    places = np.random.default_rng(0).normal(size=(6, 17, 3)) + 5.0
+    confidence = np.full((6, 17, 1), 0.5)
+    values = np.concatenate([places, confidence], -1) if sure else places
+    record = modality("body", "joints", layout=layout, three="xyz")
+    found = record.whole(values)
+    np.testing.assert_allclose(found[..., :3], to_body(places, LAYOUTS[layout]), rtol=1e-5, atol=1e-6)
+    assert (found[..., 3] == (0.5 if sure else 1.0)).all()
+    assert record.shown(found).shape == (6, 96, 96, 3)
+    flat = Joints("joints").whole(np.concatenate([places[..., :2], confidence], -1))
+    assert not flat[..., 2].any(), "without a word three numbers of 17 are x, y and a confidence"
+    with pytest.raises(DataError, match="20 joints; 17, as"):
+        record.whole(np.ones((3, 20, 3)))
 
 
 def test_the_graph_of_a_stick() -> None:

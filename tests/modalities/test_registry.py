@@ -12,11 +12,21 @@ import torch
 from litemkd.config import Config, flatten, load_config
 from litemkd.errors import ConfigError
 from litemkd.modalities.record import Estimated
-from litemkd.modalities.registry import ARRAYS, PACKAGE, modalities, modality, networks_of, parse_derive
+from litemkd.modalities.registry import (
+    ARRAYS,
+    PACKAGE,
+    identity,
+    modalities,
+    modality,
+    networks_of,
+    parse_derive,
+)
 from litemkd.stages.prepare import with_derived
 
 KNOWN = modalities({})
 OWN = """
+from functools import partial
+
 import numpy as np
 from litemkd.modalities.record import Computed, Modality
 
@@ -41,6 +51,14 @@ class Turned(Modality):
 
 class Other(Half):
     usual = "third"
+
+def dimmed(clip, short_side, by):
+    return (clip.frames * by).astype("uint8")
+
+class Dim(Modality):
+    def __init__(self, name, *, by: float = 0.5):
+        super().__init__(name)
+        self.ways = (Computed(f"dim{by:g}", "darker", partial(dimmed, by=by)),)
 """
 
 
@@ -54,6 +72,21 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     sys.modules.pop("own_modalities", None)
 
 
+def test_settings_of_ones_own_modality(own: None) -> None:
+    words = ["data.modalities={d: {use: 'own_modalities:Dim', by: 0.25}}", "teacher.modalities=[rgb, d]"]
+    config = load_config(None, words)
+    assert flatten(config)["data.modalities.d.by"] == 0.25
+    record = config.modality("d")
+    assert record.ways[0].name == "dim0.25"
+    assert identity(record) == 'own_modalities:Dim {"by": 0.25}'
+    assert modalities(config.data.own_modalities)["d"].ways[0].name == "dim0.25"
+    assert problems("data.modalities={d: {use: 'own_modalities:Dim', by: dark, to: 1}}") == [
+        "data.modalities.d.by: 'dark' given; input should be a valid number, unable to parse string as a "
+        "number",
+        "data.modalities.d.to: no such key; did you mean `data.modalities.d.by`?",
+    ]
+
+
 def problems(*overrides: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         load_config(None, overrides)
@@ -64,13 +97,14 @@ def test_every_way_has_a_name_of_its_own_and_the_usual_one_is_among_them() -> No
     ways = [way.name for record in KNOWN.values() for way in record.ways]
     assert len(set(ways)) == len(ways)
     assert not {"keep", "video"} & set(ways)
-    assert tuple(KNOWN) == tuple(PACKAGE) == ("rgb", "flow", "depth", "skeleton", "joints")
+    first = ("rgb", "flow", "depth", "skeleton", "joints", "infrared", "rgb_difference", "audio")
+    assert tuple(KNOWN) == tuple(PACKAGE) == first
     assert {name: record.encoding for name, record in KNOWN.items()} == {
         "rgb": "rgb",
         "flow": "flow_xy",
         "depth": "near_bright",
         "skeleton": "rgb",
-        "joints": "rgb",
+        **dict.fromkeys(("joints", "infrared", "rgb_difference", "audio"), "rgb"),
     }
     assert {name for name, record in KNOWN.items() if record.kind == "arrays"} == ARRAYS
     assert all(record.unasked is None for record in KNOWN.values())
@@ -103,9 +137,9 @@ def test_all_mistakes_in_the_words_are_told_with_what_would_do() -> None:
     with pytest.raises(ConfigError) as caught:
         with_derived(load_config(None), "flwo,depth=dis,rgb,flow,flow=raft")
     assert caught.value.problems == [
-        "--derive flwo: 'flwo' is not derived; flow, depth, skeleton would do",
+        "--derive flwo: 'flwo' is not derived; flow, depth, skeleton, rgb_difference would do",
         "--derive depth=dis: depth is not made by 'dis'; depth_anything, adabins would do",
-        "--derive rgb: 'rgb' is not derived; flow, depth, skeleton would do",
+        "--derive rgb: 'rgb' is not derived; flow, depth, skeleton, rgb_difference would do",
         "--derive flow=raft: flow stands there twice; once would do",
     ]
 
@@ -120,7 +154,8 @@ def test_a_method_of_another_modality_is_a_mistake_of_the_configuration() -> Non
 
 
 def test_unknown_modalities_are_told_where_they_stand() -> None:
-    would = "input should be 'rgb', 'flow', 'depth', 'skeleton' or 'joints'"
+    names = "'rgb', 'flow', 'depth', 'skeleton', 'joints', 'infrared', 'rgb_difference' or 'audio'"
+    would = f"input should be {names}"
     words = ("teacher.modalities=[rgb, sound]", "data.derive.flwo=dis", "data.frames_zip={l: l.zip}")
     assert problems(*words) == [
         f"teacher.modalities.1: 'sound' given; {would}",
@@ -163,7 +198,7 @@ def test_a_modality_of_ones_own_is_named_in_the_experiment(own: None) -> None:
             "that is a function; a subclass of litemkd.modalities.record.Modality",
         ),
         ("x", "no_module:Half", "no module no_module in "),
-        ("x", "half", "no installed package offers a modality of that name; module:Class would do"),
+        ("x", "half", "no installed package offers a modality of that name; known: rgb, flow"),
         (
             "x",
             "own_modalities:Number",

@@ -12,7 +12,7 @@ from litemkd.models.backbones import Backbone
 from litemkd.models.folding import fold_norms
 from litemkd.models.heads import find_head
 from litemkd.models.student import Student
-from litemkd.models.temporal import NoBlocksError, Shift, frame_differences, insert_shifts
+from litemkd.models.temporal import Excitation, NoBlocksError, Shift, frame_differences, insert_shifts
 
 FRAMES = torch.rand(2, 4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 # The number of residual blocks of each, as its paper draws it. conv4 has none: three of its layers are shifted.
@@ -93,6 +93,65 @@ def test_the_folded_form_is_the_same(name, temporal):
     assert not any(isinstance(part, nn.BatchNorm2d) for part in folded.modules())
     with torch.no_grad():
         torch.testing.assert_close(folded(FRAMES), backbone(FRAMES), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_excited_channels_are_what_a_loop_finds(last):
+    torch.manual_seed(0)
+    part = Excitation(5, 16, last=last)
+    nn.init.normal_(part.expand.weight)
+    clips = torch.rand(3, 5, 16, 4, 4)
+    x = clips.flatten(0, 1)
+    with torch.no_grad():
+        found = (part(x.movedim(1, -1)).movedim(-1, 1) if last else part(x)).unflatten(0, (3, 5))
+        for video, clip in zip(found, clips, strict=True):
+            few = [part.reduce(frame[None]) for frame in clip]
+            for t in range(5):
+                change = part.look(few[t]) - few[t - 1] if t else torch.zeros_like(few[0])
+                gate = torch.tanh(change.mean((2, 3))[0] @ part.expand.weight.T)
+                torch.testing.assert_close(video[t], clip[t] * (1 + gate[:, None, None]), rtol=1e-4, atol=1e-5)
+        tokens = Excitation(5, 16, last=True)
+        assert torch.equal(tokens(x.flatten(2).mT), x.flatten(2).mT), "in the beginning it changes nothing"
+
+
+@pytest.mark.parametrize("name", ["conv4", "resnet18", "timm:vit_tiny_patch16_224", "timm:repvgg_a0"])
+def test_an_excited_network_begins_as_the_plain_one_and_then_sees_what_was_before(name):
+    torch.manual_seed(0)
+    backbone = Backbone(name, temporal="excite", frames=4).eval()
+    parts = [part for part in backbone.modules() if isinstance(part, Excitation)]
+    assert len(parts) == BLOCKS.get(name, len(parts)) > 2
+    torch.manual_seed(0)
+    plain = Backbone(name).eval()
+    other = FRAMES.clone()
+    other[:, 3] = 0
+    with torch.no_grad():
+        torch.testing.assert_close(backbone(FRAMES), plain(FRAMES), rtol=1e-4, atol=1e-5)
+        for part in parts:
+            nn.init.normal_(part.expand.weight)
+        one, two = backbone(FRAMES), backbone(other)
+        assert not torch.allclose(one, plain(FRAMES), rtol=1e-3)
+        torch.testing.assert_close(one[:, :3], two[:, :3])
+        torch.testing.assert_close(fold_norms(backbone)(FRAMES), one, rtol=1e-3, atol=1e-4)
+    backbone.train()(FRAMES).sum().backward()
+    assert all(part.reduce.weight.grad.abs().max() > 0 for part in parts)
+
+
+def test_what_differences_between_layers_cost_is_counted():
+    def cost(temporal):
+        head = find_head("prototype")(32, frames=4)
+        backbone = Backbone("conv4", temporal=temporal, frames=4)
+        student = Student(backbone, head, width=None, branches=("label",))
+        return measure(student, EpisodeSize(frames=4, size=64), device=torch.device("cpu"), latency=False)
+
+    plain, excited = cost("none"), cost("difference+excite")
+    frames = 4 * (5 * 5 + 5)
+    # Of three layers at 32 x 32, 16 x 16 and 8 x 8 places: 32 channels to 8, 3 x 3 places of 8, 8 to 32.
+    places = [32 * 32, 16 * 16, 8 * 8]
+    assert excited.total.macs - plain.total.macs == frames * sum(
+        one * (32 * 8 + 9 * 8) + 8 * 32 for one in places
+    )
+    added = 3 * (32 * 8 + 8 + 9 * 8 + 8 + 8 * 32 + 32)
+    assert excited.params_m - plain.params_m == pytest.approx(added / 1e6)
 
 
 def test_motion_costs_no_multiplications():

@@ -13,7 +13,8 @@ from litemkd.cost.counting import count, meta, without_data
 from litemkd.errors import BackboneError
 from litemkd.models.adapters import attention_weights
 from litemkd.models.experts import WholeClips
-from litemkd.models.video_encoders import FAMILIES, find_expert
+from litemkd.models.named_experts import find_expert
+from litemkd.models.video_encoders import FAMILIES
 
 transformers = pytest.importorskip("transformers")
 
@@ -240,9 +241,9 @@ def test_what_a_stranger_s_description_may_say_is_what_a_network_is() -> None:
 
 
 def test_a_family_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match=r"no such video encoder; did you mean `videomae`?"):
+    with pytest.raises(ValueError, match=r"no such video or image encoder; did you mean `videomae`?"):
         find_expert("transformers:videmae")
-    monkeypatch.setattr("litemkd.models.video_encoders.find_spec", lambda name: None)
+    monkeypatch.setattr("litemkd.models.named_experts.find_spec", lambda name: None)
     told = r"it is of the package transformers, which is not installed: pip install 'litemkd\[video\]'"
     with pytest.raises(ValueError, match=told):
         find_expert("transformers:videomae")

@@ -162,7 +162,7 @@ def test_a_video_encoder_is_chosen_by_its_name_and_saved_without_its_folder(home
     [
         (
             "{use: 'transformers:videmae'}",
-            "teacher.streams.rgb.use: 'transformers:videmae' given; no such video",
+            "teacher.streams.rgb.use: 'transformers:videmae' given; no such video or image",
         ),
         ("{use: 'transformers:xclip', width: 3}", "teacher.streams.rgb.width: no such key"),
         (

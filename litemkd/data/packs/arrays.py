@@ -27,11 +27,10 @@ from litemkd.data.packs.pack import rows_of
 from litemkd.data.splits import Split
 from litemkd.errors import DataError
 from litemkd.modalities.record import Modality
-from litemkd.modalities.registry import address
+from litemkd.modalities.registry import address, identity
 from litemkd.recordings.times import MAX_RATIO, same_recording, sample_times
 from litemkd.recordings.videos import count_frames
 from litemkd.runtime.seeding import numpy_generator
-from litemkd.storage.arrays import read_array
 from litemkd.storage.files import locked, tell_storage
 
 log = logging.getLogger(__name__)
@@ -123,7 +122,7 @@ def build_array_pack(
         DataError: no clip does.
         StorageError: too little disk space; nothing of the pack stays.
     """
-    listing = [f"{FORMAT} {record.name} {address(record)} {T}"]
+    listing = [f"{FORMAT} {record.name} {identity(record)} {T}"]
     listing += [f"{name} {_seen(path)} {_seen(video)}" for name, (path, video) in files.items()]
     key = hashlib.sha256("\n".join(listing).encode()).hexdigest()
     of_names = hashlib.sha256("\n".join(files).encode()).hexdigest()[:8]
@@ -217,12 +216,12 @@ def read_clip(record: Modality, path: Path, video: Path | None, T: int) -> np.nd
     """
     if not path.exists():
         raise DataError(f"there is no {path}")
-    values = read_array(path)
+    values = record.read(path)
     try:
         whole = record.whole(values)
         if len(whole) < T:
             raise DataError(f"{len(whole)} frames; {T} (data.frames) or more would do")
-        n = len(whole) if video is None else count_frames(video)
+        n = len(whole) if video in (None, path) else count_frames(video)
         if not same_recording(len(whole), n):
             raise DataError(
                 f"{len(whole)} frames, and its video {video} has {n}, so they are not one recording; "

@@ -96,6 +96,7 @@ class FramePack:
         self.digest: str = index["digest"]
         self.signed: bool = index["signed_dx"]  # the name of when flow alone was
         self._use: str | None = index.get("use")
+        self._settings: dict[str, Any] = index.get("settings", {})
         self.own = self._use is not None
         self.bad: tuple[tuple[str, str], ...] = tuple((name, why) for name, why in index.get("bad", ()))
         self._sizes = np.array(index["sizes"], np.int64).reshape(-1, 2)
@@ -136,7 +137,7 @@ class FramePack:
             DataError: a modality of others that is not found.
         """
         try:
-            return record_of(self.modality, self._use)
+            return record_of(self.modality, self._use, **self._settings)
         except ValueError as error:
             raise DataError(
                 f"{self.folder}: made of the modality {self._use or self.modality}: {error}"
@@ -253,6 +254,7 @@ def build_pack(
                 building.mkdir()
                 about = {"key": key, "modality": record.name, "T": T, "signed_dx": is_signed}
                 about |= {"use": use} if (use := address(record)) else {}
+                about |= {"settings": dict(record.settings)} if record.settings else {}
                 try:
                     _fill_with_good(building, about, files, short_side, threads, skip, verify)
                     building.replace(target)

@@ -48,17 +48,20 @@ def find_arrays(place: Place, modality: Modality, videos: Sequence[str]) -> Foun
     Raises:
         DataError: no folder of arrays; two files of one name.
     """
-    folder = Path(place.source_dir) / (modality.source or modality.name)
+    folder, beside = Path(place.source_dir) / (modality.source or modality.name), place.videos()
+    if modality.source == "videos" and beside is not None:
+        folder = beside
     if not folder.is_dir():
+        what = "recordings" if modality.source == "videos" else "arrays (frames, ...),"
         raise DataError(
-            f"there is no {modality.name}: no folder {folder}; {folder}/<class>/<clip>.npy, arrays "
-            "(frames, ...), would do"
+            f"there is no {modality.name}: no folder {folder}; {folder}/<class>/<clip>{modality.suffixes[0]}, "
+            f"{what} would do"
         )
-    found = list_files(folder, (".npy",))
-    there, beside = found.all(), place.videos()
+    found = list_files(folder, modality.suffixes)
+    there = found.all()
     raw = {} if beside is None else list_files(beside, VIDEO_SUFFIXES).all()
     return FoundArrays(
-        {name: (there.get(name, folder / f"{name}.npy"), raw.get(name)) for name in videos},
+        {name: (there.get(name, folder / f"{name}{modality.suffixes[0]}"), raw.get(name)) for name in videos},
         tuple(sorted(set(there) - set(videos))),
         tuple(f"{folder.name}/{one}" for one in found.passed_over),
     )

@@ -64,6 +64,15 @@ class Head(nn.Module, ABC):
         check_features(features, self.places, self.wants)
         return self._encode(features)
 
+    def encode_with_text(self, features: Tensor, text: Tensor) -> Tensor:
+        """`encode` of supports whose classes have names; this head has no use for them.
+
+        Args:
+            features: (..., T, D) of the frames.
+            text: (..., D), for each video the feature of its class's name.
+        """
+        return self.encode(features)
+
     def match_parts(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> dict[str, Tensor]:
         """Logits of the queries by part, each (B, Q, W); higher is more similar.
 

@@ -8,12 +8,12 @@ with the feature of its class's name, where there is one. Then OTAM, whose dista
     logit = -OTAM(q, mean of a class's s)
 
 `Layer` is that of `litemkd.models.heads.attention`. Without text features supports go the way of queries: the
-visual half of the method. litemkd has no text tower; whoever has features of class names gives those of the
-supports to `encode_with_text`, and matches its codes like any other.
+visual half of the method. A teacher that hears names gives the features of the supports' names to
+`encode_with_text`, and matches its codes like any other (`litemkd.models.names`).
 
 As in the paper: the modulation, and the prototypes as means of modulated supports. (For five shots the
-published code averages before the modulation, which is the same for one.) Not here: CLIP, its text tower, and
-the loss and prediction by similarity to the class names. λ of OTAM is `smoothing`, 0.5 in the published code.
+published code averages before the modulation, which is the same for one.) λ of OTAM is `smoothing`, 0.5 in the
+published code.
 """
 
 from __future__ import annotations
