@@ -80,8 +80,8 @@ class _Home:
             config = self.job.config()
             device, data = build_device(config), prepare(config)
             ready = teacher_stage(Setup(config, device, data), choice="new")
-            self.job = replace(self.job, teacher=f"models:/{ready.name}/{ready.version}")
-            self.inputs = Inputs(data, shared_teacher(config, data, device, self.job.teacher), device)
+            self.job = replace(self.job, teachers=(f"models:/{ready.name}/{ready.version}",))
+            self.inputs = Inputs(data, shared_teacher(config, data, device, self.job.teachers[0]), device)
         self.default = self.job.space.default(config) or {}
 
     def study(self, name: str) -> tuple[Job, optuna.Study]:
@@ -185,7 +185,7 @@ def _searched(setting: Setting) -> Side:
             stage_run("search", dataset="toy", name=name) as parent,
             patch.multiple("litemkd.search.trial", **measured),
         ):
-            runner = TrialRunner(job, home.inputs, parent, interrupts, leave_queue=lambda: None)
+            runner = TrialRunner(job, [home.inputs], parent, interrupts, leave_queue=lambda: None)
             with _silence(), meter.share(shares):
                 study.optimize(runner, n_trials=1)
         return study.trials[-1].values[0]

@@ -176,7 +176,7 @@ class ToyConfig(Section):
 class DataConfig(Section):
     """Where the data lies and how clips are read."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"modalities", "classes", "folds", "fold"})
+    later: ClassVar[frozenset[str]] = frozenset({"modalities", "classes", "folds", "fold", "division"})
 
     dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = "toy"
     root: Path = Path("data")  # everything that is made goes to root/dataset
@@ -201,6 +201,7 @@ class DataConfig(Section):
     classes: dict[Literal["train", "val", "test"], tuple[str, ...]] = {}  # by name, for data without lists
     folds: Folds = None  # so many divisions that test each class once, or the divisions themselves
     fold: Annotated[int, Field(ge=0)] | None = None  # which one a run is of, from 0
+    division: Annotated[int, Field(ge=0)] = 0  # which of the classes that are not tested are val; 0: as listed
     split_seed: Annotated[int, Field(ge=0)] = 0  # of splits made for data without lists, and of folds
     workers: PositiveInt | None = None  # processes of prepare; all cores when not given
     toy: ToyConfig = ToyConfig()
@@ -572,12 +573,12 @@ class Config(Section):
 
     @property
     def made_dir(self) -> Path:
-        """Folder of what the experiment makes of the data set: of a fold, one of its own."""
-        data = self.data
-        if data.fold is None:
-            return self.dataset_dir
-        division = digest_of([data.folds, data.classes, data.splits, data.split_seed, data.make_splits])
-        return self.dataset_dir / "folds" / f"{data.fold_count}_{division[:8]}" / str(data.fold)
+        """Folder of what the experiment makes of the data set: of a fold, or division, one of its own."""
+        data, folder = self.data, self.dataset_dir
+        if data.fold is not None:
+            division = digest_of([data.folds, data.classes, data.splits, data.split_seed, data.make_splits])
+            folder = folder / "folds" / f"{data.fold_count}_{division[:8]}" / str(data.fold)
+        return folder / "divisions" / str(data.division) if data.division else folder
 
     @property
     def source_dir(self) -> Path:

@@ -106,6 +106,46 @@ def ready_folds(wanted: ListSettings, folds: Folds) -> Lists:
     return replace(read[folds.chosen], everything=tuple(videos), division=_digest([one.splits for one in read]))
 
 
+def divided(wanted: ListSettings, lists: Lists, number: int) -> Lists:
+    """Lists with others of the classes that are not tested for val; number 0 are the lists as they are.
+
+    The classes of train and val stand in a circle, those of val first, the others in an order that chance
+    decides. Val of division n are as many, from the n-th such piece on. They are written as lists.
+
+    Raises:
+        DataError: there are not so many.
+    """
+    if not number:
+        return lists
+    from litemkd.runtime.seeding import numpy_generator
+
+    train, val = lists.splits["train"], lists.splits["val"]
+    size, count = len(val.classes), len(train.classes) + len(val.classes)
+    if number >= -(-count // size):
+        raise DataError(
+            f"data.division: {number} given; of {count} classes that are not tested {size} are val; "
+            f"0 to {-(-count // size) - 1} would do"
+        )
+    order = numpy_generator(wanted.split_seed, "divisions").permutation(len(train.classes))
+    circle = [*val.classes, *(train.classes[i] for i in order)]
+    circle = circle[number * size :] + circle[: number * size]
+    parts = {"val": circle[:size], "train": circle[size:], "test": lists.splits["test"].classes}
+    ordered = [video for split in lists.splits.values() for video in split.videos]
+    name = lists.folder.name if not lists.everything else f"{lists.folder.parent.name}_{lists.folder.name}"
+    made = replace(
+        lists,
+        splits=name_splits(ordered, parts, "data.division"),
+        folder=wanted.folder / "splits" / f"{name}_division{number}",
+        origin={**lists.origin, "division": number},
+        differences=(),
+        everything=lists.everything or tuple(ordered),
+    )
+    for split in made.splits.values():
+        check_episodes(wanted, split, made)
+    write_lists(made)
+    return made
+
+
 def _lists_in(wanted: ListSettings, name: str, folds: Folds, place: int) -> Lists:
     """The lists of a fold that lie in a folder of their own."""
     found = ready_lists(replace(wanted, splits=name, classes={}, episodes={split: [] for split in SPLITS}))

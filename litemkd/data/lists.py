@@ -112,7 +112,8 @@ class Lists:
         if self.origin["from"] == "folds":
             seed = f"classes dealt out from seed {self.origin.get('seed')}"
             return f"{fold}, {seed if 'seed' in self.origin else 'as data.folds names it'}"
-        return f"{fold}, {self._words}" if fold else self._words
+        other = f", division {self.origin['division']}" if "division" in self.origin else ""
+        return f"{fold}, {self._words}{other}" if fold else f"{self._words}{other}"
 
     @property
     def _words(self) -> str:

@@ -29,7 +29,7 @@ from litemkd.search.search import Search
 from litemkd.search.storage import HEARTBEAT, default_storage
 from litemkd.search.study import PRUNERS, SAMPLERS
 from litemkd.stages.build import build_device
-from litemkd.stages.teacher import with_teacher
+from litemkd.stages.teacher import CHOICES, with_teacher
 
 OBJECTIVES = ("accuracy", "accuracy,gmacs")
 
@@ -50,6 +50,8 @@ class Options:
     keep: int
     finalists: int
     final_seeds: int
+    divisions: int
+    seeds: int
     heartbeat: int
     teacher: str
 
@@ -100,6 +102,18 @@ class _Command(click.Command):
     default=2,
     show_default=True,
     help="Best trials that are trained again with fresh seeds, beside the untuned settings; 0: no end.",
+)
+@click.option(
+    "--seeds", type=click.IntRange(1), default=1, show_default=True, help="Seeds that each trial is judged by."
+)
+@click.option(
+    "--divisions",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Choices of val classes that each trial is judged by, each with a teacher of its own; the test "
+    "classes stay what they are.",
 )
 @flag("--resume", "Taken, not needed: the same command always goes on with its study.", expose_value=False)
 @click.option(
@@ -183,7 +197,16 @@ def main(source: Source, **given: Any) -> None:
         keep=max(options.keep, options.finalists),
         workers=workers,
         heartbeat=options.heartbeat,
+        divisions=options.divisions,
+        seeds=options.seeds,
     )
+    if job.divisions > 1 and options.teacher not in CHOICES:
+        raise ConfigError(
+            [
+                f"--teacher: {options.teacher!r} given beside --divisions: it may know the val classes of the "
+                "others; auto or new would do"
+            ]
+        )
     job.space.check(source.file, source.settings)
     config = with_teacher(config, options.teacher)
     terms = _terms(config, job, options.teacher)
@@ -199,6 +222,7 @@ def _terms(config: Config, job: Job, teacher: str) -> dict[str, str]:
     elsewhere = ("output", "threads", "device", "deterministic", "data.root", "data.source", "data.workers")
     shared = {key: value for key, value in flatten(config).items() if key not in elsewhere}
     shared |= {SPACE: job.space.digest, "--objective": ",".join(job.objectives), "--teacher": teacher}
+    shared |= {f"--{name}": count for name in ("divisions", "seeds") if (count := getattr(job, name)) > 1}
     return {key: str(value) for key, value in shared.items()}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import optuna
 
-from litemkd.config import Config, load_config
+from litemkd.config import Config, TrainConfig, load_config
 from litemkd.search.space import Space, read_space
 from litemkd.search.storage import HEARTBEAT
 from litemkd.search.study import open_study
@@ -57,7 +57,8 @@ class Job:
         objectives, sampler, pruner: by name.
         keep: the best so many trials keep their checkpoints.
         workers: processes on this machine.
-        teacher: address of the registered teacher.
+        divisions, seeds: that judge each trial: so many choices of val classes, each with so many seeds.
+        teachers: addresses of the registered teachers, by division.
         run_id: MLflow's run of the study.
         finalists: None while the space is searched.
         heartbeat: seconds, see `litemkd.search.storage`.
@@ -73,7 +74,9 @@ class Job:
     pruner: str = "wilcoxon"
     keep: int = 3
     workers: int = 1
-    teacher: str = ""
+    divisions: int = 1
+    seeds: int = 1
+    teachers: tuple[str, ...] = ()
     run_id: str = ""
     finalists: Finalists | None = None
     heartbeat: int = HEARTBEAT
@@ -95,10 +98,29 @@ class Job:
             self.objectives,
             sampler=self.sampler,
             pruner=self.pruner,
-            train=self.config().student.train,
+            train=self._all_training(),
             seed=seed,
             heartbeat=self.heartbeat,
         )
+
+    @property
+    def trainings(self) -> int:
+        """How many trainings judge a trial."""
+        return self.divisions * self.seeds
+
+    def judges(self, config: Config) -> list[Config]:
+        """The configurations by which a trial is judged, all divisions with one seed, then with the next."""
+        return [
+            divided_config(config, division).model_copy(update={"seed": config.seed + more})
+            for more in range(self.seeds)
+            for division in range(self.divisions)
+        ]
+
+    def _all_training(self) -> TrainConfig:
+        """The trainings of a trial as one."""
+        train, count = self.config().student.train, self.trainings
+        more = {"episodes": train.episodes * count, "validations": train.validations * count}
+        return train.model_copy(update=more)
 
     def recipe(self, trial: optuna.Trial) -> Recipe:
         """What a trial is to be: values of the space are suggested, or it has a finalist and a seed."""
@@ -127,9 +149,17 @@ class Job:
             objectives=("accuracy",),
             sampler="random",
             pruner="none",
+            seeds=1,
             keep=len(finalists.titles) * len(finalists.seeds),
             finalists=finalists,
         )
+
+
+def divided_config(config: Config, division: int) -> Config:
+    """The configuration with another choice of val classes; division 0 is its own."""
+    if not division:
+        return config
+    return config.model_copy(update={"data": config.data.model_copy(update={"division": division})})
 
 
 def in_words(values: dict[str, Any]) -> str:

@@ -24,7 +24,7 @@ from litemkd.search.finals import (
     results,
     verdict_table,
 )
-from litemkd.search.job import Job, in_words
+from litemkd.search.job import Job, divided_config, in_words
 from litemkd.search.record import close_lost_runs, record_study, run_of_study, saved
 from litemkd.search.storage import exclusive
 from litemkd.search.study import QUEUE, best_trials, enqueue_missing, finished, requeue_lost, running
@@ -74,9 +74,11 @@ class Search:
                 setup = Setup(self.config, self.device, prepare(self.config), resume=True)
                 run = stack.enter_context(self._run_of_study(setup))
                 study.set_user_attr("run", run.run_id)
-                if "teacher" not in study.user_attrs:
-                    study.set_user_attr("teacher", self._make_teacher(setup))
-            job = self.job = replace(self.job, run_id=run.run_id, teacher=study.user_attrs["teacher"])
+                for division, name in enumerate(self._teachers()):
+                    if name not in study.user_attrs:
+                        study.set_user_attr(name, self._make_teacher(self._setup_of(setup, division)))
+            teachers = tuple(study.user_attrs[name] for name in self._teachers())
+            job = self.job = replace(self.job, run_id=run.run_id, teachers=teachers)
             storage = without_password(job.storage)
             with exclusive(job.storage, QUEUE):
                 for line in requeue_lost(study):
@@ -91,7 +93,7 @@ class Search:
                 record_study(run, study, job.objectives, by_episode=job.pruner == "wilcoxon")
             _echo_state(study)
             if finalists and best_trials(study, 1):
-                teacher = shared_teacher(self.config, setup.data, self.device, job.teacher)
+                teacher = shared_teacher(self.config, setup.data, self.device, job.teachers[0])
                 self._finals(run, Inputs(setup.data, teacher, self.device), finalists, seeds)
         click.echo(f"study: {job.study}, {len(finished(study))} trials, in {storage}")
         click.echo(f"browse the runs:  {ui_command()}")
@@ -109,6 +111,16 @@ class Search:
         }
         title = f"search {student.backbone.name} + {student.head.name}, {', '.join(job.objectives)}"
         return setup.run("search", title, tags, run_id=run_id, leave_open=lambda: running(self.study) > 0)
+
+    def _teachers(self) -> list[str]:
+        """What a study calls its teachers, by division."""
+        return [f"teacher {division}" if division else "teacher" for division in range(self.job.divisions)]
+
+    def _setup_of(self, setup: Setup, division: int) -> Setup:
+        if not division:
+            return setup
+        config = divided_config(self.config, division)
+        return Setup(config, self.device, prepare(config), resume=True)
 
     def _make_teacher(self, setup: Setup) -> str:
         """The address of the teacher of all trials."""

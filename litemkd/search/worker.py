@@ -16,12 +16,11 @@ import torch
 from litemkd.errors import StorageError
 from litemkd.runtime.processes import end_with_parent
 from litemkd.search.interrupts import Interrupts
-from litemkd.search.job import Job
+from litemkd.search.job import Job, divided_config
 from litemkd.search.storage import exclusive
 from litemkd.search.study import BEST, QUEUE, best_trials, finished, waiting
-from litemkd.search.trial import Inputs, TrialRunner, shared_teacher
+from litemkd.search.trial import TrialRunner, shared
 from litemkd.stages.build import build_device
-from litemkd.stages.prepare import prepare
 from litemkd.storage.files import not_a_file
 from litemkd.tracking import attach
 
@@ -68,8 +67,9 @@ def _work(job: Job, place: int, deadline: float | None, interrupts: Interrupts) 
         torch.cuda.set_device(place % torch.cuda.device_count())
     config = job.config()
     device = build_device(config)
-    data = prepare(config)
-    inputs = Inputs(data, shared_teacher(config, data, device, job.teacher), device)
+    inputs = [
+        shared(divided_config(config, place), device, teacher) for place, teacher in enumerate(job.teachers)
+    ]
     seen = len(finished(job.open()))  # a sampler that begins again must not draw the same again
     study = job.open(seed=config.seed + 1000 * place + seen)
     parent = attach(job.run_id, config.data.dataset)

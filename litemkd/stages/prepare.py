@@ -15,7 +15,7 @@ from PIL.Image import Image
 from litemkd.config import Config, digest_of
 from litemkd.data.finding.catalogue import Catalogue
 from litemkd.data.finding.zips import find_zip, unpack_frames
-from litemkd.data.folds import Folds, ready_folds
+from litemkd.data.folds import Folds, divided, ready_folds
 from litemkd.data.lists import (
     Lists,
     ListSettings,
@@ -265,6 +265,7 @@ def prepare(config: Config, also: Sequence[str] = (), *, verify: bool = False) -
             _unpack(config, modality)
     wanted = list_settings(config)
     lists = ready_lists(wanted) if data.fold is None else ready_folds(wanted, Folds(data.folds, data.fold))
+    lists = divided(wanted, lists, data.division)
     splits = lists.splits
     # What is made of clips is made of those of all folds, which share it.
     videos = [*lists.everything] or [video for split in splits.values() for video in split.videos]

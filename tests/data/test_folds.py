@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from litemkd.config import digest_of, load_config
-from litemkd.data.folds import Folds, deal, ready_folds
-from litemkd.data.lists import NOTE, Lists
+from litemkd.data.folds import Folds, deal, divided, ready_folds
+from litemkd.data.lists import NOTE, Lists, ready_lists
 from litemkd.data.splits import SPLITS, read_splits
 from litemkd.errors import ConfigError, DataError
 from litemkd.stages.prepare import list_settings
@@ -165,3 +165,44 @@ def test_without_folds_nothing_is_another_configuration() -> None:
     assert "folds" not in config.model_dump()["data"]
     assert config.made_dir == config.dataset_dir
     assert digest_of(load_config(SMOKE, ["data.folds=3"])) != digest_of(config)
+
+
+def divided_at(root: Path, number: int, *more: str) -> Lists:
+    overrides = [f"data.root={root / 'data'}", "data.dataset=mine", f"data.division={number}", *FEW, *more]
+    wanted = list_settings(load_config(None, overrides))
+    return divided(wanted, ready_lists(wanted), number)
+
+
+def test_divisions_change_val_and_leave_test(tmp_path: Path) -> None:
+    source = tmp_path / "disk"
+    mine(source / "videos", 8)
+    classes = "data.classes={train: [c0, c1, c2, c3], val: [c4, c5], test: [c6, c7]}"
+    words = f"data.source={source}", classes
+    first, *others = [divided_at(tmp_path, number, *words) for number in range(3)]
+    assert first.everything == ()
+    assert {lists.splits["test"] for lists in others} == {first.splits["test"]}
+    val = [lists.splits["val"].classes for lists in (first, *others)]
+    assert sorted(name for names in val for name in names) == [f"c{one}" for one in range(6)]
+    for number, lists in enumerate(others, 1):
+        assert {*lists.splits["train"].classes} == {f"c{one}" for one in range(6)} - {*val[number]}
+        assert read_splits(lists.folder) == lists.splits
+        assert lists.words == f"classes named in data.classes, division {number}"
+        # The order of the first, so that packs are shared.
+        assert lists.everything == tuple(video for split in first.splits.values() for video in split.videos)
+    with pytest.raises(DataError, match=r"data\.division: 3 given; of 6 classes .* 2 are val; 0 to 2 would do"):
+        divided_at(tmp_path, 3, *words)
+
+
+def test_divisions_of_a_fold_leave_its_test_classes(tmp_path: Path) -> None:
+    source = tmp_path / "disk"
+    mine(source / "videos")
+    words = f"data.source={source}", "data.folds=3"
+    fold = fold_of(tmp_path, 1, *words)
+    config = load_config(
+        None, [f"data.root={tmp_path / 'data'}", "data.dataset=mine", "data.fold=1", *FEW, *words]
+    )
+    other = divided(list_settings(config), fold, 1)
+    assert other.splits["test"] == fold.splits["test"]
+    assert other.splits["val"].classes == fold.splits["train"].classes
+    assert other.folder.name == "1_division1" or other.folder.name.endswith("_1_division1")
+    assert other.everything == fold.everything
