@@ -78,6 +78,8 @@ class Comparison:
         )
 
 
+READ = 50  # runs of a cell whose accuracies by class are read
+
 # Accuracies by class of a run, by run id and number of shots; None where it has none.
 Classes = Callable[[str, int], Sequence[Mapping[str, Any]] | None]
 
@@ -106,10 +108,11 @@ def compare(
 
 def _cell(entries: Sequence[Entry], shot: int, gains: Gains, classes: Classes) -> Cell:
     found = tuple(gains.of(entry, shot) for entry in entries)
-    several = len({entry.fold for entry in entries}) > 1  # then folds count the classes
+    # Folds count the classes themselves, and tables of hundreds of runs would take minutes to read from a server.
+    unread = len({entry.fold for entry in entries}) > 1 or len(entries) > READ
 
     def by_class(run_id: str | None) -> dict[str, float]:
-        rows = None if run_id is None or several else classes(run_id, shot)
+        rows = None if run_id is None or unread else classes(run_id, shot)
         return {str(row["class"]): row["accuracy"] for row in rows or () if row["accuracy"] is not None}
 
     mine = [by_class(entry.run_id) for entry in entries]

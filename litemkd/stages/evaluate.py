@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from litemkd.data.packs.arrays import ArrayPack, ArraySource, Source
-from litemkd.errors import LitemkdError
+from litemkd.errors import CheckpointError, LitemkdError
 from litemkd.evaluation.accuracy import Evaluation
 from litemkd.evaluation.checks import AsTheyAre, check_classifier, find_check, is_check
 from litemkd.stages.calibrate import calibrate
@@ -16,7 +16,7 @@ from litemkd.stages.results import log_test
 from litemkd.stages.setup import Setup
 from litemkd.storage.checkpoints import weights_digest
 from litemkd.storage.files import write_text
-from litemkd.tracking import find_address
+from litemkd.tracking import find_address, list_versions
 
 
 def evaluate_stage(
@@ -27,22 +27,26 @@ def evaluate_stage(
     Args:
         setup: the data set and the episodes; it goes on with an interrupted run of the same weights.
         model: `models:/name@alias`, `models:/name/version`, the folder of a saved model or of a training's
-            checkpoints, or a check as `check:motion`; the data set's champion when None.
+            checkpoints, or a check as `check:motion`; the data set's champion when None, in a fold the student
+            that was trained in it and is best on val.
         report: where its report goes, beside the run's artifacts; of a student.
 
     Returns:
         What was evaluated, and its results by number of shots.
 
     Raises:
-        CheckpointError: no such folder, or a model that is not a student for this number of frames and crop.
+        CheckpointError: no such folder, or a model that is not a student for this number of frames and crop;
+            or one that was not trained in this fold, which may know its test classes.
         TrackingError: no such registered model.
     """
     config = setup.config
-    source = model or champion_of(config)
+    source = model or _own_of(setup)
     if is_check(source):
         if report is not None:
             raise LitemkdError(f"{source}: a check has no report; a student would do")
         return source, _check(setup, source)
+    if source.startswith("models:"):
+        _refuse_other_fold(setup, source)
     loaded, described, calibration = load_fitting(source, config)
     student = loaded.to(setup.device).eval()
     tags = {
@@ -63,6 +67,29 @@ def evaluate_stage(
         if report is not None:
             write_text(report, page)
     return source, tests
+
+
+def _own_of(setup: Setup) -> str:
+    """The address of the student that is tested when none is named."""
+    if not setup.fold_tags:
+        return champion_of(setup.config)
+    name = setup.registered_name("student")
+    mine = [one for one in list_versions(name) if setup.fold_tags.items() <= one.tags.items()]
+    if not mine:
+        fold = setup.config.data.fold
+        raise CheckpointError(
+            f"no student of fold {fold} is registered; `litemkd distill --fold {fold}` would make one"
+        )
+    best = max(mine, key=lambda one: float(one.tags["litemkd.val_accuracy"]))
+    return f"models:/{name}/{best.version}"
+
+
+def _refuse_other_fold(setup: Setup, source: str) -> None:
+    if setup.fold_tags and not setup.fold_tags.items() <= find_address(source).tags.items():
+        raise CheckpointError(
+            f"{source}: not trained in fold {setup.config.data.fold} of these data, so it may know the classes "
+            "that are tested there; a student of this fold would do, the best of them without --model"
+        )
 
 
 def _seen_by(setup: Setup, source: str) -> Source:

@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 Stage = Literal["teacher", "student", "distill", "evaluate"]
 Reached = dict[str, dict[int, Interval]]  # by model, or gain, and number of shots
-GAIN = "gain by distillation"
+GAIN, OWN = "gain by distillation", "student of the fold"
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ class FoldJob:
         if self.stage == "student":
             return {"student, labels only": _accuracies(student_stage(setup).tests)}
         if self.stage == "evaluate":
-            source, tests = evaluate_stage(setup, model=self.options["--model"])
-            return {source: _accuracies(tests)}
+            source, tests = evaluate_stage(setup, model=self.options["--model"] or None)
+            return {source if self.options["--model"] else OWN: _accuracies(tests)}
         outcome = distill_stage(setup, choice=choice, baseline=self.options.get("--no-baseline") != "true")
         reached = {"teacher": _accuracies(outcome.teacher.tests)}
         if outcome.labels is not None:
@@ -151,10 +151,10 @@ def _refuse(job: FoldJob, parallel: int) -> None:
     problems = []
     if not job.config.data.fold_count:
         problems.append("--fold: all given without data.folds; --set data.folds=4, for instance, would do")
-    if job.stage == "evaluate" and not is_check(job.options["--model"]):
+    if job.stage == "evaluate" and job.options["--model"] and not is_check(job.options["--model"]):
         problems.append(
-            f"--model: {job.options['--model'] or 'the champion'} given with --fold all; a model was trained "
-            "on classes that other folds test. A check without training, or --fold N of its own, would do"
+            f"--model: {job.options['--model']} given with --fold all; a model was trained on classes that "
+            "folds test. A check without training would do, or no --model for the best student of each fold"
         )
     if parallel > 1 and group().size > 1:
         problems.append("--parallel: given beside --processes; one of them would do")

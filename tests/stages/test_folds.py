@@ -98,14 +98,28 @@ def test_what_all_folds_share_is_made_once(place: Place) -> None:
     assert len({one.student_digest for one in found}) == 3
 
 
+def test_a_student_is_tested_in_its_own_fold_alone(place: Place) -> None:
+    """Without a name the best student of each fold is taken; one of another fold may know the test classes."""
+    told = place.home.must("evaluate", *QUICK)
+    assert "student of the fold, 5-shot" in told.stdout
+    versions = place.home.client.search_model_versions("name = 'litemkd-toy-student'")
+    other = next(one for one in versions if one.tags["litemkd.fold"] == "1")
+    words = [word for word in QUICK if word not in ("--fold", "all")]
+    refused = place.home.run(
+        "evaluate", *words, "--fold", "0", "--model", f"models:/{other.name}/{other.version}"
+    )
+    assert refused.exit_code == 1
+    assert "not trained in fold 0 of these data" in refused.output
+
+
 def test_mistakes_say_what_would_do(tmp_path: Path) -> None:
     config = load_config(SMOKE, ["data.folds=3", f"data.root={tmp_path}"])
     with pytest.raises(ConfigError, match=r"3 folds given, .* --fold 0 to 2 \(data\.fold\), or --fold all"):
         prepare(config)
     with pytest.raises(ConfigError, match=r"--fold: all given without data\.folds"):
         folds_stage(FoldJob(load_config(SMOKE), "student"))
-    with pytest.raises(ConfigError, match="--model: the champion given with --fold all"):
-        folds_stage(FoldJob(config, "evaluate", options={"--model": ""}))
+    with pytest.raises(ConfigError, match="--model: models:/a/1 given with --fold all"):
+        folds_stage(FoldJob(config, "evaluate", options={"--model": "models:/a/1"}))
 
 
 def test_the_closing_table_has_every_fold_and_all() -> None:
