@@ -108,7 +108,7 @@ def compare(
 
 def _cell(entries: Sequence[Entry], shot: int, gains: Gains, classes: Classes) -> Cell:
     found = tuple(gains.of(entry, shot) for entry in entries)
-    # Folds count the classes themselves, and tables of hundreds of runs would take minutes to read from a server.
+    # Folds count the classes themselves; files of hundreds of runs would take minutes to read from a server.
     unread = len({entry.fold for entry in entries}) > 1 or len(entries) > READ
 
     def by_class(run_id: str | None) -> dict[str, float]:

@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -123,14 +123,11 @@ def folds_stage(job: FoldJob, *, parallel: int = 1) -> tuple[str, Run]:
     device = build_device(config)
     first = prepare(job.config_of(0))  # what all folds share is made before any is begun
     setup = Setup(config, device, None, job.resume, job.allow_changes, {**job.options, "--fold": "all"})
-    shared = (lambda: False) if parallel > 1 else None
-    opening = {} if shared is None else {"leave_open": shared}
+    opening = {"leave_open": lambda: False} if parallel > 1 else {}  # a run that several processes write on
     tags = {"backbone": config.student.backbone.name, "head": config.student.head.name}
     with setup.run("folds", job.title, tags, resumable=True, **opening) as run:
-        digest, done = (
-            first.folds_digest,
-            {} if run.former is None else _reached(run, count, first.folds_digest),
-        )
+        digest = first.folds_digest
+        done = {} if run.former is None else _reached(run, count, digest)
         left = [fold for fold in range(count) if fold not in done]
         for fold in done:
             log.info("fold %d of %d: finished before", fold, count)
@@ -239,13 +236,7 @@ def _at_once(job: FoldJob, run: Run, left: list[int], parallel: int, digest: str
     read_run(run.run_id)
     context, failed = multiprocessing.get_context("spawn"), []
     threads = job.config.threads or max(1, len(os.sched_getaffinity(0)) // parallel)
-    job = FoldJob(
-        job.config.model_copy(update={"threads": threads}),
-        job.stage,
-        job.resume,
-        job.allow_changes,
-        job.options,
-    )
+    job = replace(job, config=job.config.model_copy(update={"threads": threads}))
     waiting, working = list(left), dict[int, tuple[int, SpawnProcess]]()
     try:
         while waiting or working:

@@ -7,15 +7,22 @@ import signal
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from mlflow.entities import Run
 
 from litemkd.config import load_config
 from litemkd.errors import ConfigError
+from litemkd.evaluation.embedding import frame_features
 from litemkd.evaluation.intervals import Interval
 from litemkd.evaluation.studies import Training, estimate
+from litemkd.models.folding import fold_norms
+from litemkd.stages.build import build_expert
 from litemkd.stages.folds import GAIN, FoldJob, folds_stage, folds_table
+from litemkd.stages.frozen import behind_frozen
 from litemkd.stages.prepare import prepare
+from litemkd.stages.setup import Setup
 from tests.faults.commands import Place, kill, wait_for
 from tests.job import SMOKE, Home, Job
 
@@ -96,6 +103,26 @@ def test_what_all_folds_share_is_made_once(place: Place) -> None:
     assert len({one.packs["rgb"].digest for one in found}) == 1
     assert len({one.folds_digest for one in found}) == 1
     assert len({one.student_digest for one in found}) == 3
+
+
+def test_features_of_a_frozen_backbone_are_made_once(place: Place) -> None:
+    words = ["data.folds=3", "threads=1", "data.workers=1", "teacher.modalities=[rgb]", "device=cpu"]
+    words += ["teacher.expert.tune=frozen", "teacher.expert.train.recalibrate=0", "teacher.expert.views=2"]
+    kept = place.home.data / "embeddings" / "frozen"
+    found, before = [], set(kept.glob("*.npy"))
+    with place.home.entered():
+        for fold in (0, 1):
+            config = load_config(SMOKE, [*words, f"data.fold={fold}"])
+            setup = Setup.of(config)
+            expert = build_expert(config.teacher, "rgb", config.data.frames, 0, side=config.data.crop)
+            sources = behind_frozen(setup, "rgb", expert).sources
+            found.append(set(kept.glob("*.npy")) - before)
+            rows = np.array([2, 0])
+            for split in ("train", "val", "test"):
+                alone = frame_features(fold_norms(expert.backbone), setup.clips("rgb", split).centred(rows))
+                torch.testing.assert_close(sources[split].centred(rows), alone, rtol=1e-4, atol=1e-5)
+    assert len(found[0]) == 2  # of two views, each of all clips
+    assert found[0] == found[1]
 
 
 def test_a_student_is_tested_in_its_own_fold_alone(place: Place) -> None:
