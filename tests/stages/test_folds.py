@@ -79,7 +79,7 @@ def test_a_fold_that_is_finished_is_not_run_again(place: Place) -> None:
 def test_folds_at_once_and_compared(place: Place) -> None:
     """Two processes at once; `compare` pools the folds; models of folds are not promoted."""
     process = place.start("student", *QUICK, "--seed", "1", "--parallel", "2")
-    assert process.wait(240) == 0, place.printed
+    assert process.wait(900) == 0, place.printed
     children = [run for run in of(place.home, "student") if run.data.params["seed"] == "1"]
     assert sorted(run.data.tags["litemkd.fold"] for run in children) == ["0", "1", "2"]
     assert {run.info.status for run in children} == {"FINISHED"}
