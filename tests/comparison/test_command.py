@@ -52,7 +52,9 @@ def test_json_agrees_with_mlflow(job: Job, home: Home) -> None:
         }
         assert row["keys"] == {key: value_of(data.tags, key) for key in ("backbone", "head", "distilled")}
         for name, cost in row["cost"].items():
-            assert cost["median"] == data.metrics["test/ece" if name == "ece" else f"cost/{name}"]
+            places = [f"{prefix}/{name}" for prefix in ("cost", "speed", "test")]
+            assert cost["median"] == next(data.metrics[key] for key in places if key in data.metrics)
+        assert {"train_episodes_per_second", "gpu_busy_percent", "waiting_for_data_percent"} <= set(row["cost"])
         assert (cell["gain"] is None) is (row["keys"]["distilled"] == "no")
     distilled, labels = job.student(True), job.student(False)
     digest = values["columns"][0]["protocol"]["data digest"]
