@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import Result
 from mlflow.entities import Run
 
 from litemkd.config import load_config
@@ -35,8 +36,10 @@ def of(home: Home, stage: str) -> list[Run]:
 
 
 @pytest.fixture(scope="module")
-def place(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """A folder in which students of three folds were killed in the second one, and gone on with."""
+def resumed(job: Job, tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, Run, Result]:
+    """A folder in which students of three folds were killed in the second one and gone on with; the run of the
+    first fold as it was then, and what was told at the end.
+    """
     place = Place.beside(job.home, tmp_path_factory.mktemp("folds"))
     process = place.start("student", *QUICK)
     told = "fold 1 of 3"
@@ -44,15 +47,20 @@ def place(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Place:
         place.printed
     )
     assert kill(process) == -signal.SIGKILL
-    return place
-
-
-def test_a_fold_that_is_finished_is_not_run_again(place: Place) -> None:
     first = of(place.home, "student")[0]
+    return place, first, place.home.must("student", *QUICK, "--resume")
+
+
+@pytest.fixture
+def place(resumed: tuple[Place, Run, Result]) -> Place:
+    return resumed[0]
+
+
+def test_a_fold_that_is_finished_is_not_run_again(resumed: tuple[Place, Run, Result]) -> None:
+    place, first, again = resumed
     assert first.info.status == "FINISHED"
-    again = place.home.must("student", *QUICK, "--resume")
-    (parent,) = of(place.home, "folds")
-    children = of(place.home, "student")
+    (parent,) = [run for run in of(place.home, "folds") if run.data.params["seed"] == "0"]
+    children = [run for run in of(place.home, "student") if run.data.params["seed"] == "0"]
     assert parent.info.status == "FINISHED"
     assert [run.info.run_name for run in children] == [
         f"labels only: conv4 + trx, fold {fold}, seed 0" for fold in range(3)
