@@ -69,8 +69,13 @@ class Predictor:
         Raises:
             RequestError: another form of input, no query, a class without a support, or an unreadable clip.
         """
+        from litemkd.tracking.tracing import span  # takes a second, which a request and not the start waits for
+
         try:
-            return self._predict(inputs)
+            with span("predict", _told_of(inputs)) as told:
+                found = self._predict(inputs)
+                told({"probabilities": found.round(4).tolist()})
+                return found
         except LitemkdError as error:
             raise RequestError(str(error)) from error
 
@@ -136,6 +141,13 @@ class Predictor:
                 crops.append(read_centre(file, about.frames, about.short_side, about.crop))
                 file.unlink()
         return np.stack(crops)
+
+
+def _told_of(inputs: Any) -> dict[str, str]:
+    """What a trace tells of what was asked: no frames."""
+    if not isinstance(inputs, Mapping):
+        return {"given": type(inputs).__name__}
+    return {"given": ", ".join(map(str, inputs)), "labels": str(inputs.get("labels"))[:500]}
 
 
 def _array(inputs: Mapping[str, Any], name: str) -> np.ndarray:

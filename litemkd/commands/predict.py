@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import click
@@ -38,16 +39,21 @@ SHOWN = 20  # rows of the table beside a file that holds them all
     metavar="FILE",
     help="Write all probabilities here, as CSV.",
 )
-def predict(config: Config, support: Path, query: Path, model: str | None, out: Path | None) -> None:
+@click.option("--trace", is_flag=True, help="Write a trace of the answer to MLflow, see docs/tracking.md.")
+def predict(
+    config: Config, support: Path, query: Path, model: str | None, out: Path | None, trace: bool
+) -> None:
     """Name clips from a few examples of each class: a table of class probabilities.
 
     A clip is a video, or a folder of pictures. Frames are chosen, resized and cut as for evaluation. Nothing is
-    written to MLflow.
+    written to MLflow without --trace.
     """
     from litemkd.report.tables import text_table
     from litemkd.stages.predict import predict_stage, write_csv
+    from litemkd.tracking.tracing import traces_in
 
-    found = predict_stage(config, support, query, model=model)
+    with traces_in(config.data.dataset) if trace else contextlib.nullcontext():
+        found = predict_stage(config, support, query, model=model)
     rows = [
         [_printable(clip.name), _printable(name), *(f"{value:.3f}" for value in row)]
         for clip, name, row in zip(found.queries, found.predicted, found.probabilities, strict=True)

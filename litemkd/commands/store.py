@@ -46,7 +46,7 @@ def ui(host: str, port: int | None, open_page: bool) -> None:
 
     uri = urlsplit(store_uri())
     if uri.scheme in {"http", "https"}:
-        _show(uri._replace(netloc=uri.netloc.rpartition("@")[2]).geturl(), open_page)
+        _show(uri._replace(netloc=uri.netloc.rpartition("@")[2]).geturl(), serving.PAGE, open_page)
         return
     if host not in serving.LOCAL:
         click.secho(
@@ -60,7 +60,7 @@ def ui(host: str, port: int | None, open_page: bool) -> None:
         click.echo(f"port {serving.PORT} is taken: {chosen} is used", err=True)
     try:
         with serving.serving(host, chosen) as (address, server):
-            _show(address, open_page)
+            _show(address, serving.first_page(), open_page)
             click.echo("Ctrl-C ends it", err=True)
             code = server.wait()
     except KeyboardInterrupt:
@@ -69,10 +69,8 @@ def ui(host: str, port: int | None, open_page: bool) -> None:
     raise TrackingError(f"the server ended by itself, with exit code {code}")
 
 
-def _show(address: str, open_page: bool) -> None:
-    from litemkd.tracking.serving import PAGE
-
-    page = address.rstrip("/") + PAGE
+def _show(address: str, behind: str, open_page: bool) -> None:
+    page = address.rstrip("/") + behind
     click.echo(f"browse the runs:  {page}")
     if open_page:
         click.launch(page)

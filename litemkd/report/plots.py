@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from litemkd.evaluation.accuracy import Evaluation
 from litemkd.evaluation.calibration import BINS, Reliability
+from litemkd.evaluation.intervals import Interval
 from litemkd.report.labels import class_labels, label
 
 _SHORT, _INCHES = 10, 0.075  # characters of a class for which there is room anyway; of each one more
@@ -117,4 +118,33 @@ def reliability_diagram(before: Reliability, after: Reliability, title: str) -> 
         axes.set_title(f"{words}: expected calibration error {one.ece:.2f} %", fontsize=9)
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("accuracy, per cent; area: share of queries")
+    return figure
+
+
+def accuracies(
+    results: Mapping[str, Mapping[int, Interval]], title: str, chance: float | None = None
+) -> Figure:
+    """Accuracies with their intervals as bars, a group for each number of shots: the result at a glance.
+
+    Args:
+        results: of each model, by number of shots, per cent.
+        title: what came out, in words.
+        chance: what guessing gives, per cent.
+    """
+    shots = list(dict.fromkeys(shot for one in results.values() for shot in one))
+    rows = [(shot, name) for shot in shots for name in results if shot in results[name]]
+    figure = Figure(figsize=(8, 1.5 + 0.42 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    for place, (shot, name) in enumerate(rows):
+        value, half = results[name][shot].mean, np.nan_to_num(results[name][shot].half)
+        axes.barh(place, value, 0.72, xerr=half, capsize=3, color=f"C{list(results).index(name)}")
+        axes.text(2, place, f"{value:.1f}", va="center", color="white", fontsize=10, fontweight="bold")
+    axes.set_yticks(range(len(rows)), [f"{label(name, 48)}, {shot}-shot" for shot, name in rows], fontsize=10)
+    if chance is not None:
+        axes.axvline(chance, color="0.35", linestyle="--", linewidth=1.2)
+    axes.invert_yaxis()
+    words = "accuracy on the test classes, per cent, with 95 % interval"
+    axes.set(xlim=(0, 100), xlabel=words + "; dashed: guessing" * (chance is not None))
+    axes.set_title(label(title), fontsize=11)
+    axes.grid(axis="x", alpha=0.3)
     return figure

@@ -30,6 +30,7 @@ from litemkd.runtime.progress import Bar
 from litemkd.stages.build import build_device, build_workers
 from litemkd.stages.loading import champion_of, load_calibrated
 from litemkd.storage.files import write_text
+from litemkd.tracking.tracing import span
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Predictions:
 
 
 def predict_stage(config: Config, support: Path, query: Path, *, model: str | None = None) -> Predictions:
-    """Name the clips in `query`. Nothing is logged.
+    """Name the clips in `query`. Nothing is logged but, where it is wanted, a trace.
 
     Args:
         config: the device, workers that read clips, and the data set whose champion is taken without `model`.
@@ -107,10 +108,20 @@ def predict_stage(config: Config, support: Path, query: Path, *, model: str | No
         raise CheckpointError(
             f"{source}: its description lacks {error}; export it anew with this version"
         ) from None
-    features = _features(recogniser, [*supports, *queries], build_workers(config))
     labels = np.array([classes.index(str(clip.claimed)) for clip in supports], np.int64)
-    found = recogniser.probabilities(features[: len(supports)], labels, features[len(supports) :])
     counts = Counter(clip.claimed for clip in supports)
+    about = {"model": source, "supports": {str(one): count for one, count in counts.items()}}
+    with span("predict", about | {"queries": [clip.name for clip in queries]}) as tell:
+        with span("read and encode", {"clips": len(supports) + len(queries)}):
+            features = _features(recogniser, [*supports, *queries], build_workers(config))
+        with span("match", {"classes": len(classes), "queries": len(queries)}):
+            found = recogniser.probabilities(features[: len(supports)], labels, features[len(supports) :])
+        tell(
+            {
+                clip.name: {one: round(float(share), 4) for one, share in zip(classes, row, strict=True)}
+                for clip, row in zip(queries, found, strict=True)
+            }
+        )
     return Predictions(
         source,
         classes,

@@ -8,9 +8,11 @@ import numpy as np
 
 from litemkd.evaluation.accuracy import Evaluation, Interval
 from litemkd.evaluation.calibration import FILE, Calibration, Reliability, as_dict
-from litemkd.report.plots import confusion_matrix, learning_curves, reliability_diagram
+from litemkd.report.plots import accuracies, confusion_matrix, learning_curves, reliability_diagram
 from litemkd.tracking import Run
 from litemkd.training.loop import Progress
+
+RESULT = "accuracy.png"  # the first of a run's pictures, which stand in the order of their names
 
 
 class Recorder:
@@ -38,7 +40,9 @@ class Recorder:
         where that is an earlier one its accuracy becomes the last point, after the curves are drawn.
         """
         if self.title is not None:
-            curves = learning_curves(progress.history, self.points, self.title)
+            reached = Interval(progress.best_accuracy, progress.best_ci95)
+            title = f"{self.title}: {reached} % on val after {progress.best_episode} episodes"
+            curves = learning_curves(progress.history, self.points, title)
             self.run.log_figure(curves, "learning_curves.png")
         self.run.log_table([dict(record) for record in progress.history], "validations.json")
         accuracy, half = progress.best_accuracy, progress.best_ci95
@@ -115,6 +119,11 @@ def log_test(
         for shot, (before, after) in found.items():
             title = f"{label}, {shot}-shot"
             run.log_figure(reliability_diagram(before, after, title), f"reliability_{shot}shot.png")
+    ways = next(iter(evaluations.values())).logits.shape[-1]
+    found_out = {shot: evaluation.accuracy for shot, evaluation in evaluations.items()}
+    title = f"{label}: {', '.join(f'{one} % {shot}-shot' for shot, one in found_out.items())}"
+    picture = accuracies({label.partition(":")[0]: found_out}, title, 100 / ways if ways else None)
+    run.log_figure(picture, RESULT)
     for shot, evaluation in evaluations.items():
         run.log_table(
             [

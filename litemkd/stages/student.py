@@ -12,6 +12,7 @@ from litemkd.evaluation.accuracy import Evaluation, Interval, paired_difference
 from litemkd.evaluation.calibration import save_calibration
 from litemkd.losses import LABELS, Around
 from litemkd.models.student import Student
+from litemkd.report.plots import accuracies
 from litemkd.report.tables import markdown_table, text_table
 from litemkd.runtime.progress import steps
 from litemkd.stages.build import build_student, describe_student
@@ -19,7 +20,14 @@ from litemkd.stages.calibrate import calibrate
 from litemkd.stages.cost import student_cost
 from litemkd.stages.looking import log_report
 from litemkd.stages.register import cost_tags, data_tags, error_tags, register_trained
-from litemkd.stages.results import Recorder, accuracy_metrics, calibration_metrics, gain_metrics, log_test
+from litemkd.stages.results import (
+    RESULT,
+    Recorder,
+    accuracy_metrics,
+    calibration_metrics,
+    gain_metrics,
+    log_test,
+)
 from litemkd.stages.setup import Setup, resumed_checkpoints
 from litemkd.stages.teacher import ReadyTeacher, teacher_stage, teacher_steps
 from litemkd.storage.checkpoints import save_description, save_model
@@ -259,6 +267,17 @@ def _log(run: Run, outcome: Outcome) -> None:
     metrics |= accuracy_metrics({shot: test.accuracy for shot, test in outcome.distilled.tests.items()})
     metrics |= gain_metrics(outcome.gains)
     run.log_metrics(metrics, 0)
+    models = {"teacher": outcome.teacher.tests, LABELS_ONLY: outcome.labels and outcome.labels.tests}
+    models |= {DISTILLED: outcome.distilled.tests}
+    found = {
+        name: {shot: test.accuracy for shot, test in tests.items()} for name, tests in models.items() if tests
+    }
+    points = ", ".join(
+        f"{gain.mean:+.2f} ± {gain.half:.2f} {shot}-shot" for shot, gain in outcome.gains.items()
+    )
+    title = f"gain by distillation, points: {points}" if points else "the distilled student beside its teacher"
+    way = next(iter(outcome.distilled.tests.values())).logits.shape[-1]
+    run.log_figure(accuracies(found, title, 100 / way if way else None), RESULT)
     gains = ", ".join(
         f"**{gain.mean:+.2f} ± {gain.half:.2f}** {shot}-shot" for shot, gain in outcome.gains.items()
     )

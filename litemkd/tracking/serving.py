@@ -19,12 +19,23 @@ from litemkd.errors import TrackingError
 from litemkd.runtime.stopping import signals_end_the_block
 from litemkd.tracking import store
 from litemkd.tracking.store import reaching
+from litemkd.tracking.store.views import view_page
 
 PORT = 5000  # where MLflow is looked for
 TRIED = 100  # ports after it, until one is free
 PATIENCE = 180.0  # seconds until a server that does not answer is given up
 LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 PAGE = "/#/experiments?workflowType=machine_learning"  # MLflow opens at chat applications else
+
+
+def first_page() -> str:
+    """Where to begin, behind the server's address: at the runs of the one experiment, or at the list of them.
+
+    Raises:
+        TrackingError: the store cannot be opened.
+    """
+    found = store.experiments(store.connect()) if store.exists() else []
+    return view_page(found[0].experiment_id) if len(found) == 1 else PAGE
 
 
 def free_port(host: str, wanted: int | None = None) -> int:

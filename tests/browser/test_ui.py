@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from litemkd.tracking.serving import PAGE
+from litemkd.tracking.store.views import view_page
 from tests.helpers import free_port
 from tests.job import ROOT, Job
 
@@ -106,6 +107,16 @@ def test_the_experiments_are_listed(job: Job, page, address: str, shots: Path) -
     page.screenshot(path=shots / "experiments.png")
     page.get_by_text("litemkd/toy").first.click()
     page.get_by_text("Training runs").first.wait_for()  # not the pages about chats
+
+
+def test_the_experiment_opens_on_the_columns_that_matter(job: Job, page, address: str, shots: Path) -> None:
+    page.goto(address.removesuffix("/#") + view_page(experiment_of(job)))
+    for column in ("val/accuracy", "test/accuracy", "litemkd.backbone"):
+        page.get_by_role("columnheader", name=column, exact=True).first.wait_for()
+    assert not page.get_by_text("Error loading shared view state").count()
+    page.screenshot(path=shots / "view.png")
+    page.goto(f"{address}/experiments?workflowType=machine_learning")
+    page.get_by_role("link", name="Its runs with the columns that matter").first.wait_for()
 
 
 def test_runs_are_nested(job: Job, page, address: str, shots: Path) -> None:

@@ -12,7 +12,7 @@ from litemkd.evaluation.accuracy import Evaluation
 from litemkd.evaluation.intervals import Interval
 from litemkd.report.contact import WIDEST, contact_sheet
 from litemkd.report.labels import class_labels, label
-from litemkd.report.plots import confusion_matrix
+from litemkd.report.plots import accuracies, confusion_matrix
 
 LONG = "Pretending to put something on a surface but not really doing it, and taking {} away from behind it"
 KINDS = [LONG, "W" * 80 + "{}", "$a_{}$", "打篮球 {}", "c{}"]
@@ -50,3 +50,17 @@ def test_labels() -> None:
 def test_a_thin_clip_does_not_widen_the_contact_sheet() -> None:
     sheet = contact_sheet({"a/b": {"rgb": np.zeros((8, 10, 3000, 3), np.uint8)}})
     assert sheet.width < 8 * (WIDEST + 10) + 100
+
+
+def test_the_result_is_seen_at_a_glance() -> None:
+    student = {5: Interval(63.9, 0.4), 1: Interval(49.2, float("nan"))}
+    figure = accuracies({"teacher": {5: Interval(95.9, 0.2)}, "student": student}, "it brings +4.12", 20.0)
+    (axes,) = figure.axes
+    assert [bar.get_width() for bar in axes.patches] == [95.9, 63.9, 49.2]
+    assert [text.get_text() for text in axes.get_yticklabels()] == [
+        "teacher, 5-shot",
+        "student, 5-shot",
+        "student, 1-shot",
+    ]
+    assert axes.get_title() == "it brings +4.12"
+    figure.savefig(io.BytesIO(), format="png")  # warnings are errors

@@ -144,6 +144,9 @@ def test_artifacts(job: Job) -> None:
             assert values.mean() == pytest.approx(run.data.metrics[f"test/accuracy_{shot}shot"])
             classes = json.loads(home.artifact(run, f"per_class_{shot}shot.json").read_text())
             assert len(classes["data"]) == len(toy_classes("test"))
+    for run in (job.parent, *job.of_stage("student"), *job.of_stage("teacher"), *job.of_stage("evaluate")):
+        pictures = sorted(path.name for path in home.artifact(run, ".").glob("*.png"))
+        assert pictures[0] == "accuracy.png"  # it tells the result, and is the first one that MLflow lists
     for run in job.of_stage("student"):
         with Image.open(home.artifact(run, "reliability_5shot.png")) as picture:
             assert picture.width > 500
@@ -163,6 +166,8 @@ def test_models_are_logged_with_their_step_and_metrics(job: Job) -> None:
         assert model.status == "READY"
         values = {metric.key: metric for metric in model.metrics}
         assert set(values) == {"val/accuracy", "test/accuracy"}
+        (data,) = {(metric.dataset_name, metric.dataset_digest) for metric in model.metrics}
+        assert data == (run.inputs.dataset_inputs[0].dataset.name, run.inputs.dataset_inputs[0].dataset.digest)
         assert values["val/accuracy"].value == run.data.metrics["val/best_accuracy"]
         assert values["val/accuracy"].step == int(run.data.tags["litemkd.best_episode"])
         assert values["test/accuracy"].value == run.data.metrics["test/accuracy"]

@@ -125,6 +125,7 @@ def test_a_data_set_by_its_digest(client: MlflowClient) -> None:
 
 def test_a_checkpoint_round_trip(client: MlflowClient, checkpoint: Path) -> None:
     with stage_run("student", dataset="toy", name="x", params={"head": "trx"}) as run:
+        run.log_dataset("toy", digest="abc", source="/data/toy", context="training")
         run.log_metrics({"val/accuracy": 61.5}, step=40)
         ids = [
             run.log_model(
@@ -142,6 +143,20 @@ def test_a_checkpoint_round_trip(client: MlflowClient, checkpoint: Path) -> None
         output_format="list",
     )
     assert [model.model_id for model in best] == ids
+    ranked = mlflow.search_logged_models(  # by what they reached on these very data
+        experiment_ids=[run.experiment_id],
+        datasets=[{"dataset_name": "toy", "dataset_digest": "abc"}],
+        order_by=[
+            {
+                "field_name": "metrics.val/accuracy",
+                "dataset_name": "toy",
+                "dataset_digest": "abc",
+                "ascending": True,
+            }
+        ],
+        output_format="list",
+    )
+    assert [model.model_id for model in ranked] == ids[::-1]
     assert best[0].metrics[0].value == 61.5
     assert best[0].tags["litemkd.head"] == "trx"
     assert best[0].params == {"head": "trx"}

@@ -187,6 +187,7 @@ class Sender:
                 experiment_id=store.experiment_id(self.client, item["experiment"]),
                 **{key: item[key] for key in ("name", "step", "metrics", "times", "params")},
                 tags=tags | {ORIGIN: item["result"]},
+                dataset=tuple(item["dataset"]) if item.get("dataset") else None,  # none in older journals
             )
             model_id = models.write_model(self.client, folder, model, again=item["again"])
         found = versions.newest_version(item["registered"], {ORIGIN: item["result"]})

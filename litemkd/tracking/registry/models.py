@@ -44,6 +44,8 @@ class Checkpoint:
             metric then is the same point of the run's curve, not a second one.
         tags: of the model, as stored.
         params: of the run.
+        dataset: name and digest of what the metrics were measured on, see `Run.log_dataset`; None where the run
+            has logged none.
     """
 
     run_id: str
@@ -54,6 +56,7 @@ class Checkpoint:
     times: Mapping[str, int]
     tags: Mapping[str, str]
     params: Mapping[str, str]
+    dataset: tuple[str, str] | None = None
 
 
 def write_model(client: MlflowClient, directory: Path, model: Checkpoint, *, again: bool = False) -> str:
@@ -137,6 +140,7 @@ def _pyfunc() -> ModuleType:
 
 def _points(model: Checkpoint, model_id: str) -> list[Metric]:
     now = int(time.time() * 1000)
+    name, digest = model.dataset or (None, None)
     return [
         Metric(
             key=key,
@@ -145,6 +149,8 @@ def _points(model: Checkpoint, model_id: str) -> list[Metric]:
             step=model.step,
             model_id=model_id,
             run_id=model.run_id,
+            dataset_name=name,
+            dataset_digest=digest,
         )
         for key, value in model.metrics.items()
     ]

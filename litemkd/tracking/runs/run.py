@@ -47,6 +47,7 @@ class Run:
     description = ""
     former: Mapping[str, str] | None = None
     known: KnownPoints | None = None
+    _dataset: tuple[str, str] | None = None  # name and digest of the first one that was logged
 
     def __init__(self, client: MlflowClient, run_id: str, experiment_id: str, name: str, dataset: str) -> None:
         self._client = client
@@ -176,6 +177,7 @@ class Run:
             "source": json.dumps({"uri": source}),
             "profile": json.dumps({**(profile or {}), "digest": digest}, default=str),
         }
+        self._dataset = self._dataset or (entry["name"], entry["digest"])
         self._outbox.put("inputs", run=self._id, dataset=entry, context=context)
 
     def use_model(self, registered_name: str, version: int | str) -> None:
@@ -222,6 +224,7 @@ class Run:
             times=self._times(metrics, step),
             tags=run_tags(tags or {}),
             params=self._params,
+            dataset=self._dataset,
         )
         return models.write_model(self._client, directory, model, again=self.known is not None)
 
@@ -250,6 +253,7 @@ class Run:
             metrics=metrics,
             times=self._times(metrics, step),
             params=self._params,
+            dataset=self._dataset,
             again=self.known is not None,
             **item,
         )

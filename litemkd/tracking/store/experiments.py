@@ -15,6 +15,7 @@ from litemkd.errors import TrackingError
 from litemkd.tracking.store.addresses import without_password
 from litemkd.tracking.store.failures import already_exists, retry
 from litemkd.tracking.store.opening import is_server, store_uri
+from litemkd.tracking.store.views import VIEW, view_page, view_state
 from litemkd.tracking.tags import NOTE
 
 PAGE = 500
@@ -36,12 +37,12 @@ def experiment_id(client: MlflowClient, dataset: str) -> str:
     found = retry(lambda: client.get_experiment_by_name(name))
     if found is None:
         note = f"Few-shot action recognition on {dataset}: teachers, distilled students and what they cost."
+        tags = {NOTE: note, KIND: TRAINING, "litemkd.dataset": dataset, VIEW: view_state()}
         try:
-            return retry(
-                lambda: client.create_experiment(
-                    name, tags={NOTE: note, KIND: TRAINING, "litemkd.dataset": dataset}
-                )
-            )
+            made = retry(lambda: client.create_experiment(name, tags=tags))
+            link = f"{note} [Its runs with the columns that matter]({view_page(made)[1:]})"
+            retry(lambda: client.set_experiment_tag(made, NOTE, link))
+            return made
         except MlflowException as error:
             if not already_exists(error):  # else another process made it just now
                 raise
@@ -49,6 +50,8 @@ def experiment_id(client: MlflowClient, dataset: str) -> str:
     if found is None:
         raise TrackingError(f"the experiment {name} is in the store and cannot be read")
     refuse_deleted(found)
+    if found.tags.get(VIEW) != view_state():  # made by an earlier version
+        retry(lambda: client.set_experiment_tag(found.experiment_id, VIEW, view_state()))
     return found.experiment_id
 
 
