@@ -115,7 +115,7 @@ def test_the_experiment_opens_on_the_columns_that_matter(job: Job, page, address
         page.get_by_role("columnheader", name=column, exact=True).first.wait_for()
     assert not page.get_by_text("Error loading shared view state").count()
     page.screenshot(path=shots / "view.png")
-    page.goto(f"{address}/experiments?workflowType=machine_learning")
+    page.goto(f"{address}/experiments/{experiment_of(job)}/runs")  # as one comes there from the list
     page.get_by_role("link", name="Its runs with the columns that matter").first.wait_for()
 
 
