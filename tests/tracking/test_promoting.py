@@ -58,6 +58,18 @@ def test_what_would_move_is_shown_and_not_done(three: str) -> None:
     assert tracking.get_version(NAME, "champion").version == 2
 
 
+def test_versions_of_folds_do_not_compete(three: str) -> None:
+    """Each is good on val classes of its own; the newest one's protocol would drop all others."""
+    for fold in ("0", "1"):
+        tags = {"protocol": f"fold {fold}", "val_accuracy": 90.0, "gmacs_per_episode": 0.1, "fold": fold}
+        tracking.register(three, NAME, tags)
+    moved = tracking.promote(NAME)
+    assert (moved.champion, moved.lite, moved.changes) == (2, 1, ())
+    assert tracking.preview(NAME)[1] == ["versions of folds do not compete, each is of other classes: 4, 5"]
+    by_hand = tracking.promote_by_hand(NAME, 4, "champion", "of the fold that is shown")
+    assert by_hand.champion == 4
+
+
 def test_by_hand_stays_until_it_is_unpinned(three: str) -> None:
     moved = tracking.promote_by_hand(NAME, 1, "champion", "  the other one\nfailed   in the hall ")
     assert (moved.champion, moved.lite) == (1, 1)
