@@ -33,6 +33,8 @@ def read_sound(path: Path, rate: int) -> np.ndarray:
             parts += [one.to_ndarray()[0] for one in resampler.resample(frame)]
         parts += [one.to_ndarray()[0] for one in resampler.resample(None)]
         films = [float(one.duration * one.time_base) for one in container.streams.video if one.duration]
+        if not films and container.duration:  # some containers tell the length of the longest of them alone
+            films = [container.duration / av.time_base]
     sound = np.concatenate(parts) if parts else np.zeros(0, np.float32)
     lasts = len(sound) / rate
     if films and not max(films) / MAX_RATIO <= lasts <= max(films) * MAX_RATIO:

@@ -68,7 +68,7 @@ def test_settings_and_packs(tmp_path: Path) -> None:
 
 def test_recordings_without_sound_or_with_another_s_are_told(tmp_path: Path) -> None:
     long = with_sound(tmp_path / "long.mkv", numbered_frames(50), tone(300))
-    short = with_sound(tmp_path / "short.mkv", numbered_frames(1), tone(300, 0.02))
+    short = with_sound(tmp_path / "short.mkv", numbered_frames(0), tone(300, 0.02))
     still = with_sound(tmp_path / "still.mkv", numbered_frames(10), None)
     for path, words in (
         (long, "1.0 s of sound and 5.0 s of film, so they are not of one length; 0.5 to 2 times"),
