@@ -39,8 +39,13 @@ html_theme_options = {"top_of_page_buttons": []}
 
 
 def as_markup(app: object, what: str, name: str, of: object, options: object, lines: list[str]) -> None:
-    """Docstrings are plain text with code in single backticks; what else looks like markup is not meant so."""
+    """Docstrings are plain text with code in single backticks and examples set in; no other markup is meant."""
+    margin: int | None = None  # of the text around an example
     for number, line in enumerate(lines):
+        indent = len(line) - len(line.lstrip())
+        if not line or (margin is not None and indent > margin):
+            continue
+        margin = None
         parts = re.split(r"(`+[^`]+`+)", line)
         lines[number] = "".join(
             f"``{part.strip('`')}``"
@@ -48,6 +53,9 @@ def as_markup(app: object, what: str, name: str, of: object, options: object, li
             else re.sub(r"(\*|\||(?<=\w)_(?!\w))", r"\\\1", part)
             for part in parts
         )
+        following = [*lines[number + 1 :], "", ""]
+        if line.endswith(":") and not following[0] and following[1].startswith(" " * (indent + 1)):
+            lines[number], margin = f"{lines[number]}:", indent
 
 
 def setup(app: object) -> None:

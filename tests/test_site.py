@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.chromium import chromium, screenshots
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(path.relative_to(ROOT / "docs") for path in (ROOT / "docs").rglob("*.md"))
+SHOWN = ("index", "start", "cli", "config", "losses", "results", "heads")  # pictures are kept of these
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("furo") is None, reason="pip install -e '.[docs]' brings what builds the site"
@@ -57,3 +60,31 @@ def test_docstrings_are_read_as_they_are_meant(site: Path) -> None:
     page = (site / "api" / "heads.html").read_text(encoding="utf-8")
     assert 'id="litemkd.models.heads.base.Head.match"' in page
     assert '<code class="docutils literal notranslate"><span class="pre">match_parts</span></code>' in page
+
+
+@pytest.mark.browser
+def test_pages_fit_a_desk_and_a_phone(site: Path, tmp_path: Path) -> None:
+    folder = screenshots(tmp_path)
+    with chromium() as browser:
+        for name, width, height in (("desk", 1280, 900), ("phone", 390, 844)):
+            page = browser.new_page(viewport={"width": width, "height": height})
+            asked: list[str] = []
+            page.on("request", lambda request, asked=asked: asked.append(request.url))
+            for path in sorted(site.rglob("*.html")):
+                page.goto(path.as_uri())
+                assert page.evaluate("document.documentElement.scrollWidth") <= width, path.name
+                if path.stem in SHOWN:
+                    page.screenshot(
+                        path=folder / f"site_{path.parent.name}_{path.stem}_{name}.png".replace("html_", "")
+                    )
+            assert {url.partition(":")[0] for url in asked} <= {"file", "data"}
+            page.close()
+
+
+@pytest.mark.browser
+def test_the_search_finds_without_a_server(site: Path, tmp_path: Path) -> None:
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.goto((site / "search.html").as_uri() + "?q=distillation")
+        page.locator("#search-results li a", has_text="Losses").first.wait_for(timeout=20_000)
+        page.screenshot(path=screenshots(tmp_path) / "site_search.png")

@@ -162,7 +162,7 @@ class _Command(click.Command):
     default="default",
     show_default=True,
     metavar="FILE|NAME",
-    help="What is searched, see docs/search.md: a file, or a name: default, loss, architecture.",
+    help="What is searched, see docs/searching.md: a file, or a name: default, loss, architecture.",
 )
 def main(source: Source, **given: Any) -> None:
     r"""Search the settings of distillation: each trial distils a student and is judged on the val classes.

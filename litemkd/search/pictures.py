@@ -1,4 +1,4 @@
-"""Pictures of a study. Optuna draws what it can draw truly, docs/search.md says why not all."""
+"""Pictures of a study. Optuna draws what it can draw truly, docs/searching.md says why not all."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The search space: which settings are searched, within what, and under which condition.
 
-A space is a YAML file of configuration keys and ranges, see docs/search.md. All mistakes are reported at once.
+A space is a YAML file of configuration keys and ranges, see docs/searching.md. All mistakes are told at once.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import sysconfig
@@ -47,6 +48,14 @@ def test_it_holds_the_package_and_what_has_a_name(wheel: Path) -> None:
     others = files - information - code - experiments - spaces
     assert others == {"litemkd/data/published.yaml"}
     assert any(name.endswith("LICENSE") for name in information)
+
+
+def test_the_page_on_an_index_needs_no_file_beside_it(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        page = archive.read(f"litemkd-{__version__}.dist-info/METADATA").decode().partition("\n\n")[2]
+    assert page.startswith("# litemkd")
+    assert "gain by distillation" in page
+    assert re.findall(r"\]\((?!https?:)[^)]*\)|<img", page) == []
 
 
 def test_it_works_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:

@@ -254,7 +254,7 @@ def test_backbones_of_any_library_are_searched_by_their_names(tmp_path: Path) ->
 
 
 def test_the_example_of_the_documents_is_a_space(tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "search.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "searching.md").read_text(encoding="utf-8")
     space = space_of(tmp_path, text.split("```yaml\n")[1].split("```")[0])
     space.check(TOY)
     assert len(space.parameters) == 9
