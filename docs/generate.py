@@ -59,8 +59,9 @@ def flags_of(command: click.Command) -> set[str]:
 
 
 def words(text: str) -> str:
-    """A text in one line, safe in a table."""
-    return re.sub(r"\s+", " ", text).strip().replace("|", "\\|")
+    """A text in one line, safe in a table: no bar ends a cell, and no `<class>` is markup."""
+    line = re.sub(r"\s+", " ", text).strip().replace("|", "\\|")
+    return re.sub(r"<(?=\w+>)", r"\\<", line)
 
 
 def option_rows(command: click.Command, names: tuple[str, ...] | None, context: click.Context) -> list[str]:
@@ -89,9 +90,7 @@ def section(name: str, command: click.Command) -> str:
         own = option_rows(command, None, context)
     paragraphs = re.split(r"\n\s*\n", inspect.cleandoc(command.help or ""))
     told = [
-        "```bash\n" + re.sub(r"^[\b\s]+", "", text) + "\n```"
-        if text.lstrip().startswith("\b")
-        else re.sub(r"\s+", " ", text).strip()
+        "```bash\n" + re.sub(r"^[\b\s]+", "", text) + "\n```" if text.lstrip().startswith("\b") else words(text)
         for text in paragraphs
     ]
     parts = [f"## {name}", f"`{usage}`", *told]

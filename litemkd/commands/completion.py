@@ -12,7 +12,7 @@ PROGRAM, VARIABLE = "litemkd", "_LITEMKD_COMPLETE"
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    r"""Print what makes SHELL complete commands, options and experiments with the Tab key.
+    """Print what makes SHELL complete commands, options and experiments with the Tab key.
 
     For the shell you are in, or for every new one by the same line in its start-up file:
 
@@ -20,7 +20,7 @@ def completion(context: click.Context, shell: str) -> None:
     eval "$(litemkd completion bash)"            # ~/.bashrc
     eval "$(litemkd completion zsh)"             # ~/.zshrc
     litemkd completion fish | source             # ~/.config/fish/config.fish
-    """
+    """  # noqa: D301 - \b keeps click from joining the lines
     found = get_completion_class(shell)
     if found is None:  # a click without this shell
         raise click.ClickException(f"{shell}: this click completes no such shell")

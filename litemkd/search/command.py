@@ -165,7 +165,7 @@ class _Command(click.Command):
     help="What is searched, see docs/searching.md: a file, or a name: default, loss, architecture.",
 )
 def main(source: Source, **given: Any) -> None:
-    r"""Search the settings of distillation: each trial distils a student and is judged on the val classes.
+    """Search the settings of distillation: each trial distils a student and is judged on the val classes.
 
     The teacher and all other inputs are made once, before the first trial. At the end the best trials are
     trained again with fresh seeds, the winner on val is tested beside the untuned settings and registered. The
@@ -176,7 +176,7 @@ def main(source: Source, **given: Any) -> None:
     litemkd search
     litemkd search --space architecture --objective accuracy,gmacs --trials 40
     litemkd search --config ucf101 --storage postgresql+psycopg://…
-    """
+    """  # noqa: D301 - \b keeps click from joining the lines
     set_up_process()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     options = Options(**given)
