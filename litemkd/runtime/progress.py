@@ -77,7 +77,7 @@ class Bar(tqdm):
         words = f"{self.desc}: {self.n}{total} {self.unit}s"
         if self.total and self.n >= self.total:
             words += f" in {tqdm.format_interval(about['elapsed'])}"
-        elif self.total and about["elapsed"] > 0:
+        elif self.total and self.n > self.initial:
             left = (self.total - self.n) * about["elapsed"] / (self.n - self.initial)
             words += f", {tqdm.format_interval(left)} left"
         return words + (f", {self.postfix}" if self.postfix else "") + self.then

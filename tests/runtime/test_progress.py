@@ -92,3 +92,16 @@ def test_a_terminal_has_one_line_with_the_time_left_the_state_and_what_is_next(
     )
     assert last.then == ""
     assert Bar(total=1, desc="teacher", disable=True).then == ""  # of no steps, outside
+
+
+def test_work_that_fails_before_its_first_step_tells_its_own_failure(
+    log: Callable[[], str], clock: list[float]
+) -> None:
+    def broken() -> None:
+        with Bar(total=3, desc="clips", unit="clip"):
+            clock[0] += 60
+            raise RuntimeError("a process was killed")
+
+    with pytest.raises(RuntimeError, match="a process was killed"):
+        broken()
+    assert "clips: 0 of 3 clips\n" in log()
