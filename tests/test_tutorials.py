@@ -55,6 +55,6 @@ def test_a_tutorial_runs(name: str, folder: Path, monkeypatch: pytest.MonkeyPatc
         output
         for cell in notebook.cells
         for output in cell.get("outputs", [])
-        if "image/png" in output.get("data", {})
+        if {"image/png", "image/jpeg"} & set(output.get("data", {}))
     ]
     assert len(pictures) >= 2

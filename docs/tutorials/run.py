@@ -14,9 +14,15 @@ HERE = Path(__file__).parent
 ORDER = ("toy", "distillation", "search", "own_videos")  # the first one makes what two others go on with
 
 
-def kept(output: nbformat.NotebookNode) -> bool:
-    """Pictures, tables and what commands print; not their progress."""
-    return not (output.output_type == "stream" and output.name == "stderr")
+def kept(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Pictures, tables and what commands print, in one piece; not their progress."""
+    found: list[nbformat.NotebookNode] = []
+    for output in outputs:
+        if output.output_type == "stream" and found and found[-1].output_type == "stream":
+            found[-1].text += output.text if output.name == "stdout" else ""
+        elif output.output_type != "stream" or output.name == "stdout":
+            found.append(output)
+    return found
 
 
 def run(name: str, folder: Path) -> None:
@@ -27,7 +33,7 @@ def run(name: str, folder: Path) -> None:
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if kept(output)]
+            cell.outputs = kept(cell.outputs)
     notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"], "language_info": {"name": "python"}}
     nbformat.write(notebook, path)
     print(f"written: {path}, {path.stat().st_size / 1000:.0f} KB, {time.monotonic() - start:.0f} s")
