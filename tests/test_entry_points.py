@@ -197,7 +197,7 @@ def test_what_is_made_of_the_commands_is_up_to_date() -> None:
 def test_command_lines_in_the_documents_are_understood(readme: str) -> None:
     texts = [readme, *(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md")))]
     blocks = "\n".join(re.findall(r"^```(?:bash|sh)\n(.*?)^```", "\n".join(texts), re.MULTILINE | re.DOTALL))
-    lines = [line.partition(" #")[0] for line in blocks.replace("\\\n", " ").splitlines()]
+    lines = [line.partition(" #")[0].partition(" | ")[0] for line in blocks.replace("\\\n", " ").splitlines()]
     lines = [line.replace("python tuning/search.py", "litemkd search") for line in lines]
     own = [shlex.split(line)[1:] for line in lines if line.startswith("litemkd ")]
     assert own
