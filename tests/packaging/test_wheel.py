@@ -46,7 +46,8 @@ def test_it_holds_the_package_and_what_has_a_name(wheel: Path) -> None:
     assert experiments
     assert code | experiments | spaces <= files
     others = files - information - code - experiments - spaces
-    assert others == {"litemkd/data/published.yaml"}
+    tables = {f"litemkd/{room}/published.yaml" for room in ("comparison", "data")}
+    assert others == {*tables, "litemkd/experiments/schema.json", "litemkd/report/page.html"}
     assert any(name.endswith("LICENSE") for name in information)
 
 
