@@ -14,7 +14,17 @@ from tests.chromium import chromium, screenshots
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(path.relative_to(ROOT / "docs") for path in (ROOT / "docs").rglob("*.md"))
-SHOWN = ("index", "toy", "distillation", "start", "cli", "config", "losses", "results", "heads")  # pictures are kept of these
+SHOWN = (
+    "index",
+    "toy",
+    "distillation",
+    "start",
+    "cli",
+    "config",
+    "losses",
+    "results",
+    "heads",
+)  # pictures are kept of these
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("furo") is None, reason="pip install -e '.[docs]' brings what builds the site"
