@@ -29,7 +29,7 @@ def split_of(counts: list[int], name: str = "train") -> Split:
 class MemoryPack:
     """A pack of RGB frames (V, T, H, W, 3) that lie in memory."""
 
-    modality, mirror = "rgb", staticmethod(turn)
+    modality, mirror, encoded = "rgb", staticmethod(turn), False
 
     def __init__(self, names: tuple[str, ...], frames: np.ndarray) -> None:
         self.names, self.frames, self.T = names, frames, frames.shape[1]

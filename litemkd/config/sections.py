@@ -176,7 +176,7 @@ class ToyConfig(Section):
 class DataConfig(Section):
     """Where the data lies and how clips are read."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"modalities", "classes", "folds", "fold", "division"})
+    later: ClassVar[frozenset[str]] = frozenset({"modalities", "classes", "folds", "fold", "division", "pack"})
 
     dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = "toy"
     root: Path = Path("data")  # everything that is made goes to root/dataset
@@ -203,6 +203,7 @@ class DataConfig(Section):
     fold: Annotated[int, Field(ge=0)] | None = None  # which one a run is of, from 0
     division: Annotated[int, Field(ge=0)] = 0  # which of the classes that are not tested are val; 0: as listed
     split_seed: Annotated[int, Field(ge=0)] = 0  # of splits made for data without lists, and of folds
+    pack: Literal["auto", "encoded", "raw"] = "auto"  # what packs hold: encoded frames, or their pixels
     workers: PositiveInt | None = None  # processes of prepare; all cores when not given
     toy: ToyConfig = ToyConfig()
 

@@ -203,7 +203,11 @@ def read_files(paths: list[Path]) -> np.ndarray:
     Raises:
         DataError: a damaged frame, or different sizes.
     """
-    frames = [read_frame(path) for path in paths]
+    return stacked([read_frame(path) for path in paths], paths)
+
+
+def stacked(frames: Sequence[np.ndarray], paths: Sequence[Path]) -> np.ndarray:
+    """Frames as (T, H, W, 3). DataError: of different sizes."""
     for path, frame in zip(paths, frames, strict=True):
         if frame.shape != frames[0].shape:
             (height, width), (first_height, first_width) = frame.shape[:2], frames[0].shape[:2]

@@ -307,6 +307,7 @@ def prepare(config: Config, also: Sequence[str] = (), *, verify: bool = False) -
             workers=build_workers(config),
             skip=data.on_bad_clip == "skip",
             verify=verify,
+            form=data.pack,
         )
         for modality, record in records.items()
     }

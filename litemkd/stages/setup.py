@@ -30,7 +30,7 @@ from litemkd.training.objectives import Advisor, StudentObjective
 
 # Settings that say where and how often, not what; and the seed, since runs of other seeds are other runs.
 INCIDENTAL = frozenset({"output", "save_minutes", "keep_states", "device", "threads", "seed"})
-INCIDENTAL |= {"deterministic", "data.root", "data.workers", "evaluation.report"}
+INCIDENTAL |= {"deterministic", "data.root", "data.workers", "data.pack", "evaluation.report"}
 
 CHECKPOINTS = "litemkd.checkpoints"  # tag of a run: the folder of its training's checkpoints
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 
+from litemkd.data.packs.encoded import pool
 from litemkd.data.packs.pack import FramePack
 from litemkd.errors import DataError
 from litemkd.recordings.videos import centre_corner
@@ -50,9 +49,11 @@ def crop_clips(
             )
     out = np.empty((len(rows), pack.T, size, size, 3), np.uint8)
     if rng is None:
-        for clip, row in zip(out, rows, strict=True):
-            height, width = pack.size(row)
-            _cut(pack, row, clip, *centre_corner(height, width, size), size)
+
+        def centre(clip: np.ndarray, row: int) -> None:
+            _cut(pack, row, clip, *centre_corner(*pack.size(row), size), size)
+
+        list((pool().map if pack.encoded else map)(centre, out, rows))
         return out
 
     smallest, largest = scale or (1, 1)
@@ -69,12 +70,8 @@ def crop_clips(
             pack.mirror(clip)
 
     draws = rng.random((len(rows), 4))
-    if resizing:  # resizing computes; copying alone is as fast as memory is, whatever the number of threads
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(augment, out, rows, draws))
-    else:
-        for each in zip(out, rows, draws, strict=True):
-            augment(*each)
+    # Resizing and decoding compute; copying alone is as fast as memory is, whatever the number of threads.
+    list((pool().map if resizing or pack.encoded else map)(augment, out, rows, draws))
     return out
 
 

@@ -34,6 +34,16 @@ from litemkd.data.frames import (
     read_files,
     sampled_entries,
 )
+from litemkd.data.packs.encoded import (
+    AUTO,
+    ENCODED,
+    RAW,
+    Decoding,
+    agreeing,
+    chosen_form,
+    decoders,
+    read_encoded,
+)
 from litemkd.errors import DataError, StorageError, some
 from litemkd.modalities.record import PLAIN, Modality, turn
 from litemkd.modalities.registry import address, mirror_of, signed
@@ -77,7 +87,8 @@ class FramePack:
         modality: its name.
         T: frames a clip.
         names: "class/video" of each clip, in the order of the rows.
-        digest: sha256 of the content (names, sizes, pixels, and `signed`); the same on any machine.
+        digest: sha256 of the content (names, sizes, pixels, and `signed`); the same anywhere, in any form.
+        encoded: whether it holds the files of frames, see `litemkd.data.packs.encoded`, and not their pixels.
         signed: whether mirroring does more than turn a clip, as with movements, whose x it negates.
         own: whether its modality is not one of the package's.
         bad: (name, reason) of clips that were asked for and left out.
@@ -100,7 +111,10 @@ class FramePack:
         self.own = self._use is not None
         self.bad: tuple[tuple[str, str], ...] = tuple((name, why) for name, why in index.get("bad", ()))
         self._sizes = np.array(index["sizes"], np.int64).reshape(-1, 2)
-        self._offsets = _offsets(self._sizes, self.T)
+        self._lengths = np.array(index.get("lengths", ()), np.int64).reshape(-1, self.T)  # of encoded frames
+        self.encoded = index.get("form") == ENCODED
+        self._decoding = Decoding(index.get("decoders", ()), index["short_side"]) if self.encoded else None
+        self._offsets = _ends(self._lengths) if self.encoded else _offsets(self._sizes, self.T)
         self._rows = {name: row for row, name in enumerate(self.names)}
         # Kept open: what is mapped stays as it is when the pack is taken away or built anew by others.
         self._file = os.open(self.folder / "frames.bin", os.O_RDONLY | getattr(os, "O_BINARY", 0))
@@ -115,7 +129,7 @@ class FramePack:
         return FramePack, (self.folder,)
 
     def clip(self, row: int) -> np.ndarray:
-        """The frames of a clip, (T, H, W, 3) uint8, a read-only view into the file.
+        """The frames of a clip, (T, H, W, 3) uint8, read-only; of a raw pack a view into the file.
 
         Raises:
             DataError: another program has cut the file short meanwhile.
@@ -127,6 +141,9 @@ class FramePack:
             )
         height, width = self._sizes[row]
         piece = self._bytes[self._offsets[row] : self._offsets[row + 1]]
+        if self._decoding is not None:
+            files = np.split(np.asarray(piece), np.cumsum(self._lengths[row])[:-1])
+            return self._decoding.clip([file.tobytes() for file in files], self.names[row])
         return np.asarray(piece).reshape(self.T, height, width, 3)
 
     @functools.cached_property
@@ -189,6 +206,7 @@ def build_pack(
     workers: int | None = None,
     skip: bool = False,
     verify: bool = False,
+    form: str = RAW,
 ) -> FramePack:
     """The pack of these clips, made from their JPEGs unless it is there and they have not changed.
 
@@ -205,6 +223,7 @@ def build_pack(
         skip: leave out clips that cannot be read, and say so in `FramePack.bad`, unless that is all of them.
         verify: read a pack that is there through, and build it anew where its pixels are not what was packed;
             with progress bars on standard error.
+        form: `raw`, `encoded`, or `auto`: the one that is there, or by its size, which is told.
 
     Raises:
         ClipsError: clips missing or damaged.
@@ -230,16 +249,24 @@ def build_pack(
 
     listings = _each(videos, videos, listing, AT_ONCE)
     is_signed = signed(record, _encoding(source))
-    header = f"{FORMAT} {record.name} {T} {short_side}{' signed' * is_signed}\n"
-    key = _key_of(header, dict(zip(videos, listings, strict=True)))
-    names_key = hashlib.sha256("\n".join(videos).encode()).hexdigest()[:8]
-    stem = f"{record.name}_l{T}_s{short_side or 'full'}_{names_key}_"
-    packs = Path(dataset_dir) / "packs"
-    target = packs / f"{stem}{key[:12]}"
     files = {
         name: [clips.path(name) / file for file, _, _ in found]
         for name, found in zip(videos, listings, strict=True)
     }
+    names_key = hashlib.sha256("\n".join(videos).encode()).hexdigest()[:8]
+    packs = Path(dataset_dir) / "packs"
+
+    def place(form: str) -> tuple[Path, str, str]:
+        """The folder of a form, how its name and those of packs that it replaces begin, and the key."""
+        other = f" {form}" * (form != RAW)
+        header = f"{FORMAT} {record.name} {T} {short_side}{' signed' * is_signed}{other}\n"
+        key = _key_of(header, dict(zip(videos, listings, strict=True)))
+        stem = f"{other.strip()}{'_' * bool(other)}{record.name}_l{T}_s{short_side or 'full'}_{names_key}_"
+        return packs / f"{stem}{key[:12]}", stem, key
+
+    if form == AUTO:
+        form = _form_for(files, short_side, T, threads, {one: place(one)[0] for one in (RAW, ENCODED)})
+    target, stem, key = place(form)
     _turn_old(target, source, files, threads)
     if verify and _read_index(target) is not None and not _is_intact(FramePack(target), threads):
         log.warning("%s: damaged, its pixels are not what was packed; it is built anew", target)
@@ -254,6 +281,7 @@ def build_pack(
                 building.mkdir()
                 about = {"key": key, "modality": record.name, "T": T, "signed_dx": is_signed}
                 about |= {"use": use} if (use := address(record)) else {}
+                about |= {"form": form} if form != RAW else {}
                 about |= {"settings": dict(record.settings)} if record.settings else {}
                 try:
                     _fill_with_good(building, about, files, short_side, threads, skip, verify)
@@ -357,19 +385,14 @@ def _fill(
     progress: bool,
 ) -> None:
     """Write `frames.bin` and `index.json` into a folder that nobody reads yet."""
-    videos, of_clip = list(files), list(files.values())
-
-    def final_size(paths: list[Path]) -> tuple[int, int]:
-        size = frame_size(paths[0])
-        if short_side is None:
-            return size
-        after = resized(*size, short_side)
-        check_made(paths[0], size, after)
-        return after
-
-    T = about["T"]
-    sizes = np.array(_each(videos, of_clip, final_size, threads), np.int64)
-    offsets = _offsets(sizes, T)
+    videos, of_clip, T = list(files), list(files.values()), about["T"]
+    encoded = about.get("form") == ENCODED
+    sizes = _sizes_of(files, short_side, threads)
+    lengths = np.array(
+        [[path.stat().st_size for path in paths] for paths in of_clip] if encoded else [], np.int64
+    )
+    offsets = _ends(lengths) if encoded else _offsets(sizes, T)
+    agreed = set(decoders())
     free = shutil.disk_usage(folder).free
     if free < offsets[-1]:
         raise StorageError(
@@ -382,14 +405,19 @@ def _fill(
         handle = out.fileno()
 
         def write(row: int) -> str:
-            clip = read_files(of_clip[row])
+            raw, clip = read_encoded(of_clip[row]) if encoded else ([], read_files(of_clip[row]))
+            if encoded:
+                agreed.intersection_update(agreeing(raw, clip, [str(path) for path in of_clip[row]]))
+                if [len(one) for one in raw] != lengths[row].tolist():
+                    raise DataError(f"{of_clip[row][0].parent}: its frames changed while they were packed")
             if short_side is not None:
                 clip = np.stack([resize_short(frame, short_side) for frame in clip])
-            data = np.ascontiguousarray(clip).data.cast("B")
+            pixels = np.ascontiguousarray(clip).data.cast("B")
+            data = memoryview(b"".join(raw)) if encoded else pixels
             start, done = int(offsets[row]), 0
             while done < len(data):  # one write takes at most 2 GB
                 done += os.pwrite(handle, data[done:], start + done)
-            return hashlib.sha256(data).hexdigest()
+            return hashlib.sha256(pixels).hexdigest()
 
         with Bar(total=len(videos), desc=f"packing {about['modality']}", disable=not progress) as bar:
             hashes = _each(videos, range(len(videos)), write, threads, bar)
@@ -398,7 +426,41 @@ def _fill(
     digest = _content_digest(T, about["signed_dx"], videos, sizes.tolist(), hashes)
     index = {"format": FORMAT, **about, "short_side": short_side, "digest": digest, "upright": True}
     index |= {"names": videos, "sizes": sizes.tolist()}
+    index |= {"lengths": lengths.ravel().tolist(), "decoders": sorted(agreed)} if encoded else {}
     (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def _sizes_of(files: Mapping[str, list[Path]], short_side: int | None, threads: int) -> np.ndarray:
+    """(H, W) of each clip's frames in a pack, (V, 2), to judge by the header of its first one."""
+
+    def final_size(paths: list[Path]) -> tuple[int, int]:
+        size = frame_size(paths[0])
+        if short_side is None:
+            return size
+        after = resized(*size, short_side)
+        check_made(paths[0], size, after)
+        return after
+
+    return np.array(_each(list(files), list(files.values()), final_size, threads), np.int64)
+
+
+def _form_for(
+    files: Mapping[str, list[Path]], short_side: int | None, T: int, threads: int, places: Mapping[str, Path]
+) -> str:
+    """The form of a pack that is there, else the one that fits memory and disk, which is told."""
+    there = [form for form, target in places.items() if _read_index(target) is not None]
+    if there:
+        return there[0]
+    try:
+        needed = int(_offsets(_sizes_of(files, short_side, threads), T)[-1])
+    except ClipsError:  # told when the pack is made
+        return RAW
+    packs = next(iter(places.values())).parent
+    free = shutil.disk_usage(packs if packs.is_dir() else packs.parent).free
+    form, why = chosen_form(needed, free)
+    if form != RAW:
+        log.info("%s: the pack holds encoded frames: %s; data.pack=raw would have it otherwise", packs, why)
+    return form
 
 
 def _content_digest(
@@ -415,9 +477,12 @@ def _is_intact(pack: FramePack, threads: int) -> bool:
     """Whether a pack's pixels are those of its digest; all of it is read."""
     rows = range(len(pack))
     with Bar(total=len(pack), desc=f"checking {pack.modality}") as bar:
-        hashes = _each(
-            pack.names, rows, lambda row: hashlib.sha256(pack.clip(row).data).hexdigest(), threads, bar
-        )
+        try:
+            hashes = _each(
+                pack.names, rows, lambda row: hashlib.sha256(pack.clip(row).data).hexdigest(), threads, bar
+            )
+        except ClipsError:  # encoded frames that are none any more
+            return False
     sizes = [pack.size(row) for row in rows]
     return _content_digest(pack.T, pack.signed, pack.names, sizes, hashes) == pack.digest
 
@@ -452,7 +517,9 @@ def _read_index(folder: Path) -> dict[str, Any] | None:
     """The index of a whole pack of this format, or None."""
     try:
         index: dict[str, Any] = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        expected = _offsets(np.array(index["sizes"], np.int64).reshape(-1, 2), index["T"])[-1]
+        sizes = np.array(index["sizes"], np.int64).reshape(-1, 2)
+        encoded = index.get("form") == ENCODED
+        expected = sum(index["lengths"]) if encoded else _offsets(sizes, index["T"])[-1]
         whole = (folder / "frames.bin").stat().st_size == expected and index["format"] == FORMAT
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -462,3 +529,8 @@ def _read_index(folder: Path) -> dict[str, Any] | None:
 def _offsets(sizes: np.ndarray, T: int) -> np.ndarray:
     """Where each clip of (H, W) starts in the file, and the end: (V + 1,) int64."""
     return np.concatenate([[0], np.cumsum(sizes.prod(1) * (3 * T))]).astype(np.int64)
+
+
+def _ends(lengths: np.ndarray) -> np.ndarray:
+    """The same of encoded frames of these lengths, (V, T)."""
+    return np.concatenate([[0], np.cumsum(lengths.sum(1))]).astype(np.int64)
