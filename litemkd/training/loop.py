@@ -139,7 +139,7 @@ def fit(
         CheckpointError: the state does not fit the model, or none is whole.
         LitemkdError: the loss is not finite.
     """
-    training = _Training(objective, train, seed, tracker, checkpoints, label)
+    training = Training(objective, train, seed, tracker, checkpoints, label)
     log.info("%s: checkpoints take up to %.0f MB in %s", label, training.megabytes, checkpoints.folder)
     if resume and (state := checkpoints.load()) is not None:
         training.restore(state)
@@ -181,8 +181,8 @@ def fit(
     return progress
 
 
-class _Training:
-    """What changes while a model is trained, and how: by steps and validations."""
+class Training:
+    """What changes while a model is trained, and how: by steps and validations; arguments as of `fit`."""
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ from litemkd.models.student import Student
 from litemkd.models.teacher import Fusion, Teacher
 from litemkd.runtime.stopping import held_back
 from litemkd.storage.states import CheckpointFolder
-from litemkd.training.loop import _Training
+from litemkd.training.loop import Training
 from litemkd.training.objectives import Advisor, StudentObjective, TeacherObjective
 from tests.helpers import MemoryPack, split_of
 
@@ -170,7 +170,7 @@ def test_a_whole_step_looks_at_nothing_and_what_is_read_later_is_the_same(tmp_pa
         objective = objective_of(student, loss, advisor_of(teacher_of(), loss))
         # Counts of Adam and of the average stand in the host's memory, where looking at them is no waiting.
         train = TrainConfig(episodes=24, accumulate=4, batch=2, optimizer="sgd", clip_norm=1.0)
-        training = _Training(objective, train, 0, told, CheckpointFolder(tmp_path / str(later), {}), "train")
+        training = Training(objective, train, 0, told, CheckpointFolder(tmp_path / str(later), {}), "train")
         if later:
             training.gathered.device = training.device = torch.device("cuda")  # as far as reading is concerned
             monkeypatch.setattr("litemkd.training.gathering.SECONDS", 1e9)
