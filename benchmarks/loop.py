@@ -1,8 +1,9 @@
 """`python -m benchmarks.loop`: the training loop against its bare backbone, in eight minutes of a GPU at most.
 
 One process times, one after another: how long commands take to start; 10,000 test episodes; a backbone's
-forward and backward pass on frames that lie on the device, eager and compiled; and the steps of `litemkd student`
-on as many frames, on labels alone, from raw and from encoded packs. Data is made up; nothing is needed but litemkd.
+forward and backward pass on frames that lie on the device, eager and compiled; and the steps of
+`litemkd student` on as many frames, on labels alone, from raw and from encoded packs. Data is made up;
+nothing is needed but litemkd.
 """
 
 from __future__ import annotations
