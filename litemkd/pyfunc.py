@@ -26,6 +26,7 @@ from litemkd.stages.build import load_model
 from litemkd.storage.checkpoints import read_description
 
 QUERY = -1  # in the labels
+OPEN = "none_of_these"  # of the inputs
 
 
 class RequestError(MlflowException, EpisodeError):
@@ -63,7 +64,9 @@ class Predictor:
             inputs: clips in one of three forms, and `labels` (V,), whole numbers: 0 … W - 1 for a support, -1
                 for a query. The clips are `frames` (V, T, H, W, 3), centre crops, whole numbers from 0 to 255
                 or others from 0 to 1; or `frames` (V, T), pictures; or `videos` (V,), video files. Pictures
-                and files are text, base64; their frames are chosen and cut as by `litemkd predict`.
+                and files are text, base64; their frames are chosen and cut as by `litemkd predict`. With
+                `none_of_these` = true a row has one more number: 1 for a query that is of none of the
+                classes, else 0.
             params: not used; MLflow passes it.
 
         Raises:
@@ -80,7 +83,8 @@ class Predictor:
             raise RequestError(str(error)) from error
 
     def _predict(self, inputs: Any) -> np.ndarray:
-        if not isinstance(inputs, Mapping) or set(inputs) not in ({"frames", "labels"}, {"videos", "labels"}):
+        asked = set(inputs) - {OPEN} if isinstance(inputs, Mapping) else set()
+        if asked not in ({"frames", "labels"}, {"videos", "labels"}):
             found = list(inputs) if isinstance(inputs, Mapping) else type(inputs).__name__
             raise EpisodeError(
                 f"inputs: {found} given; a mapping with `frames` and `labels` would do, or with `videos` "
@@ -94,7 +98,12 @@ class Predictor:
         crops = self._of_videos(clips) if kind == "videos" else self._of_frames(clips)
         features = self.recogniser.features(crops)
         support, query = (torch.from_numpy(np.flatnonzero(rows)) for rows in (labels >= 0, labels < 0))
-        return self.recogniser.probabilities(features[support], labels[labels >= 0], features[query])
+        answer = self.recogniser.recognise(features[support], labels[labels >= 0], features[query])
+        if not _is_asked(inputs):
+            return answer.probabilities
+        if answer.known is None:
+            raise EpisodeError(f"{OPEN}: true given; this model has no threshold, false would do")
+        return np.column_stack([answer.probabilities, ~answer.known]).astype(np.float32)
 
     def _check_frames(self, frames: np.ndarray) -> None:
         """EpisodeError: neither numbers (V, T, H, W, 3) nor pictures (V, T), or of no clip."""
@@ -156,6 +165,13 @@ def _array(inputs: Mapping[str, Any], name: str) -> np.ndarray:
     except ValueError as error:  # lists of different lengths
         told = (str(error).strip() or "no array").splitlines()[0]
         raise EpisodeError(f"{name}: {told}; lists of one length, or an array, would do") from None
+
+
+def _is_asked(inputs: Mapping[str, Any]) -> bool:
+    asked = np.asarray(inputs.get(OPEN, False))
+    if asked.dtype != bool or asked.size != 1:
+        raise EpisodeError(f"{OPEN}: {asked.tolist()!r} given; true or false would do")
+    return bool(asked.item())
 
 
 def _check_videos(videos: np.ndarray) -> None:

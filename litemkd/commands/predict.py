@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from litemkd.commands.options import configured, entry_point
+from litemkd.commands.options import configured, entry_point, flag
 from litemkd.config import Config
 
 SHOWN = 20  # rows of the table beside a file that holds them all
@@ -40,8 +40,16 @@ SHOWN = 20  # rows of the table beside a file that holds them all
     help="Write all probabilities here, as CSV.",
 )
 @click.option("--trace", is_flag=True, help="Write a trace of the answer to MLflow, see docs/tracking.md.")
+@flag("--force-choice", "Name a class whatever a clip shows; else `none of these` where nothing fits.")
 def predict(
-    config: Config, support: Path, query: Path, model: str | None, out: Path | None, trace: bool
+    config: Config,
+    *,
+    support: Path,
+    query: Path,
+    model: str | None,
+    out: Path | None,
+    trace: bool,
+    force_choice: bool,
 ) -> None:
     """Name clips from a few examples of each class: a table of class probabilities.
 
@@ -53,7 +61,7 @@ def predict(
     from litemkd.tracking.tracing import traces_in
 
     with traces_in(config.data.dataset) if trace else contextlib.nullcontext():
-        found = predict_stage(config, support, query, model=model)
+        found = predict_stage(config, support, query, model=model, force_choice=force_choice)
     rows = [
         [_printable(clip.name), _printable(name), *(f"{value:.3f}" for value in row)]
         for clip, name, row in zip(found.queries, found.predicted, found.probabilities, strict=True)

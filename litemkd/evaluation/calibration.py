@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from litemkd.errors import CheckpointError
+from litemkd.evaluation.unknown import SCORES
 from litemkd.runtime.distributed import group
 from litemkd.storage.files import write_text
 
@@ -87,12 +88,15 @@ class Temperature:
         way, shot: W and K.
         temperature: above 0; logits are divided by it.
         episodes: val episodes that it was learned on.
+        threshold: of the calibration's score, below which a query is of none of the classes; None where all
+            classes of val are in each episode.
     """
 
     way: int
     shot: int
     temperature: float
     episodes: int
+    threshold: float | None = None
 
     @property
     def name(self) -> str:
@@ -106,9 +110,11 @@ class Calibration:
 
     Attributes:
         temperatures: by kind of episode, at least one.
+        score: what thresholds are of, a key of `SCORES`; None where there are none.
     """
 
     temperatures: tuple[Temperature, ...]
+    score: str | None = None
 
     def nearest(self, way: int, shot: int) -> Temperature:
         """What was learned for so many ways and shots, or for the kind of episode that is nearest to it."""
@@ -117,6 +123,17 @@ class Calibration:
             return abs(math.log(one.way / way)) + abs(math.log(one.shot / shot))
 
         return min(self.temperatures, key=distance)
+
+    def known(self, logits: np.ndarray, shot: int) -> np.ndarray | None:
+        """Whether queries of logits (..., W) are of one of the classes, (...); None without a threshold.
+
+        That of the nearest kind of episode that has one is taken.
+        """
+        if self.score is None:
+            return None
+        having = replace(self, temperatures=tuple(x for x in self.temperatures if x.threshold is not None))
+        near = having.nearest(logits.shape[-1], shot)
+        return np.asarray(SCORES[self.score](logits, near.temperature) >= near.threshold)
 
     def note(self, way: int, shot: int) -> str | None:
         """What to say where nothing was learned for just this kind of episode; None where it was."""
@@ -160,14 +177,21 @@ def read_calibration(folder: Path) -> Calibration | None:
     if not isinstance(told, Mapping) or told.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a calibration of format {FORMAT}")
     try:
-        return Calibration(_temperatures(told["temperatures"]))
+        return Calibration(_temperatures(told["temperatures"]), _score(told))
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: not a calibration ({type(error).__name__}: {error})") from error
 
 
 def _temperatures(told: Iterable[Mapping[str, Any]]) -> tuple[Temperature, ...]:
     found = tuple(
-        Temperature(int(x["way"]), int(x["shot"]), float(x["temperature"]), int(x["episodes"])) for x in told
+        Temperature(
+            int(x["way"]),
+            int(x["shot"]),
+            float(x["temperature"]),
+            int(x["episodes"]),
+            None if x.get("threshold") is None else float(x["threshold"]),
+        )
+        for x in told
     )
     for one in found:
         if not (one.temperature > 0 and math.isfinite(one.temperature) and one.way > 1 and one.shot > 0):
@@ -175,3 +199,12 @@ def _temperatures(told: Iterable[Mapping[str, Any]]) -> tuple[Temperature, ...]:
     if not found:
         raise ValueError("no temperature")
     return found
+
+
+def _score(told: Mapping[str, Any]) -> str | None:
+    score = told.get("score")
+    if score is not None and (
+        score not in SCORES or all(x.get("threshold") is None for x in told["temperatures"])
+    ):
+        raise ValueError(f"score {score!r}; one of {', '.join(SCORES)} with a threshold would do")
+    return score

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,6 +15,19 @@ from litemkd.models.folding import EvaluationForm
 from litemkd.models.student import Student
 
 MATCHED_AT_ONCE = 32  # queries
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What queries are.
+
+    Attributes:
+        probabilities: (Q, W) of the classes.
+        known: (Q,) whether a query is of one of the classes; None where the model has no threshold.
+    """
+
+    probabilities: np.ndarray
+    known: np.ndarray | None
 
 
 class Recogniser:
@@ -58,7 +73,11 @@ class Recogniser:
         return torch.cat(parts)
 
     def probabilities(self, support: Tensor, labels: np.ndarray, query: Tensor) -> np.ndarray:
-        """Probabilities (Q, W) of the classes for each query.
+        """Probabilities (Q, W) of the classes for each query; see `recognise`."""
+        return self.recognise(support, labels, query).probabilities
+
+    def recognise(self, support: Tensor, labels: np.ndarray, query: Tensor) -> Recognition:
+        """What the queries are.
 
         Args:
             support: (S, T[, places], C) features.
@@ -75,14 +94,17 @@ class Recogniser:
         order = labels.argsort(kind="stable")  # class after class: then heads copy less
         marks = torch.from_numpy(labels[order])[None].to(self._device)
         found, way = [], int(labels.max()) + 1
-        temperature = self._temperature(way, labels)
         with torch.inference_mode():
             known = self._encode(support[torch.from_numpy(order).to(support.device)])
             for start in range(0, len(query), MATCHED_AT_ONCE):
                 asked = self._encode(query[start : start + MATCHED_AT_ONCE])
                 logits = self._form.match(known, marks, asked, way)[0]
-                found.append((logits.float() / temperature).softmax(-1).cpu().numpy())
-        return np.concatenate(found)
+                found.append(logits.float().cpu())
+        logits = torch.cat(found)
+        chances = (logits / self._temperature(way, labels)).softmax(-1).numpy()
+        if self.calibration is None:
+            return Recognition(chances, None)
+        return Recognition(chances, self.calibration.known(logits.numpy(), _shot(labels)))
 
     def note(self, labels: np.ndarray) -> str | None:
         """What to say of the probabilities of queries with such supports: not calibrated, or for others."""

@@ -161,8 +161,8 @@ def _limits(known: Mapping[str, str], student: bool) -> list[str]:
         lines.append("Its settings are the best of many trials on val, so its val accuracy flatters it.")
     if student:
         lines += [
-            "It needs labelled clips of every class that it is to tell apart, and names one of these classes "
-            f"whatever it sees. {_chances(known)}",
+            "It needs labelled clips of every class that it is to tell apart, and often takes what is none of "
+            f"them for one of them. {_chances(known)}",
             "With more classes, or fewer examples of each, than in the protocol it is less accurate.",
             _sees(known),
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from litemkd.evaluation.checks import AsTheyAre, check_classifier, find_check, i
 from litemkd.stages.calibrate import calibrate
 from litemkd.stages.loading import champion_of, load_fitting
 from litemkd.stages.looking import log_report
-from litemkd.stages.results import log_test
+from litemkd.stages.open_set import measure_open_set
+from litemkd.stages.results import calibration_metrics, log_test
 from litemkd.stages.setup import Setup
 from litemkd.storage.checkpoints import weights_digest
 from litemkd.storage.files import write_text
@@ -20,7 +22,13 @@ from litemkd.tracking import find_address, list_versions
 
 
 def evaluate_stage(
-    setup: Setup, *, model: str | None = None, report: Path | None = None
+    setup: Setup,
+    *,
+    model: str | None = None,
+    report: Path | None = None,
+    open_set: bool = False,
+    unknown: Path | None = None,
+    tell: Callable[[str], object] = lambda _: None,
 ) -> tuple[str, dict[int, Evaluation]]:
     """Read the test classes once. A student without temperatures learns them on val first, for this run alone.
 
@@ -30,6 +38,10 @@ def evaluate_stage(
             checkpoints, or a check as `check:motion`; the data set's champion when None, in a fold the student
             that was trained in it and is best on val.
         report: where its report goes, beside the run's artifacts; of a student.
+        open_set: measure also how well queries of no class of their episode are told.
+        unknown: a folder of clips of no class of the data set that take their place; with `open_set` alone they
+            are of the split's other classes.
+        tell: takes lines on what was measured beside accuracies.
 
     Returns:
         What was evaluated, and its results by number of shots.
@@ -44,6 +56,8 @@ def evaluate_stage(
     if is_check(source):
         if report is not None:
             raise LitemkdError(f"{source}: a check has no report; a student would do")
+        if open_set or unknown is not None:
+            raise LitemkdError(f"--open-set: of {source}, which has no threshold; a student would do")
         return source, _check(setup, source)
     if source.startswith("models:"):
         _refuse_other_fold(setup, source)
@@ -55,7 +69,10 @@ def evaluate_stage(
         "litemkd.head": described["student"]["head"]["name"],
         "litemkd.data_digest": setup.data.student_digest,
     }
-    setup = replace(setup, options={"--model": source, "the weights": weights_digest(student)})
+    options = {"--model": source, "the weights": weights_digest(student)}
+    options |= {"--open-set": "true"} if open_set else {}
+    options |= {"--unknown": str(unknown)} if unknown is not None else {}
+    setup = replace(setup, options=options)
     with setup.run("evaluate", f"evaluate {source}", tags, resumable=True) as run:
         if source.startswith("models:"):
             found = find_address(source)
@@ -66,6 +83,11 @@ def evaluate_stage(
         page = log_report(run, setup, student, tests, source, always=report is not None)
         if report is not None:
             write_text(report, page)
+        if calibration is not None:
+            for shot, (before, after) in calibration_metrics(tests, calibration)[1].items():
+                tell(f"{shot}-shot: calibration error {after.ece:.2f} % (uncalibrated {before.ece:.2f} %)")
+        if open_set or unknown is not None:
+            measure_open_set(setup, run, student, calibration, unknown, tell)
     return source, tests
 
 

@@ -26,6 +26,7 @@ from litemkd.data.finding.loose import (
 from litemkd.errors import CheckpointError, DataError, some
 from litemkd.evaluation.embedding import CLIPS_AT_ONCE
 from litemkd.evaluation.recognition import Recogniser
+from litemkd.evaluation.unknown import NONE
 from litemkd.runtime.progress import Bar
 from litemkd.stages.build import build_device, build_workers
 from litemkd.stages.loading import champion_of, load_calibrated
@@ -44,6 +45,7 @@ class Predictions:
         queries: Q clips.
         probabilities: (Q, W).
         notes: what the user should know of the folders.
+        known: (Q,) whether a query is of one of the classes; None where that was not asked or cannot be told.
     """
 
     source: str
@@ -52,11 +54,14 @@ class Predictions:
     queries: tuple[LooseClip, ...]
     probabilities: np.ndarray = field(repr=False)
     notes: tuple[str, ...] = ()
+    known: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def predicted(self) -> list[str]:
-        """The class of the highest probability for each query."""
-        return [self.classes[place] for place in self.probabilities.argmax(1)]
+        """The class of the highest probability for each query, or that it is none of these."""
+        names = [self.classes[place] for place in self.probabilities.argmax(1)]
+        known = [True] * len(names) if self.known is None else self.known.tolist()
+        return [name if one else NONE for name, one in zip(names, known, strict=True)]
 
     @property
     def agreement(self) -> tuple[int, int] | None:
@@ -72,7 +77,9 @@ class Predictions:
         return (sum(one == name for one, name in claimed), len(claimed)) if claimed else None
 
 
-def predict_stage(config: Config, support: Path, query: Path, *, model: str | None = None) -> Predictions:
+def predict_stage(
+    config: Config, support: Path, query: Path, *, model: str | None = None, force_choice: bool = False
+) -> Predictions:
     """Name the clips in `query`. Nothing is logged but, where it is wanted, a trace.
 
     Args:
@@ -80,6 +87,7 @@ def predict_stage(config: Config, support: Path, query: Path, *, model: str | No
         support: folder of class folders.
         query: folder of clips or of class folders, or one clip; see `litemkd.data.finding.loose`.
         model: see `litemkd.stages.loading.load_calibrated`.
+        force_choice: name a class whatever a query shows.
 
     Raises:
         CheckpointError: no such folder, or a model that is not a student.
@@ -115,11 +123,11 @@ def predict_stage(config: Config, support: Path, query: Path, *, model: str | No
         with span("read and encode", {"clips": len(supports) + len(queries)}):
             features = _features(recogniser, [*supports, *queries], build_workers(config))
         with span("match", {"classes": len(classes), "queries": len(queries)}):
-            found = recogniser.probabilities(features[: len(supports)], labels, features[len(supports) :])
+            found = recogniser.recognise(features[: len(supports)], labels, features[len(supports) :])
         tell(
             {
                 clip.name: {one: round(float(share), 4) for one, share in zip(classes, row, strict=True)}
-                for clip, row in zip(queries, found, strict=True)
+                for clip, row in zip(queries, found.probabilities, strict=True)
             }
         )
     return Predictions(
@@ -127,12 +135,13 @@ def predict_stage(config: Config, support: Path, query: Path, *, model: str | No
         classes,
         tuple(counts[one] for one in classes),
         queries,
-        found,
+        found.probabilities,
         (
             *_notes(supports, queries, classes),
             *_passed_over({support: examples, query: asked}),
             *([] if (told := recogniser.note(labels)) is None else [told]),
         ),
+        None if force_choice else found.known,
     )
 
 

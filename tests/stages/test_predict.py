@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from litemkd.data.splits import make_split
 from litemkd.data.toy import toy_classes
 from litemkd.evaluation.calibration import read_calibration
 from litemkd.evaluation.embedding import student_classifier
+from litemkd.evaluation.unknown import NONE
 from litemkd.stages.loading import load_student, model_folder_of
 from tests.job import Home, Job
 
@@ -70,6 +72,7 @@ def table(path: Path) -> tuple[list[dict[str, str]], np.ndarray]:
 def test_it_says_what_evaluation_says(home: Home, folders: Path) -> None:
     out = folders / "new" / "table.csv"
     words = ("--support", str(folders / "examples"), "--query", str(folders / "clips"), "--out", str(out))
+    words += ("--force-choice",)
     results: list[Result] = []
     assert home.made_by(lambda: results.append(home.must("predict", *words))) == []
     rows, found = table(out)
@@ -244,3 +247,31 @@ def test_a_model_without_a_temperature_loads_as_before_and_says_so(
     (tmp_path / "model" / "calibration.json").unlink()
     result = home.must("predict", "--model", str(tmp_path / "model"), *words)
     assert "keeps no temperature" in result.stderr
+
+
+def test_none_of_these_is_said_below_the_threshold(home: Home, folders: Path, tmp_path: Path) -> None:
+    with home.entered():
+        shutil.copytree(model_folder_of(CHAMPION), tmp_path / "model")
+    file, out = tmp_path / "model" / "calibration.json", tmp_path / "table.csv"
+    words = ("--support", str(folders / "examples"), "--query", str(folders / "clips"), "--out", str(out))
+    words = ("--model", str(tmp_path / "model"), *words)
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    assert all((one["threshold"] is None) is (one["way"] >= 19) for one in kept["temperatures"])
+    for threshold, refused in ((-1e9, False), (1e9, True)):
+        changed = [{**one, "threshold": threshold} for one in kept["temperatures"]]
+        file.write_text(json.dumps({**kept, "temperatures": changed}), encoding="utf-8")
+        home.must("predict", *words)
+        rows, _ = table(out)
+        assert {row["predicted"] == NONE for row in rows} == {refused}
+    home.must("predict", *words, "--force-choice")
+    assert NONE not in {row["predicted"] for row in table(out)[0]}
+
+
+def test_an_evaluation_measures_the_open_set(home: Home, folders: Path) -> None:
+    (run,) = home.made_by(lambda: home.must("evaluate", "--open-set"))
+    metrics = run.data.metrics
+    for name in ("auroc", "fpr95", "known_kept", "unknown_refused"):
+        assert 0 <= metrics[f"test/{name}_1shot"] <= 100
+    result = home.must("evaluate", "--unknown", str(folders / "flat"))
+    assert "open set, 5-way 5-shot, 100 test episodes: AUROC" in result.stdout
+    assert "calibration error" in result.stdout
