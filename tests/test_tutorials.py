@@ -25,7 +25,7 @@ def test_what_is_kept_is_small_and_tells_of_no_machine() -> None:
         text = (FOLDER / f"{name}.ipynb").read_text(encoding="utf-8")
         assert len(text) < 1000 * MOST_KB, name
         assert "/home/" not in text
-        assert "/work/" not in text
+        assert "/tmp/" not in text
         kinds = {
             output["output_type"] for cell in json.loads(text)["cells"] for output in cell.get("outputs", [])
         }

@@ -34,6 +34,9 @@ def run(name: str, folder: Path) -> None:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
             cell.outputs = kept(cell.outputs)
+            for output in cell.outputs:
+                if output.output_type == "stream":  # where it was run is nobody's business
+                    output.text = output.text.replace(f"{folder}/", "")
     notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"], "language_info": {"name": "python"}}
     nbformat.write(notebook, path)
     print(f"written: {path}, {path.stat().st_size / 1000:.0f} KB, {time.monotonic() - start:.0f} s")
