@@ -37,11 +37,19 @@ def _spoken(text: str) -> str:
 class WordsConfig(Section):
     """Class names through CLIP's text tower."""
 
-    use: Annotated[str, AfterValidator(_tower)]  # transformers:clip, or open_clip:NAME
-    weights: Path  # the library's folder, or file
-    templates: Annotated[tuple[Annotated[str, AfterValidator(_template)], ...], Field(min_length=1)] = (
-        "a photo of {}",
-    )
-    names: dict[str, Annotated[str, AfterValidator(_spoken)]] = {}  # words by class, in place of its name
-    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 100.0  # of the cosine to a name
-    weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0  # of these logits beside the head's
+    use: Annotated[str, AfterValidator(_tower), Field(description="`transformers:clip`, or `open_clip:NAME`")]
+    weights: Annotated[Path, Field(description="the library's folder, or a file of open_clip's weights")]
+    templates: Annotated[
+        tuple[Annotated[str, AfterValidator(_template)], ...],
+        Field(min_length=1, description="what is said, {} being the words of a class"),
+    ] = ("a photo of {}",)
+    names: Annotated[
+        dict[str, Annotated[str, AfterValidator(_spoken)]],
+        Field(description="words by class, in the place of those of its name"),
+    ] = {}
+    scale: Annotated[
+        float, Field(gt=0, allow_inf_nan=False, description="of the cosine between a query and a name")
+    ] = 100.0
+    weight: Annotated[
+        float, Field(ge=0, allow_inf_nan=False, description="of these logits beside those of the head")
+    ] = 1.0
