@@ -157,9 +157,8 @@ def test_the_entry_points(name: str) -> None:
     wanted = {"moved"} if name == "sync" else COMMON | ({"resume"} if name in RESUMED else set())
     wanted |= {"dataset", "videos", "lists", "derive"} if name == "prepare" else set()
     wanted |= {"teacher"} if name in {"teacher", "features", "distill", "main", "search"} else set()
-    wanted |= (
-        {"processes"} if name in {"teacher", "features", "student", "distill", "main", "evaluate"} else set()
-    )
+    if name in {"teacher", "features", "student", "distill", "main", "evaluate"}:
+        wanted |= {"processes", "fold", "parallel"}
     wanted |= {"space", "trials"} if name == "search" else set()
     wanted |= {"dataset"} if name == "register" else set()
     wanted |= {"dataset", "filter", "by", "format", "published"} if name == "compare" else set()
