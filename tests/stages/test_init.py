@@ -60,7 +60,7 @@ def test_a_look_at_recordings(folder: Path) -> None:
         9,
         30,
         34,
-        64,
+        40,  # high, and 40 wide
     )
     assert found.sided == ("swipe_left", "swipe_right")
     assert found.unreadable == ()

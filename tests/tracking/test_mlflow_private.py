@@ -14,6 +14,7 @@ from litemkd.tracking import mlflow_private
 PACKAGE = Path(mlflow_private.__file__).parents[1]
 DOCUMENTED = {"mlflow", "mlflow.entities", "mlflow.entities.model_registry", "mlflow.environment_variables"}
 DOCUMENTED |= {"mlflow.exceptions", "mlflow.models", "mlflow.pyfunc", "mlflow.tracking.client"}
+DOCUMENTED |= {"mlflow.entities.trace_location"}
 CODES = {"mlflow.protos.databricks_pb2"}  # of errors; a served model is loaded without the tracking package
 
 

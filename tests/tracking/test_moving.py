@@ -147,7 +147,7 @@ def test_everything_arrives_and_a_second_time_nothing(
     model = there.get_logged_model(version.model_id)
     assert model.source_run_id == teacher.info.run_id
     measured = {one.key: (one.value, one.step, one.dataset_name) for one in model.metrics}
-    assert measured == {"val/accuracy": (61.5, 4, None), "val/loss": (0.5, 4, "toy")}
+    assert measured == {"val/accuracy": (61.5, 4, "toy"), "val/loss": (0.5, 4, "toy")}
     assert [one.model_id for one in teacher.outputs.model_outputs] == [version.model_id]
     assert [one.model_id for one in student.inputs.model_inputs] == [version.model_id]
     described = (Path(model.artifact_location.removeprefix("file://")) / "MLmodel").read_text()
