@@ -27,7 +27,7 @@ from litemkd.tracking.runs import launcher
 
 ROOT = Path(__file__).parents[2]
 COMMON = {"config", "overrides", "data_root", "seed", "device"}
-RESUMED = {"prepare", "teacher", "features", "student", "distill", "main", "evaluate"}
+RESUMED = {"prepare", "teacher", "features", "student", "distill", "main", "evaluate", "report"}
 
 STAGE = """
 import sys
@@ -148,17 +148,21 @@ NEEDED = {  # what has no default: a file that is read has to be there, and is m
     "import-weights": {"file": str(ROOT / "README.md"), "as": "student"},
     "export-weights": {"file": "student.pt", "model": "models:/litemkd-toy-student@champion"},
     "predict": {"support": str(ROOT / "tests"), "query": str(ROOT / "docs")},
+    "init": {"dir": str(ROOT / "tests")},
 }
 
 
 @pytest.mark.parametrize("name", sorted(launcher.ENTRY_POINTS))
 def test_the_entry_points(name: str) -> None:
     entry = load_project(str(ROOT)).get_entry_point(name)
-    wanted = {"moved"} if name == "sync" else COMMON | ({"resume"} if name in RESUMED else set())
+    plain = {"sync": {"moved"}, "init": {"name", "output"}}
+    wanted = plain[name] if name in plain else COMMON | ({"resume"} if name in RESUMED else set())
     wanted |= {"dataset", "videos", "lists", "derive"} if name == "prepare" else set()
     wanted |= {"teacher"} if name in {"teacher", "features", "distill", "main", "search"} else set()
-    if name in {"teacher", "features", "student", "distill", "main", "evaluate"}:
-        wanted |= {"processes", "fold", "parallel"}
+    trained = {"teacher", "features", "student", "distill", "main", "evaluate"}
+    wanted |= {"fold", "parallel"} if name in trained else set()
+    wanted |= {"processes"} if name in {*trained, "report"} else set()
+    wanted |= {"model", "output"} if name in {"show", "report"} else set()
     wanted |= {"space", "trials"} if name == "search" else set()
     wanted |= {"dataset"} if name == "register" else set()
     wanted |= {"dataset", "filter", "by", "format", "published"} if name == "compare" else set()
@@ -167,7 +171,7 @@ def test_the_entry_points(name: str) -> None:
     assert all(isinstance(entry.parameters[one].default, str) for one in wanted)
     with pytest.raises(ExecutionException, match="No value given") if needed else contextlib.nullcontext():
         entry.compute_command({}, None)
-    given = {} if name == "sync" else {"overrides": "a=1 b='x y'"}
+    given = {} if name in plain else {"overrides": "a=1 b='x y'"}
     command = entry.compute_command({**given, **needed}, None)
     for value in needed.values():
         assert shlex.quote(value) in shlex.split(command, posix=False)

@@ -28,6 +28,7 @@ _log = logging.getLogger("litemkd.tracking")
 ENTRY_POINT = "mlflow.project.entryPoint"
 ENTRY_POINTS = frozenset({"prepare", "teacher", "features", "student", "distill", "main", "evaluate", "cost"})
 ENTRY_POINTS |= {"import-weights", "export-weights", "search", "predict", "register", "compare", "sync"}
+ENTRY_POINTS |= {"init", "show", "report", "doctor"}
 _GIVEN_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")  # the form of the names MLflow makes up
 _SIGNS = {OWNER, HEARTBEAT}
 SETTLED = 60.0  # seconds after which a run that waits for conda has long failed
