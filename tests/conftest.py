@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +41,24 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LITEMKD_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def stores_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Have MLflow's migrations run once: every other new SQLite store of this process is a copy of that one."""
+    from litemkd.tracking.store import opening
+
+    first = tmp_path_factory.mktemp("store") / "mlflow.db"
+    make = opening._make_tables
+
+    def copy(path: Path) -> None:
+        if not first.exists():
+            make(first)
+        shutil.copyfile(first, path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(opening, "_make_tables", copy)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 
 import optuna
@@ -84,11 +85,12 @@ class WorkerPool:
         return not self._wanted() and not self.workers and not running(self.study)
 
     def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = _processes()
         for place in range(min(self.job.workers, len(self.workers) + waiting(self.study))):
             if place not in self.workers:
                 log_file(self.job, place)  # told here: a worker without its log has nowhere to say why
-                worker = context.Process(target=work, args=(self.job, place, self.deadline), daemon=True)
+                arguments = (dict(os.environ), self.job, place, self.deadline)
+                worker = context.Process(target=_work_as_here, args=arguments, daemon=True)
                 with _environment(TQDM_DISABLE="1"):
                     worker.start()
                 self.workers[place] = worker
@@ -158,6 +160,25 @@ class WorkerPool:
         if finalists is None:
             return f"trial {trial.number}"
         return f"{finalists.titles[trial.params['setting']]} again, seed {trial.params['seed']}"
+
+
+def _processes() -> BaseContext:
+    """How workers are started: forked from a process that has loaded the libraries, where the system can.
+
+    Never forked from this one, whose threads, and what they have to do with a GPU, a fork would break.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["litemkd.search.worker"])
+    return context
+
+
+def _work_as_here(environment: dict[str, str], job: Job, place: int, deadline: float | None) -> None:
+    """Work in the environment of the pool, and not of when the process that is forked was started."""
+    os.environ.clear()
+    os.environ.update(environment)
+    work(job, place, deadline)
 
 
 @contextlib.contextmanager

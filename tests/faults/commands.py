@@ -6,8 +6,6 @@ import contextlib
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from pathlib import Path
 from mlflow.entities import Run
 
 from tests.job import SMOKE, Home
+from tests.warm import Warm
 
 WORDS = ("--config", str(SMOKE), "--set", "threads=1", "--set", "data.workers=1", "--device", "cpu")
 
@@ -33,7 +32,7 @@ class Place:
         shutil.copytree(home.folder / "data", folder / "data", ignore=made)
         return cls(Home(folder))
 
-    def start(self, command: str, *words: str) -> subprocess.Popen[str]:
+    def start(self, command: str, *words: str) -> Warm:
         """Start a command in a process group of its own; its output goes to `out`."""
         environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")},
@@ -41,18 +40,10 @@ class Place:
             "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",
             "OMP_NUM_THREADS": "1",
         }
-        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of what runs in the background
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        with (self.home.folder / "out").open("w") as out:
-            return subprocess.Popen(
-                [sys.executable, "-m", "litemkd", command, *WORDS, *words],
-                cwd=self.home.folder,
-                env=environment,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                text=True,
-                start_new_session=True,
-            )
+        out = self.home.folder / "out"
+        out.write_bytes(b"")
+        words = ("-m", "litemkd", command, *WORDS, *words)
+        return Warm(words, self.home.folder, environment, out, session=True)
 
     @property
     def printed(self) -> str:
@@ -79,7 +70,7 @@ class Place:
         return run
 
 
-def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 240) -> bool:
+def wait_for(condition: Callable[[], object], process: Warm, seconds: float = 240) -> bool:
     """Wait until something is so; False when the process ended before."""
     end = time.monotonic() + seconds
     while not condition():
@@ -90,13 +81,13 @@ def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], se
     return True
 
 
-def send(process: subprocess.Popen[str], signum: int) -> int:
+def send(process: Warm, signum: int) -> int:
     """Send a signal to a command and all that it started; its exit code."""
     if process.poll() is None:
         os.killpg(process.pid, signum)
     return process.wait(240)
 
 
-def kill(process: subprocess.Popen[str]) -> int:
+def kill(process: Warm) -> int:
     """SIGKILL."""
     return send(process, signal.SIGKILL)

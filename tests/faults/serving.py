@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.warm import Warm
+
 CANARY = "c4nary-in-the-m1ne"  # a password that must be nowhere
 
 
@@ -116,19 +118,11 @@ def plain_environment(**more: str) -> dict[str, str]:
     )
 
 
-def start(
-    folder: Path, uri: str, *words: str, out: str, start_new_session: bool = False, **more: str
-) -> subprocess.Popen[bytes]:
+def start(folder: Path, uri: str, *words: str, out: str, start_new_session: bool = False, **more: str) -> Warm:
     """`python WORDS` in a folder, on a store; what it prints goes to the file `out` there."""
-    with (folder / out).open("wb") as file:
-        return subprocess.Popen(
-            [sys.executable, *words],
-            cwd=folder,
-            env=plain_environment(MLFLOW_TRACKING_URI=uri, **more),
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=start_new_session,
-        )
+    (folder / out).write_bytes(b"")
+    environment = plain_environment(MLFLOW_TRACKING_URI=uri, **more)
+    return Warm(words, folder, environment, folder / out, session=start_new_session)
 
 
 def run(folder: Path, uri: str, *words: str, **more: str) -> tuple[int, str]:

@@ -22,6 +22,7 @@ from litemkd.search.command import main
 from litemkd.search.storage import open_storage
 from litemkd.search.study import is_unfinished
 from tests.job import ROOT, SMOKE, Home
+from tests.warm import Warm
 
 STATUS = {
     TrialState.COMPLETE: {"FINISHED"},
@@ -51,9 +52,9 @@ class Place:
         common = ["--config", str(SMOKE), "--set", "data.workers=1", "--device", "cpu", "--study", "s"]
         return [*common, "--storage", self.storage, *words]
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
+    def start(self, *words: str) -> Warm | subprocess.Popen[str]:
         """`python tuning/search.py` in a process group of its own; its output goes to search.out."""
-        script = [*self.before, sys.executable, str(ROOT / "tuning" / "search.py")]
+        script = str(ROOT / "tuning" / "search.py")
         environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")},
             "MLFLOW_TRACKING_URI": self.home.store,
@@ -61,9 +62,12 @@ class Place:
             "OMP_NUM_THREADS": "1",
             "TQDM_MININTERVAL": "10",
         }
-        with (self.home.folder / "search.out").open("a") as out:
+        said = self.home.folder / "search.out"
+        if not self.before:
+            return Warm((script, *self.words(*words)), self.home.folder, environment, said, session=True)
+        with said.open("a") as out:
             return subprocess.Popen(
-                [*script, *self.words(*words)],
+                [*self.before, sys.executable, script, *self.words(*words)],
                 cwd=self.home.folder,
                 env=environment,
                 stdout=out,
@@ -151,7 +155,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 240) -> None:
         time.sleep(0.1)
 
 
-def kill(process: subprocess.Popen[str], signum: int = signal.SIGKILL) -> None:
+def kill(process: Warm | subprocess.Popen[str], signum: int = signal.SIGKILL) -> None:
     """Send a signal to a search and all its workers, and wait for it."""
     os.killpg(process.pid, signum)
     process.wait(60)

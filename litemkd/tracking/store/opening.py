@@ -151,11 +151,16 @@ def create_sqlite_store(path: Path) -> None:
                 return
             part = path.with_name(f"{path.name}.part")  # one at a time: we hold the lock
             part.unlink(missing_ok=True)
-            with _third_parties_quiet():
-                MlflowClient(sqlite_uri(part)).search_experiments(max_results=1)
+            _make_tables(part)
             part.replace(path)
     except OSError as error:
         raise cannot_be_made(path, error.strerror or str(error)) from error
+
+
+def _make_tables(path: Path) -> None:
+    """Have MLflow make an empty store, by its migrations one after the other."""
+    with _third_parties_quiet():
+        MlflowClient(sqlite_uri(path)).search_experiments(max_results=1)
 
 
 def cannot_be_made(path: Path, why: str) -> TrackingError:
