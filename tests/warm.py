@@ -7,6 +7,7 @@ which Python loads torch and MLflow. Commands that are started as a user starts 
 from __future__ import annotations
 
 import atexit
+import importlib
 import multiprocessing
 import os
 import runpy
@@ -17,9 +18,10 @@ import types
 from collections.abc import Mapping
 from pathlib import Path
 
+from litemkd.tracking import mlflow_settings
+
 _SERVER = multiprocessing.get_context("forkserver")
-LOADED = ["litemkd.search.command", "litemkd.search.worker", "litemkd.cli", "mlflow.cli"]
-_SERVER.set_forkserver_preload(LOADED)
+_SERVER.set_forkserver_preload(["litemkd.search.command", "litemkd.search.worker", "litemkd.cli", "mlflow.cli"])
 
 
 class Warm:
@@ -62,6 +64,7 @@ def _become(
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    importlib.reload(mlflow_settings)  # it sets what is not set, where it is loaded first
     with out.open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

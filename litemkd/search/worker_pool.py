@@ -89,8 +89,8 @@ class WorkerPool:
         for place in range(min(self.job.workers, len(self.workers) + waiting(self.study))):
             if place not in self.workers:
                 log_file(self.job, place)  # told here: a worker without its log has nowhere to say why
-                arguments = (dict(os.environ), self.job, place, self.deadline)
-                worker = context.Process(target=_work_as_here, args=arguments, daemon=True)
+                arguments = (dict(os.environ), work, self.job, place, self.deadline)
+                worker = context.Process(target=_as_here, args=arguments, daemon=True)
                 with _environment(TQDM_DISABLE="1"):
                     worker.start()
                 self.workers[place] = worker
@@ -174,11 +174,11 @@ def _processes() -> BaseContext:
     return context
 
 
-def _work_as_here(environment: dict[str, str], job: Job, place: int, deadline: float | None) -> None:
-    """Work in the environment of the pool, and not of when the process that is forked was started."""
+def _as_here(environment: dict[str, str], work: Callable[..., None], *arguments: object) -> None:
+    """Do this in the environment of the pool, and not of when the process that is forked was started."""
     os.environ.clear()
     os.environ.update(environment)
-    work(job, place, deadline)
+    work(*arguments)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +22,7 @@ from litemkd.tracking import close_orphans, use_store
 from litemkd.tracking.runs import orphans
 from litemkd.tracking.store import create_sqlite_store, reaching
 from litemkd.tracking.tags import CLOSED, HEARTBEAT, OWNER
-from tests.faults.serving import CANARY, files_with, start
+from tests.faults.serving import CANARY, files_with, plain_environment, start
 from tests.faults.silence import silent_port
 from tests.job import SMOKE, Home
 
@@ -144,8 +146,12 @@ def test_mlflow_run_killed_before_the_work_begins(tmp_path: Path) -> None:
     home = Home(tmp_path)
     (tmp_path / "MLproject").write_text(PROJECT)
     (tmp_path / "work.py").write_text(LAUNCHED)
-    words = ("-m", "mlflow", "run", ".", "--env-manager", "local")
-    process = start(tmp_path, home.store, *words, out="out", start_new_session=True)
+    words = [sys.executable, "-m", "mlflow", "run", ".", "--env-manager", "local"]
+    environment = plain_environment(MLFLOW_TRACKING_URI=home.store)
+    with (tmp_path / "out").open("wb") as out:
+        process = subprocess.Popen(
+            words, cwd=tmp_path, env=environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+        )
 
     def owner() -> str:
         return home.runs()[0].data.tags.get(OWNER, "")
