@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing.context import BaseContext
+from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 
 import optuna
@@ -162,7 +162,7 @@ class WorkerPool:
         return f"{finalists.titles[trial.params['setting']]} again, seed {trial.params['seed']}"
 
 
-def _processes() -> BaseContext:
+def _processes() -> SpawnContext | ForkServerContext:
     """How workers are started: forked from a process that has loaded the libraries, where the system can.
 
     Never forked from this one, whose threads, and what they have to do with a GPU, a fork would break.
