@@ -85,7 +85,7 @@ def test_what_an_entry_point_starts_is_understood(entry_points: dict[str, Any], 
     options = {flag for parameter in STARTED[command].params for flag in parameter.opts}
     assert {key.replace("_", "-") for key in entry["parameters"]} <= {flag.lstrip("-") for flag in options}
     for key in needed.keys() & set(values):
-        assert str(params["kind" if key == "as" else key]) == needed[key]
+        assert str(params["kind" if key == "as" else key]) == values[key]
 
 
 def started(*words: str) -> Config:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -74,7 +74,7 @@ class Published:
 @functools.cache
 def facts() -> Mapping[str, Any]:
     """The file."""
-    text = files("litemkd.comparison").joinpath("published.yaml").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("published.yaml").read_text(encoding="utf-8")
     return dict(yaml.safe_load(text))
 
 
