@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-
 from litemkd.export.graphs import graphs_of
 from litemkd.export.onnx_files import write_onnx
 from litemkd.models.folding import EvaluationForm

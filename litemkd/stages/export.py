@@ -21,8 +21,8 @@ from litemkd.data.packs.crops import crop_clips
 from litemkd.errors import CheckpointError, ExportError
 from litemkd.evaluation.accuracy import Classifier, Evaluation, paired_difference
 from litemkd.evaluation.calibration import Calibration, as_dict
-from litemkd.evaluation.embedding import MATCHED_AT_ONCE
 from litemkd.evaluation.intervals import Interval
+from litemkd.evaluation.look_up import MATCHED_AT_ONCE
 from litemkd.export.checking import Agreement, compare_logits, exported_logits, torch_logits
 from litemkd.export.folder import CARD, PIXELS, SAMPLING, STORED, card, versions, write_description
 from litemkd.export.licences import licence_of
@@ -31,8 +31,8 @@ from litemkd.export.onnx_files import OPSET
 from litemkd.export.runner import DESCRIPTION, Code, Recogniser, open_recogniser
 from litemkd.export.writing import MADE_WITH, write_graphs
 from litemkd.models.folding import EvaluationForm
-from litemkd.runtime.progress import Bar
 from litemkd.models.student import Student
+from litemkd.runtime.progress import Bar
 from litemkd.stages.loading import champion_of, load_calibrated
 from litemkd.stages.results import difference_metrics, log_test
 from litemkd.stages.setup import Setup
