@@ -18,14 +18,19 @@ from litemkd.config import Config
     "--model", metavar="URI", help="models:/NAME@ALIAS, models:/NAME/VERSION or a folder; the champion."
 )
 @click.option(
-    "--format", "form", type=click.Choice(["onnx"]), default="onnx", show_default=True, help="What runs it."
+    "--format",
+    "form",
+    type=click.Choice(["onnx", "openvino"]),
+    default="onnx",
+    show_default=True,
+    help="What runs it.",
 )
 @click.option(
     "--precision",
-    type=click.Choice(["float32"]),
+    type=click.Choice(["float32", "float16"]),
     default="float32",
     show_default=True,
-    help="Of weights and computation.",
+    help="Of the network; matching, which has no weights, is in float32.",
 )
 @click.option(
     "--out",
@@ -64,11 +69,12 @@ def export(
     DIR gets the graphs, model.json and a card, if logits of real clips are PyTorch's within 1e-4; else nothing.
     `litemkd-runtime predict --model DIR` and `litemkd predict --model DIR --runtime onnx` use it.
     """
+    from litemkd.export.writing import Form
     from litemkd.stages.export import Asked, export_stage
     from litemkd.stages.setup import Setup
     from litemkd.tracking import ui_command
 
-    asked = Asked(out, model or None, form, precision, way, shot, episodes)
+    asked = Asked(out, model or None, Form(form, precision, way, shot), episodes)
     done = export_stage(Setup.of(config), asked)
     click.echo(
         f"logits of real clips: at most {done.agreement.apart:.1e} from PyTorch's, of {done.agreement.logits}"

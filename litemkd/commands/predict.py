@@ -35,7 +35,7 @@ SHOWN = 20  # rows of the table beside a file that holds them all
 )
 @click.option(
     "--runtime",
-    type=click.Choice(["torch", "onnx"]),
+    type=click.Choice(["torch", "onnx", "openvino"]),
     default="torch",
     show_default=True,
     help="What computes: PyTorch, or what --model, a folder that `litemkd export` has written, is for.",

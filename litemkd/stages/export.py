@@ -6,7 +6,7 @@ Nothing is in the folder before the logits of real clips agree; what the test sa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from litemkd.export.licences import licence_of
 from litemkd.export.measuring import measured
 from litemkd.export.onnx_files import OPSET
 from litemkd.export.runner import DESCRIPTION, Code, Recogniser, open_recogniser
-from litemkd.export.writing import MADE_WITH, write_graphs
+from litemkd.export.writing import FLOAT32, MADE_WITH, Form, write_graphs
 from litemkd.models.folding import EvaluationForm
 from litemkd.models.student import Student
 from litemkd.runtime.progress import Bar
@@ -50,18 +50,13 @@ class Asked:
     Attributes:
         out: the folder that is made.
         model: see `litemkd.stages.loading.load_calibrated`; the champion when None.
-        runtime: `onnx`.
-        precision: `float32`.
-        way, shot: the only numbers of classes and of supports a class that the graphs are for; any when None.
+        form: runtime, precision and sizes.
         episodes: of the test; those of the configuration when None, and no test for 0.
     """
 
     out: Path
     model: str | None = None
-    runtime: str = "onnx"
-    precision: str = "float32"
-    way: int | None = None
-    shot: int | None = None
+    form: Form = field(default_factory=Form)
     episodes: int | None = None
 
 
@@ -109,23 +104,17 @@ def export_stage(setup: Setup, asked: Asked) -> Exported:
     source = asked.model or champion_of(setup.config)
     if asked.out.exists() and (not asked.out.is_dir() or any(asked.out.iterdir())):
         raise ExportError(f"--out {asked.out}: is there already, and not empty; another folder would do")
+    tested = _tested(setup, asked)
     student, described, calibration = _student(setup, source)
     form = EvaluationForm(student.cpu())
     with whole_folder(asked.out) as beside:
         about = _told(setup, source, described, asked)
-        about["graphs"] = write_graphs(
-            beside,
-            form,
-            described["frames"],
-            described["crop"],
-            runtime=asked.runtime,
-            way=asked.way,
-            shot=asked.shot,
-        )
+        about |= write_graphs(beside, form, described["frames"], described["crop"], asked.form).described()
+        about["made_with"] = versions(*MADE_WITH[asked.form.runtime])
         write_description(beside, about)  # with which it can be run, and is checked
         agreement = _agreement(setup, form, open_recogniser(beside), asked)
-        if asked.precision == "float32":
-            agreement.refuse(f"{source} as {asked.runtime}")
+        if asked.form.precision == FLOAT32:
+            agreement.refuse(f"{source} as {asked.form.runtime}")
         about["calibration"] = None if calibration is None else as_dict(calibration)
         about["check"] = {
             "logits": agreement.logits,
@@ -137,9 +126,29 @@ def export_stage(setup: Setup, asked: Asked) -> Exported:
         write_description(beside, about)
     tests: Mapping[int, Compared] = {}
     costs: Mapping[str, float] = {}
-    if asked.episodes != 0:
-        tests, costs = _test(setup, student, about, source, asked)
+    if tested is not None:
+        tests, costs = _test(tested, student, about, source, asked)
     return Exported(asked.out, source, agreement, tests, costs)
+
+
+def _tested(setup: Setup, asked: Asked) -> Setup | None:
+    """The setup with the test that was asked for; None without one.
+
+    Raises:
+        ExportError: the test has other numbers of classes and shots than the graphs are for.
+    """
+    e, way = setup.config.evaluation, setup.config.episode.way
+    if asked.episodes == 0:
+        return None
+    shots = tuple(shot for shot in e.shots if asked.form.shot in (None, shot))
+    if asked.form.way not in (None, way) or not shots:
+        raise ExportError(
+            f"--way {asked.form.way} --shot {asked.form.shot}: the test has {way} ways, "
+            f"{' and '.join(map(str, e.shots))} shots; these, or --episodes 0 for no test, would do"
+        )
+    count = e.test_episodes if asked.episodes is None else asked.episodes
+    evaluation = e.model_copy(update={"test_episodes": count, "shots": shots})
+    return replace(setup, config=setup.config.model_copy(update={"evaluation": evaluation}))
 
 
 def _student(setup: Setup, source: str) -> tuple[Student, dict[str, Any], Calibration | None]:
@@ -164,34 +173,33 @@ def _told(setup: Setup, source: str, described: Mapping[str, Any], asked: Asked)
         "backbone": backbone["name"],
         "head": student["head"]["name"],
         "temporal": student.get("temporal", "none"),
-        "runtime": asked.runtime,
+        "runtime": asked.form.runtime,
         "opset": OPSET,
-        "made_with": versions(*MADE_WITH[asked.runtime]),
-        "precision": asked.precision,
+        "precision": asked.form.precision,
         "frames": described["frames"],
         "short_side": described["short_side"],
         "crop": described["crop"],
         "sampling": SAMPLING,
         "stored": STORED,
         "pixels": PIXELS,
-        "classes": {"protocol": "shown by examples", "way": asked.way, "shot": asked.shot},
+        "classes": {"protocol": "shown by examples", "way": asked.form.way, "shot": asked.form.shot},
         "licence": licence_of(backbone["name"], backbone["weights"]),
     }
 
 
 def _agreement(setup: Setup, form: EvaluationForm, recogniser: Recogniser, asked: Asked) -> Agreement:
     """How near logits of episodes of val clips are, some of them with fewer supports of a class."""
-    e, way = setup.config.evaluation, asked.way or setup.config.episode.way
+    e, way = setup.config.evaluation, asked.form.way or setup.config.episode.way
     split = setup.data.splits["val"]
     wanted, found = [], []
-    for shot in [asked.shot] if asked.shot else e.shots:
+    for shot in [asked.form.shot] if asked.form.shot else e.shots:
         sampler = EpisodeSampler(split, way=way, shot=shot, queries=e.queries, seed=e.seed)
         episodes = sampler[range(CHECKED)]
         videos, support, query = episodes.compact()
         clips = _crops(setup, "val", videos)
         codes = recogniser.encode(clips)
         here = replace(episodes, support=support, query=query)
-        for one in [here] if shot == 1 or asked.shot else [here, _uneven(here)]:
+        for one in [here] if shot == 1 or asked.form.shot else [here, _uneven(here)]:
             wanted.append(torch_logits(form, clips, one))
             found.append(exported_logits(recogniser, codes, one))
     return compare_logits(wanted, found)
@@ -216,30 +224,20 @@ def _test(
     setup: Setup, student: Student, about: Mapping[str, Any], source: str, asked: Asked
 ) -> tuple[dict[int, Compared], dict[str, float]]:
     """Run the fixed test on what was written and on the student, time it, and log both to a run."""
-    evaluation = setup.config.evaluation
-    count = evaluation.test_episodes if asked.episodes is None else asked.episodes
-    shots = [shot for shot in evaluation.shots if asked.shot in (None, shot)]
-    if asked.way not in (None, setup.config.episode.way) or not shots:
-        raise ExportError(
-            f"--way {asked.way} --shot {asked.shot}: the test has {setup.config.episode.way} classes of "
-            f"{' and '.join(map(str, evaluation.shots))} shots; these, or --episodes 0 for no test, would do"
-        )
-    tested = evaluation.model_copy(update={"test_episodes": count, "shots": tuple(shots)})
-    setup = replace(setup, config=setup.config.model_copy(update={"evaluation": tested}))
     tags = {
         "litemkd.model": source,
         "litemkd.backbone": about["backbone"],
         "litemkd.head": about["head"],
         "litemkd.data_digest": setup.data.student_digest,
-        "litemkd.precision": asked.precision,
-        "litemkd.runtime": asked.runtime,
+        "litemkd.precision": asked.form.precision,
+        "litemkd.runtime": asked.form.runtime,
     }
-    with setup.run("export", f"export {source}, {asked.runtime} {asked.precision}", tags) as run:
+    with setup.run("export", f"export {source}, {asked.form.runtime} {asked.form.precision}", tags) as run:
         if source.startswith("models:"):
             found = find_address(source)
             run.use_model(found.name, found.version)
         costs = measured(asked.out)
-        tests = setup.evaluate(_classifier(setup, open_recogniser(asked.out)), "test", asked.runtime)
+        tests = setup.evaluate(_classifier(setup, open_recogniser(asked.out)), "test", asked.form.runtime)
         own = setup.test_student(student.to(setup.device), "PyTorch")
         compared = {shot: Compared(test, paired_difference(test, own[shot])) for shot, test in tests.items()}
         log_test(run, tests, source)

@@ -9,11 +9,12 @@ import torch
 
 from litemkd.config import StudentConfig
 from litemkd.export.folder import write_description
-from litemkd.export.writing import write_graphs
+from litemkd.export.writing import Form, write_graphs
 from litemkd.models.folding import EvaluationForm
 from litemkd.stages.build import build_student
 
 FRAMES, CROP = 4, 32
+PLAIN = Form()
 
 
 def student_form(head: dict[str, Any], **more: Any) -> EvaluationForm:
@@ -26,12 +27,11 @@ def student_form(head: dict[str, Any], **more: Any) -> EvaluationForm:
     return EvaluationForm(student.eval())
 
 
-def exported(folder: Path, form: EvaluationForm, runtime: str = "onnx", **more: Any) -> Path:
+def exported(folder: Path, student: EvaluationForm, form: Form = PLAIN) -> Path:
     """A folder with the graphs of a student and a description."""
     folder.mkdir()
-    graphs = write_graphs(folder, form, FRAMES, CROP, runtime=runtime, **more)
-    about = {"runtime": runtime, "precision": "float32", "frames": FRAMES, "short_side": 36, "crop": CROP}
-    classes = {"way": more.get("way"), "shot": more.get("shot")}
-    about |= {"graphs": graphs, "classes": classes, "temporal": "none", "calibration": None}
+    about: dict[str, Any] = write_graphs(folder, student, FRAMES, CROP, form).described()
+    about |= {"runtime": form.runtime, "frames": FRAMES, "short_side": 36, "crop": CROP}
+    about |= {"classes": {"way": form.way, "shot": form.shot}, "temporal": "none", "calibration": None}
     write_description(folder, about)
     return folder

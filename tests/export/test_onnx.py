@@ -11,6 +11,7 @@ from litemkd_runtime import Recogniser, RecogniserError
 
 from litemkd.data.episodes import Episodes
 from litemkd.export.checking import compare_logits, exported_logits, torch_logits
+from litemkd.export.writing import Form
 from litemkd.models.folding import EvaluationForm
 from tests.export.making import CROP, FRAMES, exported, student_form
 
@@ -133,7 +134,7 @@ def test_a_folder_that_was_changed_is_refused(made: tuple[EvaluationForm, Path],
 
 def test_a_student_that_looks_at_whole_clips_for_three_classes_alone(tmp_path: Path) -> None:
     form = student_form({"name": "prototype"}, temporal="difference")
-    recogniser = Recogniser(exported(tmp_path / "out", form, way=3, shot=1))
+    recogniser = Recogniser(exported(tmp_path / "out", form, Form(way=3, shot=1)))
     asked, seen = episodes(3, [2, 0, 1], 2), clips(5)
     codes = recogniser.encode(seen)
     agreement = compare_logits([torch_logits(form, seen, asked)], [exported_logits(recogniser, codes, asked)])
@@ -144,3 +145,21 @@ def test_a_student_that_looks_at_whole_clips_for_three_classes_alone(tmp_path: P
     recogniser.learn_codes({str(i): tuple(x[i : i + 1] for x in codes) for i in (0, 1)})
     with pytest.raises(RecogniserError, match="classes: 2 given; 3, which the model was exported for"):
         recogniser.match(codes)
+
+
+@pytest.mark.parametrize(
+    ("form", "apart"),
+    [(Form("openvino"), 1e-4), (Form("openvino", "float16"), 0.05), (Form("onnx", "float16"), 0.05)],
+    ids=lambda one: f"{one.runtime} {one.precision}" if isinstance(one, Form) else "",
+)
+def test_other_runtimes_and_precisions(form: Form, apart: float, tmp_path: Path) -> None:
+    if form.runtime == "openvino":
+        pytest.importorskip("openvino")
+    student = student_form({"name": "prototype"})
+    folder = exported(tmp_path / "out", student, form)
+    recogniser = Recogniser(folder, threads=1)
+    asked, seen = episodes(3, [2, 0, 1, 1], 2), clips(6)
+    found = exported_logits(recogniser, recogniser.encode(seen), asked)
+    agreement = compare_logits([torch_logits(student, seen, asked)], [found])
+    assert agreement.apart < apart
+    assert (agreement.apart > 1e-6) == (form.precision == "float16")
