@@ -202,6 +202,11 @@ def in_a_table(present: Tensor) -> Iterator[None]:
         _TABLE.reset(token)
 
 
+def table_there() -> Tensor | None:
+    """Which places of the table are taken, (B, W, K), within `in_a_table`; None elsewhere."""
+    return _TABLE.get()
+
+
 def support_counts(labels: Tensor, way: int) -> np.ndarray:
     """Supports per class, (B, W). EpisodeError if a class has none or a label lies outside 0 … way - 1."""
     known = on_host(labels)
