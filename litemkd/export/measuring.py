@@ -20,7 +20,7 @@ _SHOTS, _WAY = 5, 5
 
 # In a process of its own, with nothing in it but what a device would have.
 _ONE_CLIP = """
-import json, resource, sys, time
+import json, sys, time
 begun = time.perf_counter()
 import numpy as np
 from litemkd_runtime import Recogniser
@@ -31,7 +31,9 @@ way, shot = one.about["classes"]["way"] or 2, one.about["classes"]["shot"] or 1
 code = tuple(x.repeat(shot, 0) for x in rows[0])
 one.learn_codes({str(i): code for i in range(way)}).match(rows[1])
 taken = time.perf_counter() - begun
-print(json.dumps([resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, taken]))
+# What the system says of the process is from before it was this program, where its parent was large.
+(most,) = (line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(json.dumps([int(most) * 1024, taken]))
 """
 
 

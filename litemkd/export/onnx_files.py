@@ -56,7 +56,8 @@ def write_onnx(graph: Graph, name: str, path: Path) -> None:
 
 
 def _export(graph: Graph, path: Path) -> None:
-    letters = {letter: torch.export.Dim(letter, min=1, max=most) for letter, most in AXES.items()}
+    # From two on: for one, torch.export asks which axes are broadcast. A graph does for one all the same.
+    letters = {letter: torch.export.Dim(letter, min=2, max=most) for letter, most in AXES.items()}
 
     def free(name: str) -> dict[int, Any]:
         return {axis: letters[letter] for axis, letter in graph.axes.get(name, {}).items()}

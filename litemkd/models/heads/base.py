@@ -236,7 +236,8 @@ def group_by_class(labels: Tensor, way: int) -> tuple[Tensor, Tensor]:
         EpisodeError: as `support_counts`.
     """
     if (table := _TABLE.get()) is not None:
-        return torch.arange(table[0].numel(), device=table.device).view(table.shape), table
+        places = torch.arange(table[0].numel(), device=table.device)
+        return places.view(1, *table.shape[1:]).expand(table.shape), table
     counts = support_counts(labels, way)  # (B, W)
     order = on_host(labels).argsort(axis=1, kind="stable")  # (B, S), supports sorted by class
     start = counts.cumsum(1) - counts  # (B, W)
