@@ -11,7 +11,7 @@ from litemkd.config import Config
 
 
 @click.command()
-@entry_point("model", "format", "precision", "episodes")
+@entry_point("format", "precision", "episodes")
 @configured
 @tracked
 @click.option(
