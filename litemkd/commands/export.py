@@ -11,7 +11,7 @@ from litemkd.config import Config
 
 
 @click.command()
-@entry_point("format", "precision", "episodes")
+@entry_point("format", "precision")
 @configured
 @tracked
 @click.option(
