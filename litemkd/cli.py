@@ -12,6 +12,7 @@ from litemkd.commands.completion import completion
 from litemkd.commands.cost import cost
 from litemkd.commands.doctor import doctor
 from litemkd.commands.evaluate import evaluate
+from litemkd.commands.export import export
 from litemkd.commands.init import init
 from litemkd.commands.options import plain_mistakes, set_up_process
 from litemkd.commands.predict import predict
@@ -79,6 +80,7 @@ for command in (
     cost,
     import_weights,
     export_weights,
+    export,
     ui,
     export_runs,
     import_runs,

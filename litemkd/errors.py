@@ -54,6 +54,10 @@ class BackboneError(LitemkdError):
         super().__init__(f"backbone {setting}: {given!r} given; {would}")
 
 
+class ExportError(LitemkdError):
+    """A student that cannot be written for another runtime, or an export that is not what it should be."""
+
+
 class ResumeError(LitemkdError):
     """An interrupted run that this command cannot go on with."""
 

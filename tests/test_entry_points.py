@@ -22,7 +22,7 @@ from litemkd.search.command import main as search
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {"prepare", "teacher", "features", "student", "distill", "evaluate", "cost"}
-COMMANDS |= {"import-weights", "export-weights", "search", "predict", "register", "compare"}
+COMMANDS |= {"export", "import-weights", "export-weights", "search", "predict", "register", "compare"}
 COMMANDS |= {"doctor", "show", "report"}
 OF_THE_STORE = {"ui", "export-runs", "import-runs", "sync"}  # no stages: no configuration and no run
 PLAIN = OF_THE_STORE | {"init", "completion"}  # without options of a configuration

@@ -55,10 +55,10 @@ def _numbers(context: click.Context, option: click.Parameter, values: tuple[str,
 @flag("--pool", "One row for all runs with the same keys, even where other settings differ.")
 @click.option(
     "--stage",
-    type=click.Choice(["student", "evaluate"]),
+    type=click.Choice(["student", "evaluate", "export"]),
     default="student",
     show_default=True,
-    help="Whose runs: trained students, or models tested later by `evaluate`.",
+    help="Whose runs: trained students, models tested later by `evaluate`, or as `export` has written them.",
 )
 @click.option("--shots", multiple=True, callback=_numbers, metavar="K", help="Only these numbers of shots.")
 @click.option(
@@ -99,7 +99,8 @@ def compare(
     from litemkd.comparison.grouping import DEFAULT_KEYS
     from litemkd.stages.compare import Question, compare_runs, log_answer, pictures_of, write_answer
 
-    named, keys = datasets or _dataset_of(source), tuple(dict.fromkeys(by)) or DEFAULT_KEYS
+    usual = (*DEFAULT_KEYS, "runtime", "precision") if asked["stage"] == "export" else DEFAULT_KEYS
+    named, keys = datasets or _dataset_of(source), tuple(dict.fromkeys(by)) or usual
     question = Question(named, by=keys, **asked)
     answer = compare_runs(question)
     click.echo(answer.render(form), nl=False)

@@ -34,6 +34,13 @@ SHOWN = 20  # rows of the table beside a file that holds them all
     "--model", metavar="URI", help="models:/NAME@ALIAS, models:/NAME/VERSION or a folder; the champion."
 )
 @click.option(
+    "--runtime",
+    type=click.Choice(["torch", "onnx", "openvino"]),
+    default="torch",
+    show_default=True,
+    help="What computes: PyTorch, or what --model, a folder that `litemkd export` has written, is for.",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
@@ -47,6 +54,7 @@ def predict(
     support: Path,
     query: Path,
     model: str | None,
+    runtime: str,
     out: Path | None,
     trace: bool,
     force_choice: bool,
@@ -61,7 +69,7 @@ def predict(
     from litemkd.tracking.tracing import traces_in
 
     with traces_in(config.data.dataset) if trace else contextlib.nullcontext():
-        found = predict_stage(config, support, query, model=model, force_choice=force_choice)
+        found = predict_stage(config, support, query, model=model, runtime=runtime, force_choice=force_choice)
     rows = [
         [_printable(clip.name), _printable(name), *(f"{value:.3f}" for value in row)]
         for clip, name, row in zip(found.queries, found.predicted, found.probabilities, strict=True)

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from litemkd.comparison.comparison import Comparison, Line, typical
 from litemkd.comparison.grouping import Column
 from litemkd.comparison.readings import Reading
+from litemkd.comparison.sheets import COSTS
 from litemkd.comparison.styles import Style, numbered, styles_of
 from litemkd.evaluation.intervals import Interval
 from litemkd.report.figures import legend_below, panels, spread
@@ -25,9 +26,12 @@ CLASSES = 40
 GREY = "0.45"
 
 
-def accuracy_against_cost(comparison: Comparison) -> Figure | None:
-    """Accuracy with its interval against GMACs, a panel a column, with the front; None without costs."""
-    shown = [line for line in comparison.lines if line.cost.get("gmacs_per_episode")]
+def accuracy_against_cost(comparison: Comparison, name: str = "gmacs_per_episode") -> Figure | None:
+    """Accuracy with its interval against a cost, GMACs if not given, a panel a column, with the front.
+
+    None where no run has it.
+    """
+    shown = [line for line in comparison.lines if line.cost.get(name)]
     columns = [c for c in comparison.columns if any(c in line.cells for line in shown)][:PANELS]
     if not columns:
         return None
@@ -35,9 +39,10 @@ def accuracy_against_cost(comparison: Comparison) -> Figure | None:
     figure, every = panels(len(columns), 3, (4.2, 3.6), (1.2, 1.2))
     shots = "/".join(map(str, comparison.main_shots))
     for axes, column in zip(every, columns, strict=True):
-        _cost_panel(axes, column, [*zip(shown, styles, strict=True)])
+        _cost_panel(axes, column, [*zip(shown, styles, strict=True)], name)
+        counted = name == "gmacs_per_episode"
         axes.set(
-            xlabel=f"GMACs of a {shots}-shot episode, as thop counts",
+            xlabel=f"GMACs of a {shots}-shot episode, as thop counts" if counted else COSTS[name],
             ylabel="test accuracy, per cent",
             title=str(column),
         )
@@ -47,9 +52,9 @@ def accuracy_against_cost(comparison: Comparison) -> Figure | None:
     return figure
 
 
-def _cost_panel(axes: Axes, column: Column, lines: Sequence[tuple[Line, Style]]) -> None:
+def _cost_panel(axes: Axes, column: Column, lines: Sequence[tuple[Line, Style]], name: str) -> None:
     there = [(line, style) for line, style in lines if column in line.cells]
-    costs = [typical(line.cost["gmacs_per_episode"]) or 0.0 for line, _ in there]
+    costs = [typical(line.cost[name]) or 0.0 for line, _ in there]
     figures = [line.cells[column].accuracy for line, _ in there]
     for (_, style), x, figure in zip(there, _side_by_side(costs, spread(axes, costs)), figures, strict=True):
         _points(axes, [x], [Interval(figure.mean, figure.half)], markersize=6, capsize=2.5, **style.drawn())

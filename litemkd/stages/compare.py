@@ -35,6 +35,8 @@ SEVERAL = "comparisons"  # the experiment of what compares several data sets
 CURVES = 6  # runs whose learning curves are drawn when none are chosen
 PICTURES = {
     "accuracy_against_cost": "Accuracy against GMACs, with the Pareto front",
+    "accuracy_against_milliseconds": "Accuracy against milliseconds a clip on one thread, with the front",
+    "accuracy_against_megabytes": "Accuracy against megabytes, with the Pareto front",
     "per_class_gains": "Gain of each class by distillation",
     "learning_curves": "Learning curves",
     "response": "Val accuracy against temperature and weights of the loss",
@@ -49,7 +51,7 @@ class Question:
         datasets: only these; all of the store when empty.
         condition: a further one, in MLflow's own words for filters.
         by: grouping keys: `backbone`, `head`, `distilled`, any tag, any parameter.
-        stage: whose runs: `student`, or `evaluate` for models that were tested later.
+        stage: whose runs: `student`, or `evaluate` and `export` for models that were tested later.
         shots: only these; all when empty.
         pool: put runs with the same keys in one row, whatever else differs.
         shape: `rows`, or `published` for the published table's own.
@@ -144,6 +146,8 @@ def pictures_of(answer: Answer) -> dict[str, Figure]:
     comparison, question = answer.comparison, answer.question
     found: dict[str, Figure | None] = {
         "accuracy_against_cost": accuracy_against_cost(comparison),
+        "accuracy_against_milliseconds": accuracy_against_cost(comparison, "ms_per_clip_1_thread"),
+        "accuracy_against_megabytes": accuracy_against_cost(comparison, "megabytes"),
         "per_class_gains": _per_class(comparison),
         "learning_curves": _curves(comparison, question.runs),
         "response": response(readings_of([*_read(question, "trial"), *(e.record for e in comparison.entries)])),

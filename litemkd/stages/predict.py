@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from litemkd.config import Config
 from litemkd.data.finding.loose import (
@@ -20,18 +20,23 @@ from litemkd.data.finding.loose import (
     LooseClip,
     find_classes,
     find_queries,
-    read_centres,
+    read_all,
+    read_centre,
     refuse_unreadable,
 )
 from litemkd.errors import CheckpointError, DataError, some
+from litemkd.evaluation.calibration import UNCALIBRATED
 from litemkd.evaluation.embedding import CLIPS_AT_ONCE
-from litemkd.evaluation.recognition import Recogniser
+from litemkd.evaluation.recognition import Recogniser, Recognition
 from litemkd.evaluation.unknown import NONE
+from litemkd.export.runner import clips_are_data, open_recogniser
 from litemkd.runtime.progress import Bar
 from litemkd.stages.build import build_device, build_workers
 from litemkd.stages.loading import champion_of, load_calibrated
 from litemkd.storage.files import write_text
 from litemkd.tracking.tracing import span
+
+TORCH = "torch"  # the runtime of students as they are trained
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,13 @@ class Predictions:
 
 
 def predict_stage(
-    config: Config, support: Path, query: Path, *, model: str | None = None, force_choice: bool = False
+    config: Config,
+    support: Path,
+    query: Path,
+    *,
+    model: str | None = None,
+    runtime: str = TORCH,
+    force_choice: bool = False,
 ) -> Predictions:
     """Name the clips in `query`. Nothing is logged but, where it is wanted, a trace.
 
@@ -86,6 +97,7 @@ def predict_stage(
         config: the device, workers that read clips, and the data set whose champion is taken without `model`.
         support: folder of class folders.
         query: folder of clips or of class folders, or one clip; see `litemkd.data.finding.loose`.
+        runtime: what computes: `torch`, or what `model`, a folder that `litemkd export` has written, is for.
         model: see `litemkd.stages.loading.load_calibrated`.
         force_choice: name a class whatever a query shows.
 
@@ -94,7 +106,6 @@ def predict_stage(
         DataError: folders that do not hold what they should, or clips that cannot be read, all of them named.
         TrackingError: no such registered model.
     """
-    device = build_device(config)
     examples, asked = find_classes(support), find_queries(query)
     supports, queries = examples.clips, asked.clips
     classes = tuple(dict.fromkeys(str(clip.claimed) for clip in supports))
@@ -102,28 +113,20 @@ def predict_stage(
         raise DataError(
             f"{support} has one class folder, {classes[0]}; two or more would do, to choose between"
         )
-    source = model or champion_of(config)
-    student, described, calibration = load_calibrated(source)
-    try:
-        recogniser = Recogniser(
-            student.to(device),
-            frames=int(described["frames"]),
-            crop=int(described["crop"]),
-            short_side=int(described["short_side"]),
-            calibration=calibration,
-        )
-    except KeyError as error:
-        raise CheckpointError(
-            f"{source}: its description lacks {error}; export it anew with this version"
-        ) from None
     labels = np.array([classes.index(str(clip.claimed)) for clip in supports], np.int64)
+    source = model or champion_of(config)
+    if runtime != TORCH and source.startswith("models:"):
+        raise CheckpointError(
+            f"--model {source}: given with --runtime {runtime}; a folder that `litemkd export --format "
+            f"{runtime}` has written would do"
+        )
     counts = Counter(clip.claimed for clip in supports)
     about = {"model": source, "supports": {str(one): count for one, count in counts.items()}}
     with span("predict", about | {"queries": [clip.name for clip in queries]}) as tell:
-        with span("read and encode", {"clips": len(supports) + len(queries)}):
-            features = _features(recogniser, [*supports, *queries], build_workers(config))
-        with span("match", {"classes": len(classes), "queries": len(queries)}):
-            found = recogniser.recognise(features[: len(supports)], labels, features[len(supports) :])
+        if runtime == TORCH:
+            found, told = _by_torch(config, source, supports, labels, queries)
+        else:
+            found, told = _by_runner(config, Path(source), runtime, supports, labels, queries)
         tell(
             {
                 clip.name: {one: round(float(share), 4) for one, share in zip(classes, row, strict=True)}
@@ -139,27 +142,92 @@ def predict_stage(
         (
             *_notes(supports, queries, classes),
             *_passed_over({support: examples, query: asked}),
-            *([] if (told := recogniser.note(labels)) is None else [told]),
+            *([] if told is None else [told]),
         ),
         None if force_choice else found.known,
     )
 
 
-def _features(recogniser: Recogniser, clips: Sequence[LooseClip], workers: int) -> Tensor:
-    """Features of clips, read a few at a time; once one is unreadable, the others are only looked at."""
-    parts: list[Tensor] = []
+def _by_torch(
+    config: Config, source: str, supports: Sequence[LooseClip], labels: np.ndarray, queries: Sequence[LooseClip]
+) -> tuple[Recognition, str | None]:
+    """What queries are by a student, and what to say of them."""
+    device = build_device(config)
+    student, described, calibration = load_calibrated(source)
+    try:
+        recogniser = Recogniser(
+            student.to(device),
+            frames=int(described["frames"]),
+            crop=int(described["crop"]),
+            short_side=int(described["short_side"]),
+            calibration=calibration,
+        )
+    except KeyError as error:
+        raise CheckpointError(
+            f"{source}: its description lacks {error}; export it anew with this version"
+        ) from None
+
+    def read(path: Path) -> np.ndarray:
+        return read_centre(path, recogniser.frames, recogniser.short_side, recogniser.crop)
+
+    clips = [*supports, *queries]
+    with span("read and encode", {"clips": len(clips)}):
+        features = torch.cat(_of_all(clips, read, recogniser.features, build_workers(config)))
+    with span("match", {"classes": int(labels.max()) + 1, "queries": len(queries)}):
+        found = recogniser.recognise(features[: len(supports)], labels, features[len(supports) :])
+    return found, recogniser.note(labels)
+
+
+def _by_runner(
+    config: Config,
+    folder: Path,
+    runtime: str,
+    supports: Sequence[LooseClip],
+    labels: np.ndarray,
+    queries: Sequence[LooseClip],
+) -> tuple[Recognition, str | None]:
+    """What queries are by an exported student, and what to say of them."""
+    recogniser = open_recogniser(folder)
+    if recogniser.about["runtime"] != runtime:
+        raise CheckpointError(
+            f"--runtime {runtime}: given for {folder}, which is for {recogniser.about['runtime']}"
+        )
+
+    def read(path: Path) -> np.ndarray:
+        with clips_are_data():
+            return recogniser.crops(path)
+
+    parts = _of_all([*supports, *queries], read, recogniser.encode, build_workers(config))
+    codes = tuple(np.concatenate(one) for one in zip(*parts, strict=True))
+    places = [np.flatnonzero(labels == c) for c in range(int(labels.max()) + 1)]
+    with clips_are_data():
+        recogniser.learn_codes({str(c): tuple(x[rows] for x in codes) for c, rows in enumerate(places)})
+        found = Recognition(recogniser.probabilities_of(tuple(x[len(labels) :] for x in codes)), None)
+    return found, None if recogniser.about["calibration"] else UNCALIBRATED
+
+
+Made = TypeVar("Made")
+
+
+def _of_all(
+    clips: Sequence[LooseClip],
+    read: Callable[[Path], np.ndarray],
+    make: Callable[[np.ndarray], Made],
+    workers: int,
+) -> list[Made]:
+    """What is made of clips, read a few at a time; once one is unreadable, the others are only looked at."""
+    parts: list[Made] = []
     problems: list[str] = []
-    about = (recogniser.frames, recogniser.short_side, recogniser.crop)
     with ThreadPoolExecutor(workers) as pool, Bar(total=len(clips), desc="reading", unit="clip") as bar:
         for start in range(0, len(clips), CLIPS_AT_ONCE):
             part = clips[start : start + CLIPS_AT_ONCE]
-            crops, wrong = read_centres(part, *about, pool)
+            crops, wrong = read_all(part, read, pool)
             problems += wrong
             if not problems:
-                parts.append(recogniser.features(np.stack(crops)))
+                parts.append(make(np.stack(crops)))
             bar.update(len(part))
     refuse_unreadable(problems, len(clips))
-    return torch.cat(parts)
+    return parts
 
 
 def _passed_over(folders: Mapping[Path, Found]) -> list[str]:

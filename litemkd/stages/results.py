@@ -97,6 +97,17 @@ def calibration_metrics(
     return metrics, found
 
 
+def difference_metrics(differences: Mapping[int, Interval]) -> dict[str, float]:
+    """Metrics `difference/…` of an exported student's accuracy to its own, by number of shots, in points."""
+    metrics: dict[str, float] = {}
+    for shot, found in differences.items():
+        metrics |= {
+            f"difference/accuracy_{shot}shot": found.mean,
+            f"difference/accuracy_ci95_{shot}shot": found.half,
+        }
+    return metrics
+
+
 def accuracy_words(evaluations: Mapping[int, Evaluation]) -> str:
     """Test results in a sentence, Markdown."""
     results = ", ".join(f"**{one.accuracy} %** {shot}-shot" for shot, one in evaluations.items())

@@ -230,7 +230,7 @@ class Setup:
         """
         config, data = self.config, self.prepared
         about = f"{title} on {config.data.dataset}"
-        kind: Kind = "student" if stage in ("student", "evaluate") else "teacher"
+        kind: Kind = "student" if stage in ("student", "evaluate", "export") else "teacher"
         with stage_run(
             stage,
             dataset=config.data.dataset,

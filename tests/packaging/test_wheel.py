@@ -16,6 +16,8 @@ import pytest
 from litemkd import __version__
 from tests.packaging.environments import ROOT, bare, build_wheel, run, scratch_clone
 
+RUNNER = ROOT / "litemkd-runtime" / "litemkd_runtime"
+
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -42,6 +44,7 @@ def test_it_holds_the_package_and_what_has_a_name(wheel: Path) -> None:
     experiments = {f"litemkd/{path.relative_to(ROOT)}" for path in (ROOT / "experiments").rglob("*.yaml")}
     spaces = {f"litemkd/spaces/{path.name}" for path in (ROOT / "tuning" / "spaces").glob("*.yaml")}
     information = {name for name in files if name.startswith(f"litemkd-{__version__}.dist-info/")}
+    code |= {f"litemkd_runtime/{path.name}" for path in RUNNER.glob("*.py")} | {"litemkd_runtime/py.typed"}
     assert spaces
     assert experiments
     assert code | experiments | spaces <= files

@@ -6,7 +6,7 @@ folder of clips. What is neither is passed over, and given back by name.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,12 +154,12 @@ def centre_crops(frames: Sequence[np.ndarray], short_side: int, crop: int, name:
     return shrunk[:, top : top + crop, left : left + crop]
 
 
-def read_centres(
-    clips: Sequence[LooseClip], T: int, short_side: int, crop: int, pool: Executor
+def read_all(
+    clips: Sequence[LooseClip], read: Callable[[Path], np.ndarray], pool: Executor
 ) -> tuple[list[np.ndarray], list[str]]:
-    """`read_centre` of many clips: those that can be read, in order, and what is wrong with the others."""
+    """What `read`, such as `read_centre`, gives of clips, in order; and what is wrong with the others."""
     found, problems = [], []
-    for future in [pool.submit(read_centre, clip.path, T, short_side, crop) for clip in clips]:
+    for future in [pool.submit(read, clip.path) for clip in clips]:
         try:
             found.append(future.result())
         except DataError as error:

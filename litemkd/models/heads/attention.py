@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,11 +29,16 @@ class Attention(nn.Module):
         self.out = nn.Linear(inner, dim)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., N, D) -> (..., N, D): each of the N looks at all of them."""
+    def forward(self, x: Tensor, there: Tensor | None = None) -> Tensor:
+        """(..., N, D) -> (..., N, D): each of the N looks at all, or at those `there`, (..., N)."""
         parts = self.qkv(x).unflatten(-1, (3, self.heads, -1)).movedim(-4, -2)  # (..., 3, heads, N, d)
         query, key, value = parts.unbind(-4)
-        seen = F.scaled_dot_product_attention(query, key, value).movedim(-3, -2)  # (..., N, heads, d)
+        mask = None
+        if there is not None:
+            mask = torch.zeros_like(there, dtype=x.dtype).masked_fill(~there, float("-inf"))[..., None, None, :]
+        seen = F.scaled_dot_product_attention(query, key, value, attn_mask=mask).movedim(
+            -3, -2
+        )  # (..., N, heads, d)
         return self.dropout(self.out(seen.flatten(-2)))
 
 

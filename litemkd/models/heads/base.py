@@ -13,7 +13,9 @@ head that looks at the places of a frame's map takes features with one more axis
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import ClassVar
 
 import numpy as np
@@ -177,7 +179,32 @@ class Folded(nn.Module):
 
     def _match(self, support: Code, labels: Tensor, query: Code, way: int) -> Tensor:
         """`match` of inputs that are in order."""
-        return self.head.match(support[0], labels, query[0], way)
+        return self.head.predict(self.head._match_parts(support[0], labels, query[0], way))
+
+
+_TABLE: ContextVar[Tensor | None] = ContextVar("table of supports", default=None)
+
+
+@contextmanager
+def in_a_table(present: Tensor) -> Iterator[None]:
+    """For the time of the block supports stand class after class, K places each, and labels are not looked at.
+
+    What is computed then has the same operations for any number of classes and shots, as a graph needs that
+    is made once for all of them.
+
+    Args:
+        present: (B, W, K), True where a place is a support of its class; the others are not counted.
+    """
+    token = _TABLE.set(present)
+    try:
+        yield
+    finally:
+        _TABLE.reset(token)
+
+
+def table_there() -> Tensor | None:
+    """Which places of the table are taken, (B, W, K), within `in_a_table`; None elsewhere."""
+    return _TABLE.get()
 
 
 def support_counts(labels: Tensor, way: int) -> np.ndarray:
@@ -208,6 +235,9 @@ def group_by_class(labels: Tensor, way: int) -> tuple[Tensor, Tensor]:
     Raises:
         EpisodeError: as `support_counts`.
     """
+    if (table := _TABLE.get()) is not None:
+        places = torch.arange(table[0].numel(), device=table.device)
+        return places.view(1, *table.shape[1:]).expand(table.shape), table
     counts = support_counts(labels, way)  # (B, W)
     order = on_host(labels).argsort(axis=1, kind="stable")  # (B, S), supports sorted by class
     start = counts.cumsum(1) - counts  # (B, W)
@@ -220,6 +250,8 @@ def group_by_class(labels: Tensor, way: int) -> tuple[Tensor, Tensor]:
 
 def take_supports(codes: Tensor, index: Tensor) -> Tensor:
     """(B, S, *code) and (B, W, K) positions -> (B, W, K, *code); a view where supports are sorted by class."""
+    if _TABLE.get() is not None:
+        return codes.unflatten(1, index.shape[1:])
     known = on_host(index)
     if known[0].size == codes.shape[1] and (np.diff(known.reshape(len(known), -1)) == 1).all():
         return codes.unflatten(1, index.shape[1:])
@@ -235,6 +267,8 @@ def _members(labels: Tensor, way: int, like: Tensor) -> tuple[Tensor, Tensor]:
 
 def mean_over_supports(scores: Tensor, labels: Tensor, way: int) -> Tensor:
     """Mean of each query's scores over the supports of each class: (B, Q, S), (B, S) -> (B, Q, W)."""
+    if (table := _TABLE.get()) is not None:
+        return scores.unflatten(-1, table.shape[1:]).where(table[:, None], 0).sum(-1) / table.sum(-1)[:, None]
     member, counts = _members(labels, way, scores)
     return scores @ member / counts[:, None]
 
@@ -247,6 +281,10 @@ def cosines(vectors: Tensor) -> Tensor:
 
 def class_prototypes(features: Tensor, labels: Tensor, way: int) -> Tensor:
     """Mean over each class's supports: (B, S, *code), (B, S) -> (B, W, *code); any order, unequal shots."""
+    if (table := _TABLE.get()) is not None:
+        rows = features.flatten(2).unflatten(1, table.shape[1:])  # (B, W, K, code)
+        total = rows.where(table[..., None], 0).sum(2)
+        return (total / table.sum(-1, keepdim=True)).unflatten(2, features.shape[2:])
     member, counts = _members(labels, way, features)
     total = torch.einsum("bsw,bsf->bwf", member, features.flatten(2))
     return (total / counts[..., None]).unflatten(2, features.shape[2:])

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from litemkd.extending.declared import About
 from litemkd.models.heads.attention import Attention
-from litemkd.models.heads.base import FRAME, Head, class_prototypes, cosines, mean_over_supports
+from litemkd.models.heads.base import FRAME, Head, class_prototypes, cosines, mean_over_supports, table_there
 from litemkd.models.heads.bimhm import hausdorff
 from litemkd.models.layers import PositionEncoding
 
@@ -96,6 +96,9 @@ class HyRSM(Head):
         held = held[:, None].expand(-1, query.shape[1], -1, -1, -1)  # (B, Q, N, T + 1, D)
         videos = torch.cat([held, query[:, :, None]], dim=2)
         frames, mean = videos[..., :-1, :], videos[..., -1, :]
-        g = self.task_norm(mean + self.among(mean)).relu()  # (B, Q, N + 1, D)
+        there = None  # of a table of supports, those that are: with them the query looks around
+        if self.support == "each" and (table := table_there()) is not None:
+            there = torch.nn.functional.pad(table.flatten(1), (0, 1), value=True)[:, None]
+        g = self.task_norm(mean + self.among(mean, there)).relu()  # (B, Q, N + 1, D)
         h = frames + self.task(g)[..., None, :]
         return h[:, :, :-1], h[:, :, -1]

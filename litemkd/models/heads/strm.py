@@ -118,7 +118,7 @@ class STRM(Head):
             self._nearest(take_supports(there, index), here)
             for there, here in zip(seen.split(self.counts, dim=-2), own.split(self.counts, dim=-2), strict=True)
         ]
-        return {**self.trx.match_parts(held, labels, asked, way), PATCH: torch.stack(logits).mean(0)}
+        return {**self.trx._match_parts(held, labels, asked, way), PATCH: torch.stack(logits).mean(0)}
 
     def _relate(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> Tensor:
         """As TRX has it, see `TRX.relate`."""

@@ -125,7 +125,8 @@ class TEAM(Head):
 
 def _others(way: int, device: torch.device) -> Tensor:
     """Of each class the others, (W, W - 1)."""
-    return torch.tensor([[other for other in range(way) if other != c] for c in range(way)], device=device)
+    others = torch.arange(way - 1, device=device)
+    return others + (others >= torch.arange(way, device=device)[:, None])
 
 
 def _apart(query: Tensor, classes: Tensor) -> Tensor:
