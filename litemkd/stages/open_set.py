@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from litemkd.data.episodes import EpisodeSampler
-from litemkd.data.finding.loose import find_queries, read_centres, refuse_unreadable
+from litemkd.data.finding.loose import find_queries, read_all, read_centre, refuse_unreadable
 from litemkd.data.packs.arrays import Source
 from litemkd.data.splits import Split
 from litemkd.evaluation.accuracy import evaluate
@@ -132,7 +132,11 @@ def _measured(seen: OpenSet, calibration: Calibration | None, shot: int) -> dict
 def with_strangers(setup: Setup, clips: Source, folder: Path) -> WithStrangers:
     """The clips of a split and those in a folder. DataError: one that cannot be read."""
     data, found = setup.config.data, find_queries(folder).clips
+
+    def read(path: Path) -> np.ndarray:
+        return read_centre(path, data.frames, data.short_side, data.crop)
+
     with ThreadPoolExecutor(build_workers(setup.config)) as pool:
-        crops, problems = read_centres(found, data.frames, data.short_side, data.crop, pool)
+        crops, problems = read_all(found, read, pool)
     refuse_unreadable(problems, len(found))
     return WithStrangers(clips, np.stack(crops), [f"stranger/{clip.name}" for clip in found])
