@@ -22,6 +22,7 @@ from litemkd.commands.show import report, show
 from litemkd.commands.store import export_runs, import_runs, ui
 from litemkd.commands.sync import sync
 from litemkd.commands.training import distill, features, student, teacher
+from litemkd.commands.watch import watch
 from litemkd.commands.weights import export_weights, import_weights
 from litemkd.runtime import distributed
 
@@ -74,6 +75,7 @@ for command in (
     show,
     report,
     predict,
+    watch,
     register,
     compare,
     search,

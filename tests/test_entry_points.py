@@ -23,7 +23,7 @@ from litemkd.search.command import main as search
 ROOT = Path(__file__).parents[1]
 COMMANDS = {"prepare", "teacher", "features", "student", "distill", "evaluate", "cost"}
 COMMANDS |= {"export", "import-weights", "export-weights", "search", "predict", "register", "compare"}
-COMMANDS |= {"doctor", "show", "report"}
+COMMANDS |= {"doctor", "show", "report", "watch"}
 OF_THE_STORE = {"ui", "export-runs", "import-runs", "sync"}  # no stages: no configuration and no run
 PLAIN = OF_THE_STORE | {"init", "completion"}  # without options of a configuration
 COMMON = {"--config", "--set", "--overrides", "--data-root", "--seed", "--device"}

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from litemkd_runtime import __version__
 from litemkd_runtime.errors import RecogniserError
+from litemkd_runtime.front import Asked, watch
 from litemkd_runtime.reading import PICTURES, natural_key
 from litemkd_runtime.recogniser import Recogniser
+from litemkd_runtime.watching import Pace, RuntimeEngine
 
 
 def clips_of(folder: Path) -> list[Path]:
@@ -77,9 +79,45 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.set_defaults(run=_predict)
 
 
+def _watch(options: argparse.Namespace) -> None:
+    engine = RuntimeEngine(Recogniser(options.model, threads=options.threads))
+    names = tuple(one.strip() for one in options.names.split(",") if one.strip())
+    pace = Pace(options.window, options.every, options.smoothing, options.hold, options.force_choice)
+    asked = Asked(
+        options.source,
+        classes_of(options.support) if options.support else {},
+        options.enrolled,
+        names,
+        pace,
+        options.json,
+        out=options.out,
+    )
+    print(watch(engine, asked, sys.stdout, sys.stderr).words(), file=sys.stderr)
+
+
+def _add_watch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    about = "Name what is shown in a video, by a camera or at an address, as it comes."
+    parser = commands.add_parser("watch", help=about, description=about)
+    parser.add_argument("--model", type=Path, required=True, help="folder that `litemkd export` has written")
+    parser.add_argument("--source", required=True, help="a file, a camera's number, rtsp://…, or - for a pipe")
+    parser.add_argument("--support", type=Path, help="one folder of clips for each class")
+    parser.add_argument("--names", default="", help="A,B,…: keys 1, 2, … take examples of these")
+    parser.add_argument("--enrolled", type=Path, help="file (.npz) of the examples that keys have taken")
+    parser.add_argument("--window", type=float, default=2.0, help="seconds that a decision looks at (2)")
+    parser.add_argument("--every", type=int, default=1, help="decide at each so manieth frame (1)")
+    parser.add_argument("--smoothing", type=float, default=0.5, help="how much of what was before stays (0.5)")
+    parser.add_argument("--hold", type=int, default=2, help="decisions that must agree on another name (2)")
+    parser.add_argument("--force-choice", action="store_true", help="name a class whatever is shown")
+    parser.add_argument("--json", action="store_true", help="a JSON line a decision")
+    parser.add_argument("--out", type=Path, help="folder for segments: CSV, JSON, WebVTT, ELAN, a picture")
+    parser.add_argument("--threads", type=int, help="of the processor; all when not given")
+    parser.set_defaults(run=_watch)
+
+
 # Each adds its options to the parser, and the function `run` that takes them.
 COMMANDS: Mapping[str, Callable[[argparse._SubParsersAction[argparse.ArgumentParser]], None]] = {
     "predict": _add_predict,
+    "watch": _add_watch,
 }
 
 

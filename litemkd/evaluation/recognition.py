@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,9 @@ from torch import Tensor
 from litemkd.errors import EpisodeError
 from litemkd.evaluation.calibration import UNCALIBRATED, Calibration
 from litemkd.evaluation.embedding import CLIPS_AT_ONCE, frame_features
+from litemkd.models.backbones import Backbone
 from litemkd.models.folding import EvaluationForm
+from litemkd.models.heads import Code
 from litemkd.models.student import Student
 
 MATCHED_AT_ONCE = 32  # queries
@@ -28,6 +31,22 @@ class Recognition:
 
     probabilities: np.ndarray
     known: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Supports as they are matched.
+
+    Attributes:
+        codes: by branch, class after class.
+        marks: (1, S) classes.
+        way, shot: W, and how many there are of a class.
+    """
+
+    codes: Mapping[str, Code]
+    marks: Tensor
+    way: int
+    shot: int
 
 
 class Recogniser:
@@ -57,7 +76,17 @@ class Recogniser:
         self.frames, self.crop, self.short_side = frames, crop, short_side
         self.calibration = calibration
         self._form = EvaluationForm(student)
-        self._device = next(self._form.parameters()).device
+        self.device = next(self._form.parameters()).device
+
+    @property
+    def frame_by_frame(self) -> bool:
+        """Whether features of a frame do not depend on its neighbours: frames can be encoded one by one.
+
+        They do where channels are shifted in time, where differences of frames stand in their place, where the
+        clip's mean is taken away (`normalise: motion`), and where an expert looks at whole clips.
+        """
+        one = self.student.backbone
+        return isinstance(one, Backbone) and one.temporal == "none" and not one.motion
 
     def features(self, clips: np.ndarray) -> Tensor:
         """Features (V, T[, places], C) of clips.
@@ -68,7 +97,7 @@ class Recogniser:
         scale = 255.0 if clips.dtype == np.uint8 else 1.0
         parts = []
         for start in range(0, len(clips), CLIPS_AT_ONCE):
-            part = torch.from_numpy(clips[start : start + CLIPS_AT_ONCE]).to(self._device)
+            part = torch.from_numpy(clips[start : start + CLIPS_AT_ONCE]).to(self.device)
             parts.append(frame_features(self._form.backbone, part.permute(0, 1, 4, 2, 3).float() / scale))
         return torch.cat(parts)
 
@@ -91,35 +120,42 @@ class Recogniser:
             raise EpisodeError(
                 f"{len(labels)} supports and {len(query)} queries; at least one of each would do"
             )
+        return self.answer(self.examples(support, labels), query)
+
+    def examples(self, support: Tensor, labels: np.ndarray) -> Examples:
+        """Supports, encoded once for all queries; see `recognise`."""
         order = labels.argsort(kind="stable")  # class after class: then heads copy less
-        marks = torch.from_numpy(labels[order])[None].to(self._device)
-        found, way = [], int(labels.max()) + 1
+        marks = torch.from_numpy(labels[order])[None].to(self.device)
         with torch.inference_mode():
-            known = self._encode(support[torch.from_numpy(order).to(support.device)])
+            codes = self._encode(support[torch.from_numpy(order).to(support.device)])
+        return Examples(codes, marks, int(labels.max()) + 1, shot_of(labels))
+
+    def answer(self, examples: Examples, query: Tensor) -> Recognition:
+        """What the queries of these features are; see `recognise`."""
+        found = []
+        with torch.inference_mode():
             for start in range(0, len(query), MATCHED_AT_ONCE):
                 asked = self._encode(query[start : start + MATCHED_AT_ONCE])
-                logits = self._form.match(known, marks, asked, way)[0]
+                logits = self._form.match(examples.codes, examples.marks, asked, examples.way)[0]
                 found.append(logits.float().cpu())
         logits = torch.cat(found)
-        chances = (logits / self._temperature(way, labels)).softmax(-1).numpy()
         if self.calibration is None:
-            return Recognition(chances, None)
-        return Recognition(chances, self.calibration.known(logits.numpy(), _shot(labels)))
+            return Recognition(logits.softmax(-1).numpy(), None)
+        warmth = self.calibration.nearest(examples.way, examples.shot).temperature
+        known = self.calibration.known(logits.numpy(), examples.shot)
+        return Recognition((logits / warmth).softmax(-1).numpy(), known)
 
     def note(self, labels: np.ndarray) -> str | None:
         """What to say of the probabilities of queries with such supports: not calibrated, or for others."""
         if self.calibration is None:
             return UNCALIBRATED
-        return self.calibration.note(int(labels.max()) + 1, _shot(labels))
-
-    def _temperature(self, way: int, labels: np.ndarray) -> float:
-        return 1.0 if self.calibration is None else self.calibration.nearest(way, _shot(labels)).temperature
+        return self.calibration.note(int(labels.max()) + 1, shot_of(labels))
 
     def _encode(self, features: Tensor) -> dict[str, tuple[Tensor, ...]]:
         """Codes of videos, as one episode's."""
         return {name: tuple(x[None] for x in code) for name, code in self._form.encode(features).items()}
 
 
-def _shot(labels: np.ndarray) -> int:
+def shot_of(labels: np.ndarray) -> int:
     """Supports of a class; where classes have unequally many their mean, rounded."""
     return max(1, round(float(np.bincount(labels).mean())))

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from litemkd.config import Config
 from litemkd.errors import CheckpointError
 from litemkd.evaluation.calibration import Calibration, read_calibration
+from litemkd.evaluation.recognition import Recogniser
 from litemkd.models.student import Student
 from litemkd.stages.build import load_model
 from litemkd.storage.checkpoints import read_description
@@ -43,6 +46,23 @@ def load_fitting(source: str, config: Config) -> tuple[Student, dict[str, Any], 
                 "evaluate it with the experiment file it was trained with"
             )
     return student, described, calibration
+
+
+def load_recogniser(source: str, device: torch.device) -> Recogniser:
+    """A student that names clips, with its calibration, on a device. Errors are those of `load_calibrated`."""
+    student, described, calibration = load_calibrated(source)
+    try:
+        return Recogniser(
+            student.to(device),
+            frames=int(described["frames"]),
+            crop=int(described["crop"]),
+            short_side=int(described["short_side"]),
+            calibration=calibration,
+        )
+    except KeyError as error:
+        raise CheckpointError(
+            f"{source}: its description lacks {error}; export it anew with this version"
+        ) from None
 
 
 def load_calibrated(source: str) -> tuple[Student, dict[str, Any], Calibration | None]:

@@ -27,12 +27,12 @@ from litemkd.data.finding.loose import (
 from litemkd.errors import CheckpointError, DataError, some
 from litemkd.evaluation.calibration import UNCALIBRATED
 from litemkd.evaluation.embedding import CLIPS_AT_ONCE
-from litemkd.evaluation.recognition import Recogniser, Recognition
+from litemkd.evaluation.recognition import Recognition, shot_of
 from litemkd.evaluation.unknown import NONE
-from litemkd.export.runner import clips_are_data, open_recogniser
+from litemkd.export.runner import are_known, clips_are_data, open_recogniser
 from litemkd.runtime.progress import Bar
 from litemkd.stages.build import build_device, build_workers
-from litemkd.stages.loading import champion_of, load_calibrated
+from litemkd.stages.loading import champion_of, load_recogniser
 from litemkd.storage.files import write_text
 from litemkd.tracking.tracing import span
 
@@ -152,20 +152,7 @@ def _by_torch(
     config: Config, source: str, supports: Sequence[LooseClip], labels: np.ndarray, queries: Sequence[LooseClip]
 ) -> tuple[Recognition, str | None]:
     """What queries are by a student, and what to say of them."""
-    device = build_device(config)
-    student, described, calibration = load_calibrated(source)
-    try:
-        recogniser = Recogniser(
-            student.to(device),
-            frames=int(described["frames"]),
-            crop=int(described["crop"]),
-            short_side=int(described["short_side"]),
-            calibration=calibration,
-        )
-    except KeyError as error:
-        raise CheckpointError(
-            f"{source}: its description lacks {error}; export it anew with this version"
-        ) from None
+    recogniser = load_recogniser(source, build_device(config))
 
     def read(path: Path) -> np.ndarray:
         return read_centre(path, recogniser.frames, recogniser.short_side, recogniser.crop)
@@ -202,7 +189,8 @@ def _by_runner(
     places = [np.flatnonzero(labels == c) for c in range(int(labels.max()) + 1)]
     with clips_are_data():
         recogniser.learn_codes({str(c): tuple(x[rows] for x in codes) for c, rows in enumerate(places)})
-        found = Recognition(recogniser.probabilities_of(tuple(x[len(labels) :] for x in codes)), None)
+        asked = tuple(x[len(labels) :] for x in codes)
+        found = Recognition(recogniser.probabilities_of(asked), are_known(recogniser, asked, shot_of(labels)))
     return found, None if recogniser.about["calibration"] else UNCALIBRATED
 
 
