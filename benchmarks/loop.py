@@ -25,7 +25,7 @@ from benchmarks.work import Setting
 from litemkd.data.episodes import EpisodeSampler
 from litemkd.data.packs.clips import Augmentation
 from litemkd.data.packs.encoded import ENCODED
-from litemkd.data.packs.pack import FramePack, build_pack
+from litemkd.data.packs.pack import FramePack, Making, build_pack
 from litemkd.evaluation.accuracy import ValEpisodes, evaluate
 from litemkd.evaluation.embedding import student_classifier
 from litemkd.losses import LABELS
@@ -147,7 +147,7 @@ def main(minutes: float, steps: int, tiny: bool) -> None:
             )
         )
         made = large_clips(setting.folder, sizes)
-        encoded = build_pack(setting.folder / "large", "rgb", T, made.pack.names, None, form=ENCODED)
+        encoded = build_pack(setting.folder / "large", "rgb", T, made.pack.names, None, how=Making(ENCODED))
         for backbone in ("resnet18",) if tiny else BACKBONES:
             if time.monotonic() > end:
                 click.echo(f"{backbone}: left out, {minutes:g} minutes are over")

@@ -11,18 +11,31 @@ from litemkd.commands.options import configured, entry_point, flag
 from litemkd.config import Config
 
 
+def _some(_: click.Context, __: click.Parameter, value: str) -> str:
+    """MLproject passes an empty text for what is not given."""
+    if not value:
+        raise click.BadParameter("nothing given; a video, a camera's number, an address or - would do")
+    return value
+
+
+def _path(_: click.Context, __: click.Parameter, value: str | None) -> Path | None:
+    """A path, None where nothing or an empty text is given."""
+    return Path(value) if value else None
+
+
 @click.command()
-@entry_point("support", "out", "json", files=("source",))
+@entry_point("source", "support", "out", "json")
 @configured
 @click.option(
     "--source",
     required=True,
+    callback=_some,
     metavar="FILE|CAMERA|URL|-",
     help="A video, a camera by its number or /dev/video0, rtsp://…, or - for what is piped in.",
 )
 @click.option(
     "--support",
-    type=click.Path(path_type=Path),
+    callback=_path,
     metavar="DIR",
     help="Examples: one folder of clips for each class, its name is the class.",
 )
@@ -57,7 +70,7 @@ from litemkd.config import Config
 @flag("--json", "A JSON line a decision, and only that, on standard output.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    callback=_path,
     metavar="DIR",
     help="Write segments with times here: CSV, JSON, WebVTT, ELAN, and a picture of the timeline.",
 )

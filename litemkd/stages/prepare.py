@@ -25,7 +25,7 @@ from litemkd.data.lists import (
     split_folder,
 )
 from litemkd.data.packs.arrays import ArrayPack, build_array_pack
-from litemkd.data.packs.pack import ClipsError, FramePack, build_pack
+from litemkd.data.packs.pack import ClipsError, FramePack, Making, build_pack
 from litemkd.data.preparing.arrays import METHOD as ARRAYS
 from litemkd.data.preparing.arrays import find_arrays
 from litemkd.data.preparing.modality import PrepareReport, choose_method, clips_there, prepare_modality
@@ -305,9 +305,7 @@ def prepare(config: Config, also: Sequence[str] = (), *, verify: bool = False) -
             videos=_without(videos, reports[modality]),
             short_side=data.short_side,
             workers=build_workers(config),
-            skip=data.on_bad_clip == "skip",
-            verify=verify,
-            form=data.pack,
+            how=Making(data.pack, data.on_bad_clip == "skip", verify),
         )
         for modality, record in records.items()
     }

@@ -12,7 +12,7 @@ from litemkd.data.frames import write_frames
 from litemkd.data.packs import encoded
 from litemkd.data.packs.crops import crop_clips
 from litemkd.data.packs.encoded import AUTO, ENCODED, RAW
-from litemkd.data.packs.pack import ClipsError, build_pack
+from litemkd.data.packs.pack import ClipsError, Making, build_pack
 from litemkd.errors import DataError
 
 NAMES = tuple(f"run/v{n}" for n in range(6))
@@ -31,7 +31,7 @@ def made(tmp_path_factory):
 
 @pytest.mark.parametrize("short_side", [None, 48])
 def test_pixels_digest_and_crops_are_those_of_the_raw_pack(made, short_side):
-    raw, other = (build_pack(made, "rgb", 8, NAMES, short_side, form=form) for form in (RAW, ENCODED))
+    raw, other = (build_pack(made, "rgb", 8, NAMES, short_side, how=Making(form)) for form in (RAW, ENCODED))
     assert other.encoded
     assert not raw.encoded
     assert raw.folder != other.folder
@@ -51,13 +51,13 @@ def test_pixels_digest_and_crops_are_those_of_the_raw_pack(made, short_side):
 
 
 def test_it_takes_the_space_of_the_jpegs_and_one_percent(made):
-    pack = build_pack(made, "rgb", 8, NAMES, None, form=ENCODED)
+    pack = build_pack(made, "rgb", 8, NAMES, None, how=Making(ENCODED))
     jpegs = sum(path.stat().st_size for path in (made / "rgb_l8").rglob("*.jpg"))
     assert (pack.folder / "frames.bin").stat().st_size == jpegs
 
 
 def test_every_decoder_gives_the_same_pixels(made):
-    pack = build_pack(made, "rgb", 8, NAMES, None, form=ENCODED)
+    pack = build_pack(made, "rgb", 8, NAMES, None, how=Making(ENCODED))
     index = json.loads((pack.folder / "index.json").read_text())
     expected = [build_pack(made, "rgb", 8, NAMES, None).clip(row) for row in range(2)]
     candidates = encoded.Decoding(index["decoders"], None).candidates
@@ -82,12 +82,12 @@ def test_auto_takes_what_is_there_and_else_goes_by_memory(made, tmp_path, monkey
         frames = build_pack(made, "rgb", 8, NAMES, None).clip(NAMES.index(name))
         write_frames(tmp_path / "rgb_l8" / name, frames)
     monkeypatch.setattr(encoded.psutil, "virtual_memory", lambda: SimpleNamespace(total=1000))
-    first = build_pack(tmp_path, "rgb", 8, NAMES, None, form=AUTO)
+    first = build_pack(tmp_path, "rgb", 8, NAMES, None, how=Making(AUTO))
     assert first.encoded
     assert "the memory is 0.0 GB; data.pack=raw would have it otherwise" in caplog.text
     monkeypatch.undo()
-    assert build_pack(tmp_path, "rgb", 8, NAMES, None, form=AUTO).folder == first.folder
-    assert not build_pack(tmp_path, "rgb", 8, NAMES[:3], None, form=AUTO).encoded
+    assert build_pack(tmp_path, "rgb", 8, NAMES, None, how=Making(AUTO)).folder == first.folder
+    assert not build_pack(tmp_path, "rgb", 8, NAMES[:3], None, how=Making(AUTO)).encoded
 
 
 def test_what_is_cut_short_or_changed_is_told_or_made_anew(made, tmp_path):
@@ -95,18 +95,18 @@ def test_what_is_cut_short_or_changed_is_told_or_made_anew(made, tmp_path):
         write_frames(
             tmp_path / "rgb_l8" / name, build_pack(made, "rgb", 8, NAMES, None).clip(NAMES.index(name))
         )
-    pack = build_pack(tmp_path, "rgb", 8, NAMES[:2], None, form=ENCODED)
+    pack = build_pack(tmp_path, "rgb", 8, NAMES[:2], None, how=Making(ENCODED))
     file = pack.folder / "frames.bin"
     file.write_bytes(file.read_bytes()[:-10])
     with pytest.raises(DataError, match="was cut short"):
         pack.clip(1)
-    mended = build_pack(tmp_path, "rgb", 8, NAMES[:2], None, form=ENCODED)
+    mended = build_pack(tmp_path, "rgb", 8, NAMES[:2], None, how=Making(ENCODED))
     expected = mended.clip(1)
     assert expected.shape == (8, 72, 96, 3)
     content = bytearray(file.read_bytes())
     content[len(content) // 2 :] = bytes(len(content) - len(content) // 2)
     file.write_bytes(content)
-    checked = build_pack(tmp_path, "rgb", 8, NAMES[:2], None, form=ENCODED, verify=True)
+    checked = build_pack(tmp_path, "rgb", 8, NAMES[:2], None, how=Making(ENCODED, verify=True))
     assert checked.digest == pack.digest
     assert np.array_equal(checked.clip(1), expected)
 
@@ -116,4 +116,4 @@ def test_a_damaged_frame_is_told_when_the_pack_is_made(made, tmp_path):
     frame = tmp_path / "rgb_l8" / NAMES[0] / "3.jpg"
     frame.write_bytes(frame.read_bytes()[:300])
     with pytest.raises(ClipsError, match=r"3\.jpg"):
-        build_pack(tmp_path, "rgb", 8, NAMES[:1], None, form=ENCODED)
+        build_pack(tmp_path, "rgb", 8, NAMES[:1], None, how=Making(ENCODED))

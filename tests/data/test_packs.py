@@ -14,7 +14,7 @@ from PIL import Image
 from litemkd.data.frames import write_frames
 from litemkd.data.packs import pack as packs
 from litemkd.data.packs.crops import crop_clips
-from litemkd.data.packs.pack import FramePack, build_pack
+from litemkd.data.packs.pack import FramePack, Making, build_pack
 from litemkd.errors import DataError
 from litemkd.recordings.videos import resize_short
 from tests.data.recordings import clip_of
@@ -110,13 +110,13 @@ def test_what_a_killed_build_or_a_damaged_file_left_is_replaced(dataset):
 def test_pixels_that_changed_at_equal_size_are_found_when_asked(dataset, caplog):
     pack = build_pack(dataset, "rgb", 8, NAMES, None)
     whole = pack.clip(1).copy()
-    build_pack(dataset, "rgb", 8, NAMES, None, verify=True)
+    build_pack(dataset, "rgb", 8, NAMES, None, how=Making(verify=True))
     assert not caplog.messages
     with (pack.folder / "frames.bin").open("r+b") as file:
         file.seek(pack.clip(0).nbytes + 5)
         file.write(bytes([whole.reshape(-1)[5] ^ 1]))
     assert not np.array_equal(build_pack(dataset, "rgb", 8, NAMES, None).clip(1), whole)  # not asked
-    mended = build_pack(dataset, "rgb", 8, NAMES, None, verify=True)
+    mended = build_pack(dataset, "rgb", 8, NAMES, None, how=Making(verify=True))
     assert caplog.messages == [f"{pack.folder}: damaged, its pixels are not what was packed; it is built anew"]
     assert np.array_equal(mended.clip(1), whole)
     assert mended.digest == pack.digest

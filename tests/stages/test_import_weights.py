@@ -518,7 +518,8 @@ def test_wrong_words_are_refused(home: Home, file: Path, tmp_path: Path) -> None
         (
             [str(teacher), "--as", "teacher", "--modalities", "rgb,flow"],
             mistake,
-            "--modalities: 'rgb,flow' given; three of rgb, flow, depth, skeleton, joints with commas",
+            "--modalities: 'rgb,flow' given; three of rgb, flow, depth, skeleton, joints, infrared, "
+            "rgb_difference, audio with commas",
         ),
         ([str(teacher), "--as", "teacher", "--modalities", "rgb,rgb,flow"], mistake, "'rgb,rgb,flow' given"),
         (

@@ -20,6 +20,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -197,6 +198,25 @@ def rows_of(pack: str, rows: Mapping[str, int], names: Sequence[str]) -> np.ndar
     return np.array([rows[name] for name in names], np.int64)
 
 
+@dataclass(frozen=True)
+class Making:
+    """How a pack is made.
+
+    Attributes:
+        form: `raw`, `encoded`, or `auto`: the one that is there, or by its size, which is told.
+        skip: leave out clips that cannot be read, and say so in `FramePack.bad`, unless that is all of them.
+        verify: read a pack that is there through, and build it anew where its pixels are not what was packed;
+            with progress bars on standard error.
+    """
+
+    form: str = RAW
+    skip: bool = False
+    verify: bool = False
+
+
+RAW_PACK = Making()
+
+
 def build_pack(
     dataset_dir: Path,
     modality: str | Modality,
@@ -204,9 +224,7 @@ def build_pack(
     videos: Sequence[str],
     short_side: int | None,
     workers: int | None = None,
-    skip: bool = False,
-    verify: bool = False,
-    form: str = RAW,
+    how: Making = RAW_PACK,
 ) -> FramePack:
     """The pack of these clips, made from their JPEGs unless it is there and they have not changed.
 
@@ -220,10 +238,7 @@ def build_pack(
         videos: "class/video" names; the rows of the pack in this order.
         short_side: of the frames in the pack, in pixels; None leaves them as they are.
         workers: threads that decode; None is one for each CPU.
-        skip: leave out clips that cannot be read, and say so in `FramePack.bad`, unless that is all of them.
-        verify: read a pack that is there through, and build it anew where its pixels are not what was packed;
-            with progress bars on standard error.
-        form: `raw`, `encoded`, or `auto`: the one that is there, or by its size, which is told.
+        how: its form, and what becomes of clips and packs that are damaged.
 
     Raises:
         ClipsError: clips missing or damaged.
@@ -264,11 +279,12 @@ def build_pack(
         stem = f"{other.strip()}{'_' * bool(other)}{record.name}_l{T}_s{short_side or 'full'}_{names_key}_"
         return packs / f"{stem}{key[:12]}", stem, key
 
+    form = how.form
     if form == AUTO:
         form = _form_for(files, short_side, T, threads, {one: place(one)[0] for one in (RAW, ENCODED)})
     target, stem, key = place(form)
     _turn_old(target, source, files, threads)
-    if verify and _read_index(target) is not None and not _is_intact(FramePack(target), threads):
+    if how.verify and _read_index(target) is not None and not _is_intact(FramePack(target), threads):
         log.warning("%s: damaged, its pixels are not what was packed; it is built anew", target)
         shutil.rmtree(target)
     if _read_index(target) is None:
@@ -284,7 +300,7 @@ def build_pack(
                 about |= {"form": form} if form != RAW else {}
                 about |= {"settings": dict(record.settings)} if record.settings else {}
                 try:
-                    _fill_with_good(building, about, files, short_side, threads, skip, verify)
+                    _fill_with_good(building, about, files, short_side, threads, how.skip, how.verify)
                     building.replace(target)
                 except OSError as error:
                     tell_storage(target, error)
@@ -292,7 +308,7 @@ def build_pack(
                 finally:
                     shutil.rmtree(building, ignore_errors=True)
     pack = FramePack(target)
-    if pack.bad and not skip:
+    if pack.bad and not how.skip:
         raise ClipsError(pack.bad, len(videos))
     return pack
 
