@@ -28,7 +28,7 @@ def test_what_is_printed_is_for_that_shell(shell: str) -> None:
     ("typed", "offered"),
     [
         ("litemkd dist", ["distill"]),
-        ("litemkd distill --config toy", ["toy", "toy/smoke"]),
+        ("litemkd distill --config toy", ["toy", "toy/smoke", "toy/tutorial"]),
         ("litemkd cost --devi", ["--device"]),
         ("litemkd cost --device c", ["cpu", "cuda"]),
     ],
