@@ -83,16 +83,6 @@ def test_the_experiments_are_listed(job: Job, page, address: str, shots: Path) -
     page.get_by_text("Training runs").first.wait_for()  # not the pages about chats
 
 
-def test_the_experiment_opens_on_the_columns_that_matter(job: Job, page, address: str, shots: Path) -> None:
-    page.goto(address.removesuffix("/#") + view_page(experiment_of(job)))
-    for column in ("val/accuracy", "test/accuracy", "litemkd.backbone"):
-        page.get_by_role("columnheader", name=column, exact=True).first.wait_for()
-    assert not page.get_by_text("Error loading shared view state").count()
-    page.screenshot(path=shots / "view.png")
-    page.goto(f"{address}/experiments/{experiment_of(job)}/runs")  # as one comes there from the list
-    page.get_by_role("link", name="Its runs with the columns that matter").first.wait_for()
-
-
 def test_runs_are_nested(job: Job, page, address: str, shots: Path) -> None:
     page.goto(f"{address}/experiments/{experiment_of(job)}/runs")
     name = job.parent.info.run_name
@@ -181,3 +171,13 @@ def test_the_registered_model_has_a_champion(job: Job, page, address: str, shots
     page.get_by_text(re.compile("Accuracy on test, 5-shot")).first.wait_for()  # its card
     page.get_by_role("link", name=job.student(True).info.run_name).first.wait_for()
     page.screenshot(path=shots / "version.png")
+
+
+def test_the_experiment_opens_on_the_columns_that_matter(job: Job, page, address: str, shots: Path) -> None:
+    page.goto(address.removesuffix("/#") + view_page(experiment_of(job)))
+    for column in ("val/accuracy", "test/accuracy", "litemkd.backbone"):
+        page.get_by_role("columnheader", name=column, exact=True).first.wait_for()
+    assert not page.get_by_text("Error loading shared view state").count()
+    page.screenshot(path=shots / "view.png")
+    page.goto(f"{address}/experiments/{experiment_of(job)}/runs")  # as one comes there from the list
+    page.get_by_role("link", name="Its runs with the columns that matter").first.wait_for()

@@ -303,8 +303,8 @@ def test_a_teachers_head_alone_is_measured_on_features_of_one_modality(home: Hom
         (["--shift", "published-train"], "--shift: given, but the file holds a head only, without a fusion"),
         (
             ["--modalities", "rgb,flow"],
-            "--modalities: 'rgb,flow' given; one of rgb, flow, depth, skeleton, joints, infrared, rgb_difference, "
-            "audio would do: the file",
+            "--modalities: 'rgb,flow' given; one of rgb, flow, depth, skeleton, joints, infrared, "
+            "rgb_difference, audio would do: the file",
         ),
     ):
         check_refused(home, [str(path), "--as", "teacher", *more], mistake, told)
