@@ -41,16 +41,12 @@ def test_an_interrupted_creation_is_begun_anew(workdir: Path, monkeypatch: pytes
     (workdir / "mlflow.db.part").write_text("half a database")
     made: list[str] = []
 
-    class Maker:
-        def __init__(self, uri: str) -> None:
-            self.path = Path(uri.removeprefix("sqlite:///"))
+    def make(path: Path) -> None:
+        assert not path.exists()
+        path.write_text("tables")
+        made.append(path.name)
 
-        def search_experiments(self, max_results: int) -> None:
-            assert not self.path.exists()
-            self.path.write_text("tables")
-            made.append(self.path.name)
-
-    monkeypatch.setattr("litemkd.tracking.store.opening.MlflowClient", Maker)
+    monkeypatch.setattr("litemkd.tracking.store.opening._make_tables", make)
     store.create_sqlite_store(workdir / "mlflow.db")
     store.create_sqlite_store(workdir / "mlflow.db")
     assert made == ["mlflow.db.part"]
