@@ -137,7 +137,7 @@ def test_a_laptops_store_moves_there_whole(ada: str, job: Job, tmp_path: Path) -
     out, into = moved(ada, job, tmp_path)
     assert into.exit_code == 0, into.output
     assert (
-        f"imported into {ada}: {len(job.runs)} runs, 3 models, 3 registered versions; read back and equal"
+        f"imported into {ada}: {len(job.home.runs())} runs, 3 models, 3 registered versions; read back and equal"
         in (into.stdout)
     )
     assert into.stdout.split()[-1] == out.stdout.split()[-1]
