@@ -149,6 +149,7 @@ NEEDED = {  # what has no default: a file that is read has to be there, and is m
     "export-weights": {"file": "student.pt", "model": "models:/litemkd-toy-student@champion"},
     "predict": {"support": str(ROOT / "tests"), "query": str(ROOT / "docs")},
     "init": {"dir": str(ROOT / "tests")},
+    "export": {"out": "exported"},
 }
 
 
@@ -163,6 +164,8 @@ def test_the_entry_points(name: str) -> None:
     wanted |= {"fold", "parallel"} if name in trained else set()
     wanted |= {"processes"} if name in {*trained, "report"} else set()
     wanted |= {"model", "output"} if name in {"show", "report"} else set()
+    wanted |= {"format", "precision"} if name == "export" else set()
+    wanted |= {"source", "support", "out", "json"} if name == "watch" else set()
     wanted |= {"space", "trials"} if name == "search" else set()
     wanted |= {"dataset"} if name == "register" else set()
     wanted |= {"dataset", "filter", "by", "format", "published"} if name == "compare" else set()
