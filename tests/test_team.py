@@ -136,9 +136,10 @@ def test_strangers_are_refused(address: str, job: Job, tmp_path: Path, monkeypat
 def test_a_laptops_store_moves_there_whole(ada: str, job: Job, tmp_path: Path) -> None:
     out, into = moved(ada, job, tmp_path)
     assert into.exit_code == 0, into.output
+    count = len(job.home.runs())
     assert (
-        f"imported into {ada}: {len(job.home.runs())} runs, 3 models, 3 registered versions; read back and equal"
-        in (into.stdout)
+        f"imported into {ada}: {count} runs, 3 models, 3 registered versions; read back and equal"
+        in into.stdout
     )
     assert into.stdout.split()[-1] == out.stdout.split()[-1]
     home = TeamHome(tmp_path, ada)
