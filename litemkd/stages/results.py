@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from litemkd.evaluation.accuracy import Evaluation, Interval
 from litemkd.evaluation.calibration import FILE, Calibration, Reliability, as_dict
@@ -116,42 +117,50 @@ def accuracy_words(evaluations: Mapping[int, Evaluation]) -> str:
 
 
 def log_test(
-    run: Run, evaluations: Mapping[int, Evaluation], label: str, calibration: Calibration | None = None
+    run: Run,
+    evaluations: Mapping[int, Evaluation],
+    label: str,
+    calibration: Calibration | None = None,
+    also: Sequence[Run] = (),
 ) -> None:
     """Log test results: metrics by number of shots (the first is the main one), tables, figures, raw values.
 
     With a calibration also what its temperatures are, and how reliable probabilities are with and without them.
+    Other runs, `also`, get the same: figures take longer to draw than all else.
     """
     metrics = accuracy_metrics({shot: evaluation.accuracy for shot, evaluation in evaluations.items()})
+    pictures: dict[str, Figure] = {}
     if calibration is not None:
         errors, found = calibration_metrics(evaluations, calibration)
         metrics |= errors
-        run.log_dict(as_dict(calibration), FILE)
         for shot, (before, after) in found.items():
             title = f"{label}, {shot}-shot"
-            run.log_figure(reliability_diagram(before, after, title), f"reliability_{shot}shot.png")
+            pictures[f"reliability_{shot}shot.png"] = reliability_diagram(before, after, title)
     ways = next(iter(evaluations.values())).logits.shape[-1]
     found_out = {shot: evaluation.accuracy for shot, evaluation in evaluations.items()}
     title = f"{label}: {', '.join(f'{one} % {shot}-shot' for shot, one in found_out.items())}"
-    picture = accuracies({label.partition(":")[0]: found_out}, title, 100 / ways if ways else None)
-    run.log_figure(picture, RESULT)
+    chance = 100 / ways if ways else None
+    pictures[RESULT] = accuracies({label.partition(":")[0]: found_out}, title, chance)
     for shot, evaluation in evaluations.items():
-        run.log_table(
-            [
-                {"class": name, "accuracy": round(value, 3), "queries": int(asked)}
-                for (name, value), asked in zip(
-                    evaluation.per_class.items(), evaluation.confusion.sum(1), strict=True
-                )
-            ],
-            f"per_class_{shot}shot.json",
-        )
-        run.log_figure(
-            confusion_matrix(evaluation, f"{label}, {shot}-shot: {evaluation.accuracy} %"),
-            f"confusion_{shot}shot.png",
-        )
-        run.log_array(evaluation.accuracies.astype(np.float32), f"episode_accuracy_{shot}shot.npy")
-    run.describe(accuracy_words(evaluations))
+        title = f"{label}, {shot}-shot: {evaluation.accuracy} %"
+        pictures[f"confusion_{shot}shot.png"] = confusion_matrix(evaluation, title)
+    for file, figure in pictures.items():
+        run.log_figure(figure, file, also)
     metrics["speed/episodes_per_second"] = float(
         np.mean([evaluation.episodes_per_second for evaluation in evaluations.values()])
     )
-    run.log_metrics(metrics, 0)
+    for one in (run, *also):
+        if calibration is not None:
+            one.log_dict(as_dict(calibration), FILE)
+        for shot, evaluation in evaluations.items():
+            one.log_table(_per_class(evaluation), f"per_class_{shot}shot.json")
+            one.log_array(evaluation.accuracies.astype(np.float32), f"episode_accuracy_{shot}shot.npy")
+        one.describe(accuracy_words(evaluations))
+        one.log_metrics(metrics, 0)
+
+
+def _per_class(evaluation: Evaluation) -> list[dict[str, object]]:
+    return [
+        {"class": name, "accuracy": round(value, 3), "queries": int(asked)}
+        for (name, value), asked in zip(evaluation.per_class.items(), evaluation.confusion.sum(1), strict=True)
+    ]

@@ -111,9 +111,8 @@ def student_stage(setup: Setup, *, teacher: ReadyTeacher | None = None) -> Train
         with setup.run("evaluate", f"evaluate {title}", tags) as child:
             calibration = calibrate(setup, student.eval())
             tests = setup.test_student(student, LABELS_ONLY if teacher is None else DISTILLED)
-            log_test(child, tests, title, calibration)
+            log_test(child, tests, title, calibration, also=[run])
             log_report(child, setup, student, tests, title)
-        log_test(run, tests, title, calibration)
         folder = student_checkpoints(setup, teacher).model
         save_model(folder, student, describe_student(setup.config))
         about = tags | cost_tags(cost)

@@ -132,9 +132,9 @@ class Run:
 
             self.log_text(yaml.safe_dump(json.loads(json.dumps(values, default=str)), sort_keys=False), file)
 
-    def log_figure(self, figure: Any, file: str) -> None:
-        """Write a matplotlib figure as the artifact `file`, in the format of its suffix."""
-        self._write(file, lambda path: figure.savefig(path, bbox_inches="tight"))
+    def log_figure(self, figure: Any, file: str, also: Sequence[Run] = ()) -> None:
+        """Write a matplotlib figure as the artifact `file`, also of other runs, in the format of its suffix."""
+        self._write(file, lambda path: figure.savefig(path, bbox_inches="tight"), also)
 
     def log_picture(self, picture: Any, file: str) -> None:
         """Write a Pillow picture as the artifact `file`, in the format of its suffix."""
@@ -270,13 +270,14 @@ class Run:
             self._outbox.put("status", run=self._id, status=status, at=int(time.time() * 1000))
         self._outbox.close_run(self._id)
 
-    def _write(self, file: str, write: Callable[[Path], object]) -> None:
+    def _write(self, file: str, write: Callable[[Path], object], also: Sequence[Run] = ()) -> None:
         target = PurePosixPath(file)
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / target.name
             write(path)
             folder = "" if str(target.parent) == "." else str(target.parent)
-            self._outbox.put("artifact", run=self._id, file=self._outbox.keep(path, link=True), to=folder)
+            for run in (self, *also):
+                run._outbox.put("artifact", run=run._id, file=run._outbox.keep(path, link=True), to=folder)
 
 
 class SilentRun(Run):
