@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 import threading
 import time
@@ -43,6 +44,8 @@ class Bar(tqdm):
     """A tqdm whose lines are as this module says; it takes what tqdm takes."""
 
     def __init__(self, iterable: Iterable[Any] | None = None, **options: Any) -> None:
+        if os.environ.get("TQDM_DISABLE"):  # now: tqdm itself looks when it is imported
+            options["disable"] = True
         self.plain = not sys.stderr.isatty()
         self.then = _following(options.get("desc") or "")
         if self.plain:

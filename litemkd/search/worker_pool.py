@@ -89,10 +89,10 @@ class WorkerPool:
         for place in range(min(self.job.workers, len(self.workers) + waiting(self.study))):
             if place not in self.workers:
                 log_file(self.job, place)  # told here: a worker without its log has nowhere to say why
-                arguments = (dict(os.environ), work, self.job, place, self.deadline)
+                environment = {**os.environ, "TQDM_DISABLE": "1"}
+                arguments = (environment, work, self.job, place, self.deadline)
                 worker = context.Process(target=_as_here, args=arguments, daemon=True)
-                with _environment(TQDM_DISABLE="1"):
-                    worker.start()
+                worker.start()
                 self.workers[place] = worker
 
     def _reap(self) -> bool:
@@ -175,22 +175,7 @@ def _processes() -> SpawnContext | ForkServerContext:
 
 
 def _as_here(environment: dict[str, str], work: Callable[..., None], *arguments: object) -> None:
-    """Do this in the environment of the pool, and not of when the process that is forked was started."""
+    """Do this in an environment, and not in that of when the process that is forked was started."""
     os.environ.clear()
     os.environ.update(environment)
     work(*arguments)
-
-
-@contextlib.contextmanager
-def _environment(**variables: str) -> Iterator[None]:
-    """Variables for processes started in the block."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
