@@ -111,6 +111,11 @@ class TrackingError(LitemkdError):
         super().__init__(hide(message))
 
 
+def first_line(error: Exception) -> str:
+    """What another library says of an error, in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def some(names: Collection[str], limit: int = 5) -> str:
     """The first few names, and how many more there are; for messages."""
     listed = list(names)

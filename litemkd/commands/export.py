@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from litemkd.commands.options import configured, entry_point, tracked
+from litemkd.commands.options import choosing_model, configured, entry_point, tracked
 from litemkd.config import Config
 
 
@@ -14,9 +14,7 @@ from litemkd.config import Config
 @entry_point("format", "precision")
 @configured
 @tracked
-@click.option(
-    "--model", metavar="URI", help="models:/NAME@ALIAS, models:/NAME/VERSION or a folder; the champion."
-)
+@choosing_model
 @click.option(
     "--format",
     "form",

@@ -115,6 +115,18 @@ def configurable(command: F) -> F:
     return cast(F, run)
 
 
+choosing_model = click.option(
+    "--model", metavar="URI", help="models:/NAME@ALIAS, models:/NAME/VERSION or a folder; the champion."
+)
+choosing_runtime = click.option(
+    "--runtime",
+    type=click.Choice(["torch", "onnx", "openvino"]),
+    default="torch",
+    show_default=True,
+    help="What computes: PyTorch, or what --model, a folder that `litemkd export` has written, is for.",
+)
+
+
 def folded(command: F) -> F:
     """Give a command the options `--fold` and `--parallel`; it gets the latter, and `every_fold`."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from litemkd.commands.options import configured, entry_point, flag
+from litemkd.commands.options import choosing_model, choosing_runtime, configured, entry_point, flag
 from litemkd.config import Config
 
 SHOWN = 20  # rows of the table beside a file that holds them all
@@ -30,16 +30,8 @@ SHOWN = 20  # rows of the table beside a file that holds them all
     metavar="DIR",
     help="What is to be named: a folder of clips, or of class folders, or one clip.",
 )
-@click.option(
-    "--model", metavar="URI", help="models:/NAME@ALIAS, models:/NAME/VERSION or a folder; the champion."
-)
-@click.option(
-    "--runtime",
-    type=click.Choice(["torch", "onnx", "openvino"]),
-    default="torch",
-    show_default=True,
-    help="What computes: PyTorch, or what --model, a folder that `litemkd export` has written, is for.",
-)
+@choosing_model
+@choosing_runtime
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),

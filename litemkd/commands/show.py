@@ -7,12 +7,9 @@ from typing import Any
 
 import click
 
-from litemkd.commands.options import configured, entry_point, in_processes, resumable, tracked
+from litemkd.commands.options import choosing_model, configured, entry_point, in_processes, resumable, tracked
 from litemkd.config import Config
 
-_model = click.option(
-    "--model", metavar="URI", help="models:/NAME@ALIAS, models:/NAME/VERSION, or a folder; the champion."
-)
 _open = click.option("--open", "open_page", is_flag=True, help="Open the page in a browser, too.")
 
 
@@ -27,7 +24,7 @@ def _output(name: str) -> Any:
 @entry_point("model", "output")
 @configured
 @click.argument("what", nargs=-1, type=click.Choice(["classes", "episode", "mistakes", "map"]))
-@_model
+@choosing_model
 @click.option("--episode", type=click.IntRange(0), metavar="N", help="The test episode to draw.")
 @_output("show.html")
 @_open
@@ -59,7 +56,7 @@ def show(
 @in_processes
 @tracked
 @resumable
-@_model
+@choosing_model
 @_output("report.html")
 @_open
 def report(config: Config, model: str | None, output: Path, open_page: bool, **resuming: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from litemkd.commands.options import configured, entry_point, flag
+from litemkd.commands.options import choosing_model, choosing_runtime, configured, entry_point, flag
 from litemkd.config import Config
 
 
@@ -46,8 +46,8 @@ def _path(_: click.Context, __: click.Parameter, value: str | None) -> Path | No
     metavar="FILE",
     help="Keep examples that were taken with keys here (.npz), and begin with those that are there.",
 )
-@click.option("--model", metavar="URI", help="As of predict; the champion.")
-@click.option("--runtime", default="torch", show_default=True, help="torch, or onnx or openvino of an export.")
+@choosing_model
+@choosing_runtime
 @click.option("--window", type=float, default=2.0, show_default=True, help="Seconds that a decision looks at.")
 @click.option(
     "--every", type=click.IntRange(1), default=1, show_default=True, help="Decide at one in so many frames."

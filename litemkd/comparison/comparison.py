@@ -7,14 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tqdm import tqdm
-
 from litemkd.comparison.entries import Entry, LeftOut
 from litemkd.comparison.gains import Gain, Gains
 from litemkd.comparison.grouping import Column, Groups, Row
 from litemkd.comparison.statistics import Figure, corrected, figure_of
 from litemkd.evaluation.intervals import Interval
 from litemkd.evaluation.studies import Training
+from litemkd.runtime.progress import Bar
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ def compare(
         classes: accuracies by class, for intervals that count classes where there are no folds.
     """
     lines = []
-    for row in tqdm(groups.rows, "comparing", unit="row", delay=3, leave=False):
+    for row in Bar(groups.rows, desc="comparing", unit="row", delay=3, leave=False):
         cells = {column: _cell(cell, column.shot, gains, classes) for column, cell in row.cells.items()}
         lines.append(Line(row, cells, _cost(row.entries)))
     return Comparison(groups, tuple(_corrected(lines)), (*left_out, *groups.left_out))

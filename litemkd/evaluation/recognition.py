@@ -80,13 +80,9 @@ class Recogniser:
 
     @property
     def frame_by_frame(self) -> bool:
-        """Whether features of a frame do not depend on its neighbours: frames can be encoded one by one.
-
-        They do where channels are shifted in time, where differences of frames stand in their place, where the
-        clip's mean is taken away (`normalise: motion`), and where an expert looks at whole clips.
-        """
+        """Whether frames can be encoded one by one: of a `Backbone` by what it says, never of whole clips."""
         one = self.student.backbone
-        return isinstance(one, Backbone) and one.temporal == "none" and not one.motion
+        return isinstance(one, Backbone) and one.single_frames
 
     def features(self, clips: np.ndarray) -> Tensor:
         """Features (V, T[, places], C) of clips.

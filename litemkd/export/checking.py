@@ -13,6 +13,7 @@ from torch import Tensor
 from litemkd.data.episodes import Episodes
 from litemkd.errors import ExportError
 from litemkd.models.folding import EvaluationForm
+from litemkd.models.heads.base import group_by_class
 
 MOST_APART = 1e-4  # of two logits, in float32
 LARGE = 100.0  # of logits beyond this size the difference counts by their size: float32 has seven digits
@@ -68,13 +69,8 @@ def table_of(labels: np.ndarray, way: int) -> tuple[np.ndarray, np.ndarray]:
         rows (B, W, K): places in 0 … S - 1; beyond a class's supports its first one stands again;
         present (B, W, K): True where a place is a support of the class.
     """
-    order = labels.argsort(axis=1, kind="stable")
-    counts = np.stack([(labels == c).sum(1) for c in range(way)], 1)  # (B, W)
-    places = np.arange(counts.max())
-    present = places < counts[..., None]
-    starts = (counts.cumsum(1) - counts)[..., None]
-    rows = np.take_along_axis(order, (starts + np.where(present, places, 0)).reshape(len(labels), -1), 1)
-    return rows.reshape(present.shape), present
+    rows, present = group_by_class(torch.from_numpy(labels), way)
+    return rows.numpy(), present.numpy()
 
 
 def exported_logits(recogniser: Recogniser, codes: Code, episodes: Episodes) -> np.ndarray:

@@ -118,11 +118,6 @@ def _split(tensors: list[Tensor], sizes: list[int]) -> list[Code]:
     return [tuple(tensors[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
 
 
-def sees_single_frames(backbone: Backbone) -> bool:
-    """Whether a frame's features depend on that frame alone."""
-    return backbone.any_length and not backbone.differences and not backbone.motion
-
-
 def graphs_of(
     form: EvaluationForm, frames: int, crop: int, *, way: int | None = None, shot: int | None = None
 ) -> dict[str, Graph]:
@@ -146,7 +141,7 @@ def graphs_of(
     names = tuple(f"code_{place}" for place in range(len(codes)))
     of_codes = {name: {0: "V"} for name in names}
     found = {}
-    if sees_single_frames(backbone):
+    if backbone.single_frames:
         single = clips[0, : EXAMPLE["N"]]
         axes = {"frames": {0: "N"}, "features": {0: "N"}}
         found[FEATURES] = Graph(_Features(made), (single,), ("frames",), ("features",), axes)

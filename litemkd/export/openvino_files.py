@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from litemkd.errors import ExportError
+from litemkd.errors import ExportError, first_line
 
 
 def convert_to_openvino(source: Path, target: Path, *, half: bool = False) -> None:
@@ -27,5 +27,5 @@ def convert_to_openvino(source: Path, target: Path, *, half: bool = False) -> No
     try:
         openvino.save_model(openvino.convert_model(source), target, compress_to_fp16=half)
     except Exception as error:  # of its own kinds
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ExportError(f"graph `{source.stem}`: OpenVINO does not hold this student: {first}") from error
+        told = first_line(error)
+        raise ExportError(f"graph `{source.stem}`: OpenVINO does not hold this student: {told}") from error

@@ -111,6 +111,15 @@ class Backbone(nn.Module):
         return self.frames is None
 
     @property
+    def single_frames(self) -> bool:
+        """Whether the features of a frame depend on that frame alone, so that frames can be encoded one by one.
+
+        They do not where channels are shifted in time or weighed by their change, where differences of frames
+        stand in their place, and where the clip's mean is taken away (`normalise: motion`).
+        """
+        return self.any_length and not self.differences and not self.motion
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Axes of the features of one frame: (C,), or (16, C) where places are left as they are."""
         return (PLACES, self.channels) if self.pooling == "places" else (self.channels,)

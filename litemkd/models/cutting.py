@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from litemkd.errors import first_line
+
 # Sides of frames, in pixels, that a network is tried with in this order; some take but those of their training.
 SIDES = (64, 224)
 
@@ -164,7 +166,7 @@ def cut_timm(whole: nn.Module, *, token: bool = False) -> TimmMap:
     try:
         body.reset_classifier(0)
     except Exception as error:  # of nearly 1400 networks some have their own ways
-        raise NoMapError(f"has a classifier that cannot be taken off ({_first_line(error)})") from error
+        raise NoMapError(f"has a classifier that cannot be taken off ({first_line(error)})") from error
     return TimmMap(body, token=token)
 
 
@@ -192,7 +194,7 @@ def map_shape(features: nn.Module, side: int | None = None) -> tuple[int, ...]:
         side = _side_of(made, features)
     found = _tried(made, features, side)
     if isinstance(found, Exception):
-        raise NoMapError(f"takes no frames of {side} x {side} pixels ({_first_line(found)})")
+        raise NoMapError(f"takes no frames of {side} x {side} pixels ({first_line(found)})")
     if not isinstance(found, Tensor) or found.ndim != 4 or len(found) != 2 or 0 in found.shape:
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise NoMapError(f"makes {shape} of 2 frames of {side} x {side} pixels; a map (2, C, h, w) would do")
@@ -207,7 +209,7 @@ def _side_of(make: Any, network: nn.Module) -> int:
         found = _tried(make, network, side)
         if not isinstance(found, Exception):
             return side
-        told = f"takes no frames of {side} x {side} pixels ({_first_line(found)})"
+        told = f"takes no frames of {side} x {side} pixels ({first_line(found)})"
     raise NoMapError(told)
 
 
@@ -238,7 +240,3 @@ def _drop_idle(body: nn.Module, frames: Tensor) -> None:
             setattr(body, name, nn.Identity())
             if isinstance(_tried(lambda _: run.forward_features(frames), body, 0), Exception):
                 setattr(body, name, child)  # its weights are used without calling it
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -43,8 +43,12 @@ class ImageTower(VideoEncoder):
 
     def _pooled(self, frames: Tensor) -> Tensor:
         """(N, 3, h, h) normalised -> (N, D)."""
-        found: Tensor = self.network(frames).pooler_output
+        found: Tensor = self._run(frames).pooler_output
         return found
+
+    def _run(self, frames: Tensor) -> Any:
+        """What the library's network says of frames."""
+        return self.network(frames)
 
     @property
     def blocks(self) -> list[nn.Module]:
@@ -102,10 +106,6 @@ class SiglipVision(_Positioned):
 
     def _whole(self) -> str:
         return "siglip"
-
-    def _pooled(self, frames: Tensor) -> Tensor:
-        found: Tensor = self._run(frames).pooler_output
-        return found
 
 
 class DINOv2(ImageTower):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from litemkd.errors import BackboneError
+from litemkd.errors import BackboneError, first_line
 from litemkd.extending.outside import near
 
 LIBRARY = "open_clip"
@@ -104,8 +104,3 @@ def wrong(path: Path, words: str) -> BackboneError:
     """What is wrong with weights, and what would do."""
     would = "a file of open_clip's weights (.safetensors, or a state dict), or a folder with one, would do"
     return BackboneError("weights", str(path), f"{words}; {would}")
-
-
-def first_line(error: Exception) -> str:
-    """What a library says, in one line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -12,13 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from litemkd.errors import BackboneError
+from litemkd.errors import BackboneError, first_line
 from litemkd.models.open_clip_models import LIBRARY as OPEN_CLIP
 from litemkd.models.open_clip_models import (
     built,
     check_model,
     feature_width,
-    first_line,
     load_into,
     weights_file,
     wrong,

@@ -16,11 +16,9 @@ from torch import Tensor
 
 from litemkd import __version__
 from litemkd.data.episodes import Episodes, EpisodeSampler
-from litemkd.data.packs.clips import ClipSource
-from litemkd.data.packs.crops import crop_clips
-from litemkd.errors import CheckpointError, ExportError
+from litemkd.errors import ExportError
 from litemkd.evaluation.accuracy import Classifier, Evaluation, paired_difference
-from litemkd.evaluation.calibration import Calibration, as_dict
+from litemkd.evaluation.calibration import as_dict
 from litemkd.evaluation.intervals import Interval
 from litemkd.evaluation.look_up import MATCHED_AT_ONCE
 from litemkd.export.checking import Agreement, compare_logits, exported_logits, torch_logits
@@ -33,7 +31,7 @@ from litemkd.export.writing import FLOAT32, MADE_WITH, Form, write_graphs
 from litemkd.models.folding import EvaluationForm
 from litemkd.models.student import Student
 from litemkd.runtime.progress import Bar
-from litemkd.stages.loading import champion_of, load_calibrated
+from litemkd.stages.loading import champion_of, load_fitting
 from litemkd.stages.results import difference_metrics, log_test
 from litemkd.stages.setup import Setup
 from litemkd.storage.files import whole_folder
@@ -105,7 +103,7 @@ def export_stage(setup: Setup, asked: Asked) -> Exported:
     if asked.out.exists() and (not asked.out.is_dir() or any(asked.out.iterdir())):
         raise ExportError(f"--out {asked.out}: is there already, and not empty; another folder would do")
     tested = _tested(setup, asked)
-    student, described, calibration = _student(setup, source)
+    student, described, calibration = load_fitting(source, setup.config, "export")
     form = EvaluationForm(student.cpu())
     with whole_folder(asked.out) as beside:
         about = _told(setup, source, described, asked)
@@ -151,17 +149,6 @@ def _tested(setup: Setup, asked: Asked) -> Setup | None:
     return replace(setup, config=setup.config.model_copy(update={"evaluation": evaluation}))
 
 
-def _student(setup: Setup, source: str) -> tuple[Student, dict[str, Any], Calibration | None]:
-    student, described, calibration = load_calibrated(source)
-    for key, wanted in (("frames", setup.config.data.frames), ("crop", setup.config.data.crop)):
-        if described.get(key) != wanted:
-            raise CheckpointError(
-                f"{source}: made for data.{key} = {described.get(key)}, the configuration says {wanted}; "
-                "export it with the experiment file it was trained with"
-            )
-    return student, described, calibration
-
-
 def _told(setup: Setup, source: str, described: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
     """What `model.json` says beside its graphs."""
     student = described["student"]
@@ -196,7 +183,7 @@ def _agreement(setup: Setup, form: EvaluationForm, recogniser: Recogniser, asked
         sampler = EpisodeSampler(split, way=way, shot=shot, queries=e.queries, seed=e.seed)
         episodes = sampler[range(CHECKED)]
         videos, support, query = episodes.compact()
-        clips = _crops(setup, "val", videos)
+        clips = setup.pictures("rgb", "val").pixels(videos)
         codes = recogniser.encode(clips)
         here = replace(episodes, support=support, query=query)
         for one in [here] if shot == 1 or asked.form.shot else [here, _uneven(here)]:
@@ -211,13 +198,6 @@ def _uneven(episodes: Episodes) -> Episodes:
     kept = np.flatnonzero((labels != 0) | (np.cumsum(labels == 0) == 1))
     one = next(episodes.parts(1))
     return replace(one, support=one.support[:, kept], support_labels=one.support_labels[:, kept])
-
-
-def _crops(setup: Setup, split: str, videos: np.ndarray) -> np.ndarray:
-    """Centre crops of videos of a split, (V, T, crop, crop, 3) uint8."""
-    clips = setup.clips("rgb", split)
-    assert isinstance(clips, ClipSource)  # RGB are pictures
-    return crop_clips(clips.pack, clips.rows[videos], clips.crop)
 
 
 def _test(
@@ -251,12 +231,13 @@ def _test(
 
 def _classifier(setup: Setup, recogniser: Recogniser) -> Classifier:
     """Logits of test episodes by an exported student, each clip seen once."""
-    total = len(setup.data.splits["test"].videos)
+    clips = setup.pictures("rgb", "test")
+    total = len(clips.split.videos)
     parts: list[Code] = []
     with Bar(total=total, desc="encoding", unit="clip") as bar:
         for start in range(0, total, ENCODED_AT_ONCE):
             videos = np.arange(start, min(start + ENCODED_AT_ONCE, total))
-            parts.append(recogniser.encode(_crops(setup, "test", videos)))
+            parts.append(recogniser.encode(clips.pixels(videos)))
             bar.update(len(videos))
     codes = tuple(np.concatenate(one) for one in zip(*parts, strict=True))
     each = sum(x[0].nbytes for x in codes)

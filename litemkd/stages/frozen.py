@@ -46,8 +46,7 @@ def behind_frozen(setup: Setup, modality: str, expert: Student) -> Behind:
     views = config.teacher.expert_for(modality).views
     sources = {}
     for split in setup.data.splits:
-        clips = setup.clips(modality, split)
-        assert isinstance(clips, ClipSource)  # experts of arrays are refused when the configuration is read
+        clips = setup.pictures(modality, split)
         whole, rows = _of_all_folds(setup, clips)
         augmentation = build_augmentation(config)
         wanted = [whole]

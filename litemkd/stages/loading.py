@@ -16,6 +16,8 @@ from litemkd.stages.build import load_model
 from litemkd.storage.checkpoints import read_description
 from litemkd.tracking import download, model_name
 
+TORCH = "torch"  # the runtime of students as they are trained; others run what `litemkd export` wrote
+
 
 def champion_of(config: Config) -> str:
     """The address of the champion among a data set's students."""
@@ -32,8 +34,10 @@ def load_student(source: str) -> tuple[Student, dict[str, Any]]:
     return load_calibrated(source)[:2]
 
 
-def load_fitting(source: str, config: Config) -> tuple[Student, dict[str, Any], Calibration | None]:
-    """As `load_calibrated`, of a student for the clips of a configuration.
+def load_fitting(
+    source: str, config: Config, what: str = "evaluate"
+) -> tuple[Student, dict[str, Any], Calibration | None]:
+    """As `load_calibrated`, of a student for the clips of a configuration; `what` is to be done with it.
 
     Raises:
         CheckpointError: also one for another number of frames, or another crop.
@@ -43,9 +47,28 @@ def load_fitting(source: str, config: Config) -> tuple[Student, dict[str, Any], 
         if described.get(key) != wanted:
             raise CheckpointError(
                 f"{source}: made for data.{key} = {described.get(key)}, the configuration says {wanted}; "
-                "evaluate it with the experiment file it was trained with"
+                f"{what} it with the experiment file it was trained with"
             )
     return student, described, calibration
+
+
+def exported_folder(config: Config, model: str | None, runtime: str) -> Path:
+    """The folder of an exported student that a runtime is to run.
+
+    Args:
+        config: the data set whose champion stands for None.
+        model: as it was given.
+        runtime: another one than `TORCH`.
+
+    Raises:
+        CheckpointError: none is given, or a registered model.
+    """
+    if model is None or model.startswith("models:"):
+        raise CheckpointError(
+            f"--model {model or champion_of(config)}: given with --runtime {runtime}; a folder that "
+            f"`litemkd export --format {runtime}` has written would do"
+        )
+    return Path(model)
 
 
 def load_recogniser(source: str, device: torch.device) -> Recogniser:

@@ -8,8 +8,6 @@ import numpy as np
 import torch
 
 from litemkd.data.features import FUSED, feature_folder, read_features
-from litemkd.data.packs.clips import ClipSource
-from litemkd.data.packs.crops import crop_clips
 from litemkd.errors import ConfigError, DataError
 from litemkd.evaluation.accuracy import Evaluation, evaluate
 from litemkd.evaluation.embedding import backbone_features, student_classifier
@@ -131,10 +129,8 @@ class Looking:
 
     def __init__(self, setup: Setup, student: Student | None, seen: Evaluation | None) -> None:
         self.setup, self._student, self._seen = setup, student, seen
-        clips = setup.clips("rgb", "test")
-        if not isinstance(clips, ClipSource):
-            raise TypeError(f"RGB clips are pictures, not {type(clips).__name__}")
-        self.clips, self.split = clips, clips.split
+        self.clips = setup.pictures("rgb", "test")
+        self.split = self.clips.split
 
     @property
     def student(self) -> Student:
@@ -150,17 +146,13 @@ class Looking:
             raise ValueError("no evaluation to look at")
         return self._seen
 
-    def frames(self, videos: np.ndarray) -> np.ndarray:
-        """(V, T, H, W, 3) uint8, centre crops of rows of the split."""
-        return crop_clips(self.clips.pack, self.clips.rows[videos], self.clips.crop)
-
     def classes(self) -> Section:
         """Some clips of the test classes."""
         shown = {}
         for place, name in list(enumerate(self.split.classes))[:CLASSES]:
             videos = np.flatnonzero(self.split.labels == place)[:CLIPS]
             names = [self.split.videos[one].partition("/")[2] for one in videos]
-            shown[name] = list(zip(names, self.frames(videos), strict=True))
+            shown[name] = list(zip(names, self.clips.pixels(videos), strict=True))
         return classes_section(shown)
 
     def episodes(self, chosen: Sequence[tuple[int, int]]) -> Section:
@@ -172,8 +164,8 @@ class Looking:
                 (
                     self.split.videos[one.query],
                     one,
-                    self.frames(np.array([one.query]))[0],
-                    self.frames(one.support),
+                    self.clips.pixels(np.array([one.query]))[0],
+                    self.clips.pixels(one.support),
                 )
                 for one in looks
             ]
@@ -185,7 +177,7 @@ class Looking:
         strips = []
         for one in mistaken(self.seen, sampler, MISTAKES):
             words = f"wrong in {one.wrong} of {one.asked}, mostly taken for {one.instead}"
-            frames = frame_pictures(self.frames(np.array([one.video]))[0])
+            frames = frame_pictures(self.clips.pixels(np.array([one.video]))[0])
             strips.append(Strip(frames, self.split.videos[one.video], words))
         return mistakes_section(strips)
 
@@ -209,9 +201,9 @@ class Looking:
         """Features (V, T, D) on disk, of the teacher and its modalities; and which of them are not there."""
         config = self.setup.config
         videos = [self.split.videos[row] for row in rows]
-        folders = {"teacher": config.dataset_dir / "feature" / FUSED}
+        folders = {"teacher": config.made_dir / "feature" / FUSED}
         for modality in config.teacher.modalities:
-            folders[f"expert {modality}"] = feature_folder(config.dataset_dir, modality)
+            folders[f"expert {modality}"] = feature_folder(config.made_dir, modality)
         found, missing = {}, []
         for name, folder in folders.items():
             try:

@@ -32,11 +32,9 @@ from litemkd.evaluation.unknown import NONE
 from litemkd.export.runner import are_known, clips_are_data, open_recogniser
 from litemkd.runtime.progress import Bar
 from litemkd.stages.build import build_device, build_workers
-from litemkd.stages.loading import champion_of, load_recogniser
+from litemkd.stages.loading import TORCH, champion_of, exported_folder, load_recogniser
 from litemkd.storage.files import write_text
 from litemkd.tracking.tracing import span
-
-TORCH = "torch"  # the runtime of students as they are trained
 
 
 @dataclass(frozen=True)
@@ -114,12 +112,7 @@ def predict_stage(
             f"{support} has one class folder, {classes[0]}; two or more would do, to choose between"
         )
     labels = np.array([classes.index(str(clip.claimed)) for clip in supports], np.int64)
-    source = model or champion_of(config)
-    if runtime != TORCH and source.startswith("models:"):
-        raise CheckpointError(
-            f"--model {source}: given with --runtime {runtime}; a folder that `litemkd export --format "
-            f"{runtime}` has written would do"
-        )
+    source = str(exported_folder(config, model, runtime)) if runtime != TORCH else model or champion_of(config)
     counts = Counter(clip.claimed for clip in supports)
     about = {"model": source, "supports": {str(one): count for one, count in counts.items()}}
     with span("predict", about | {"queries": [clip.name for clip in queries]}) as tell:

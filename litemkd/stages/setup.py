@@ -92,6 +92,12 @@ class Setup:
         assert isinstance(expert, ArrayExpert)  # which the configuration is checked for
         return ArraySource(pack, data.splits[split], taker=expert, T=config.frames, device=device)
 
+    def pictures(self, modality: str, split: str) -> ClipSource:
+        """Clips of a modality of pictures, as RGB is."""
+        clips = self.clips(modality, split)
+        assert isinstance(clips, ClipSource)  # the configuration refuses experts of pictures on arrays
+        return clips
+
     def train_episodes(self) -> EpisodeSampler:
         """The episodes to train on."""
         e, seed = self.config.episode, self.config.seed

@@ -16,10 +16,8 @@ from litemkd.errors import DataError
 from litemkd.evaluation.recognition import Examples, Recogniser
 from litemkd.export.live import Asked, Engine, Watched, exported_engine, watch
 from litemkd.stages.build import build_device
-from litemkd.stages.loading import champion_of, load_recogniser
+from litemkd.stages.loading import TORCH, champion_of, exported_folder, load_recogniser
 from litemkd.storage.checkpoints import weights_digest
-
-TORCH = "torch"
 
 
 class TorchEngine:
@@ -85,10 +83,6 @@ def watch_stage(
         source = model or champion_of(config)
         engine = TorchEngine(load_recogniser(source, build_device(config)))
     else:
-        if model is None or model.startswith("models:"):
-            raise DataError(
-                f"--model {model or champion_of(config)}: given with --runtime {runtime}; a folder that "
-                f"`litemkd export --format {runtime}` has written would do"
-            )
-        source, engine = model, exported_engine(Path(model), config.threads)
+        folder = exported_folder(config, model, runtime)
+        source, engine = str(folder), exported_engine(folder, config.threads)
     return source, watch(engine, asked, sys.stdout, sys.stderr)

@@ -73,9 +73,13 @@ class ClipSource:
         """T, frames of a clip."""
         return self.pack.T
 
+    def pixels(self, videos: np.ndarray) -> np.ndarray:
+        """Centre crops of rows of the split as they are in the pack: (V, T, h, w, 3) uint8."""
+        return crop_clips(self.pack, self.rows[videos], self.crop)
+
     def centred(self, videos: np.ndarray) -> Tensor:
         """Centre crops of rows of the split: (V, T, 3, h, w) in [0, 1]."""
-        return self._to_float(torch.from_numpy(crop_clips(self.pack, self.rows[videos], self.crop)))
+        return self._to_float(torch.from_numpy(self.pixels(videos)))
 
     def augmented(self, videos: np.ndarray, augmentation: Augmentation, seed: int, number: int) -> Tensor:
         """Random crops of rows of the split for episode `number`: (V, T, 3, h, w) in [0, 1]."""
