@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from litemkd.data.episodes import Episodes
 from litemkd.data.splits import Split, make_split
 from litemkd.modalities.record import turn
+
+
+def usual_first(usual: Sequence[object], every: Sequence[object]) -> list[Any]:
+    """Parameters of a test: the usual ones, and the others of `every`, which are slow."""
+    others = [one for one in every if one not in usual]
+    values = [*((one, ()) for one in usual), *((one, pytest.mark.slow) for one in others)]
+    return [pytest.param(*(one if isinstance(one, tuple) else (one,)), marks=marks) for one, marks in values]
 
 
 def free_port() -> int:

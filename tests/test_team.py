@@ -172,6 +172,7 @@ def test_a_laptops_store_moves_there_whole(ada: str, job: Job, tmp_path: Path) -
     )
 
 
+@pytest.mark.slow
 def test_a_student_is_trained_against_the_server(ada: str, job: Job, tmp_path: Path) -> None:
     home = TeamHome(tmp_path, ada)
     shutil.copytree(job.home.data, home.data)

@@ -41,6 +41,7 @@ def test_both_sides_answer_alike_and_run(setting: Setting, name: str) -> None:
             part.run(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRACKED)
 def test_tracking_takes_less_than_a_request_a_metric(setting: Setting, name: str) -> None:
     result = measure(WORKS[name], setting)  # in processes: it sets their store and working directory

@@ -74,6 +74,7 @@ def run(folder: Path, *words: str, path: Path) -> subprocess.CompletedProcess[st
     )
 
 
+@pytest.mark.slow
 def test_the_document_s_files_are_trained_registered_and_loaded(tmp_path: Path) -> None:
     theirs, work = tmp_path / "theirs", tmp_path / "work"
     theirs.mkdir()

@@ -128,6 +128,7 @@ def test_a_training_whose_checkpoints_fill_the_disk(job: Job, tmp_path: Path) ->
         assert home.history(run)["train/loss"] == home.history(uninterrupted)["train/loss"]
 
 
+@pytest.mark.slow
 def test_a_store_on_a_full_disk(job: Job, tmp_path: Path) -> None:
     """One message, or an end in order with the rest kept for later; with space the same command works."""
     with small_disk(tmp_path / "disk", "64m") as disk:

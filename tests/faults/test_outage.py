@@ -128,6 +128,7 @@ def check_same(client: MlflowClient, name: str, whole: dict[str, Told]) -> Any:
     return version
 
 
+@pytest.mark.slow
 def test_down_in_the_middle_and_at_the_end(server: Server, whole: dict[str, Told], tmp_path: Path) -> None:
     """And of a second training, killed in the outage, everything is there that it handed over."""
     client = MlflowClient(server.uri)
@@ -178,6 +179,7 @@ def test_down_in_the_middle_and_at_the_end(server: Server, whole: dict[str, Told
         assert len(history[key]) <= last + 2
 
 
+@pytest.mark.slow
 def test_silent_in_the_middle_and_at_the_end(server: Server, whole: dict[str, Told], tmp_path: Path) -> None:
     """The server accepts connections and does not answer, which costs a training no time either."""
     proxy = Proxy(server.port)

@@ -54,6 +54,7 @@ def uninterrupted(job: Job, folder: Path, words: list[str]) -> Home:
     return place.home
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_the_main_job_ends_the_same(job: Job, tmp_path: Path) -> None:
     words = [word for setting in LONG for word in ("--set", setting)] if KILLS > 10 else []
     (tmp_path / "parts").mkdir()

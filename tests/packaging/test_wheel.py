@@ -62,6 +62,7 @@ def test_the_page_on_an_index_needs_no_file_beside_it(wheel: Path) -> None:
     assert re.findall(r"\]\((?!https?:)[^)]*\)|<img", page) == []
 
 
+@pytest.mark.slow
 def test_it_works_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:
     empty = tmp_path / "an empty folder"
     empty.mkdir()
@@ -93,6 +94,7 @@ def test_a_name_that_is_unknown_there_is_told_with_those_that_come_near(
     assert "no such file and no experiment of this name; there are: toy/smoke" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_copy_of_the_tree_works_without_being_installed(tmp_path: Path) -> None:
     """Nothing asks for the metadata of a package that is not installed: `python -m litemkd` in a copy."""
     copy = scratch_clone(tmp_path / "copy")

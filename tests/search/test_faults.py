@@ -59,6 +59,7 @@ def test_a_killed_worker_is_replaced_and_its_trial_goes_on_from_its_checkpoint(p
     assert "student, distilled: goes on after" in log.read_text(), "it began anew"
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_in_order_and_the_same_command_goes_on(place: Place) -> None:
     search = place.start("--trials", "2", "--workers", "1", *LONG)
     wait_for(lambda: in_training(place))
@@ -75,6 +76,7 @@ def test_ctrl_c_ends_in_order_and_the_same_command_goes_on(place: Place) -> None
     assert place.parent().info.status == "FINISHED"
 
 
+@pytest.mark.slow
 def test_a_search_killed_again_and_again_ends_with_every_trial_once(place: Place) -> None:
     dice = random.Random(0)
     for _ in range(KILLS):
@@ -100,6 +102,7 @@ def postgres(place: Place, tmp_path: Path) -> Iterator[str]:
         server.cleanup()
 
 
+@pytest.mark.slow
 def test_what_a_lost_machine_left_is_found_by_heartbeat_and_gone_on_with(place: Place, postgres: str) -> None:
     """Two searches on one PostgreSQL, one in a process space of its own as another machine; that one dies."""
     unshare = shutil.which("unshare")
@@ -126,6 +129,7 @@ def test_what_a_lost_machine_left_is_found_by_heartbeat_and_gone_on_with(place: 
     assert place.parent().info.status == "FINISHED"
 
 
+@pytest.mark.slow
 def test_two_searches_that_start_at_once_make_one_study(place: Place, postgres: str) -> None:
     place.storage = postgres
     words = ("--trials", "2", "--workers", "1", "--finalists", "0")

@@ -85,6 +85,7 @@ def test_divisions_come_before_seeds(tmp_path: Path) -> None:
     assert [(one.data.division, one.seed) for one in final.judges(config)] == [(0, 0), (1, 0)]
 
 
+@pytest.mark.slow
 def test_a_search_is_judged_by_divisions(job: MainJob, tmp_path: Path) -> None:
     """One trial in two divisions, from its teachers to the mean that it is judged by, and its finals."""
     place = Place.copy(job.home, tmp_path)

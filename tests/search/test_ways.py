@@ -19,6 +19,7 @@ def place(job: Job, tmp_path: Path) -> Place:
     return Place.copy(job.home, tmp_path)
 
 
+@pytest.mark.slow
 def test_two_objectives_give_a_front_whose_best_are_trained_again(place: Place, tmp_path: Path) -> None:
     space = tmp_path / "widths.yaml"
     space.write_text(
@@ -48,6 +49,7 @@ def test_two_objectives_give_a_front_whose_best_are_trained_again(place: Place, 
         load_model(download(f"models:/{name}/{version}"))
 
 
+@pytest.mark.slow
 def test_hyperband_stops_trials_at_its_rungs(place: Place) -> None:
     long = ("--set", "student.train.episodes=24", "--set", "student.train.validations=6")
     words = ("--pruner", "hyperband", "--sampler", "random", "--workers", "1", "--finalists", "0")

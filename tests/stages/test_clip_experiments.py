@@ -15,6 +15,7 @@ import pytest
 
 from litemkd.config import flatten, load_config
 from tests.data.trees import DATA_SETS, facts
+from tests.helpers import usual_first
 from tests.job import ROOT, Home
 
 STUDENTS = ("mobilenet_v3_small", "mobilenet_v4", "lite0")
@@ -68,26 +69,11 @@ def file_of(dataset: str, student: str) -> Path:
     return ROOT / "experiments" / dataset / f"clip_{student}.yaml"
 
 
-# Each student is run, and each data set; all fifteen, which take minutes, where LITEMKD_EVERY_EXPERIMENT=1.
-USUAL = {
-    ("ucf101", "mobilenet_v4"),
-    ("hmdb51", "lite0"),
-    ("kinetics100", "mobilenet_v3_small"),
-    ("ssv2_small", "mobilenet_v4"),
-    ("ssv2_full", "lite0"),
-}
-LONG = pytest.mark.skipif(
-    os.environ.get("LITEMKD_EVERY_EXPERIMENT") != "1", reason="LITEMKD_EVERY_EXPERIMENT=1"
-)
+EVERY = [(dataset, student) for dataset in DATA_SETS for student in STUDENTS]
 
 
 @pytest.mark.parametrize(
-    ("dataset", "student"),
-    [
-        pytest.param(dataset, student, marks=() if (dataset, student) in USUAL else LONG)
-        for dataset in DATA_SETS
-        for student in STUDENTS
-    ],
+    ("dataset", "student"), usual_first([("ucf101", "mobilenet_v4"), ("ssv2_full", "lite0")], EVERY)
 )
 def test_from_frames_to_a_student(home: Home, dataset: str, student: str) -> None:
     if not (home.folder / "data" / dataset).is_dir():

@@ -84,6 +84,7 @@ def test_a_fold_that_is_finished_is_not_run_again(resumed: tuple[Place, Run, Res
     assert "3 folds of toy, every class tested once" in again.stdout
 
 
+@pytest.mark.slow
 def test_folds_at_once_and_compared(place: Place) -> None:
     """Two processes at once; `compare` pools the folds; models of folds are not promoted."""
     process = place.start("student", *QUICK, "--seed", "1", "--parallel", "2")

@@ -18,10 +18,13 @@ from litemkd.models.heads import HEADS
 from litemkd.models.student import DISTILL
 from litemkd.stages.build import build_device, load_model, use_deterministic_kernels
 from litemkd.tracking import download
+from tests.helpers import usual_first
 from tests.job import ROOT, SMOKE, Home, Job
 
 # One of each kind of term; the rest of the presets differ in weights.
-LOSSES = ["d2m-focal", "dkd", "dist", "d2m-both-supports", "kd-relation", "kd-feature", "strm-d2m-one-branch"]
+LOSSES = usual_first(
+    ["d2m-focal", "kd-feature"], ["dkd", "dist", "d2m-both-supports", "kd-relation", "strm-d2m-one-branch"]
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,9 @@ def words_for(name: str) -> list[str]:
     return [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
 
 
-@pytest.mark.parametrize("name", sorted(set(HEADS) - {"trx"}))  # the job itself has that one
+@pytest.mark.parametrize(
+    "name", usual_first(["otam", "strm"], sorted(set(HEADS) - {"trx"}))
+)  # trx: the job itself
 def test_a_student_with_any_head_learns_by_itself_and_from_the_teacher(home: Home, name: str) -> None:
     made = home.made_by(lambda: home.must("distill", "--set", f"student.head.name={name}"))
     stages = [run.data.tags["litemkd.stage"] for run in made]
