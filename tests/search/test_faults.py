@@ -42,12 +42,13 @@ def is_worked_on(place: Place) -> bool:
     return any(not is_gone(trial.user_attrs["owner"]) for trial in running if "owner" in trial.user_attrs)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_its_trial_goes_on_from_its_checkpoint(place: Place) -> None:
     search = place.start("--trials", "2", "--workers", "1", *LONG)
     wait_for(lambda: in_training(place))
     (running,) = [trial for trial in place.trials() if trial.state is TrialState.RUNNING]
     os.kill(int(running.user_attrs["owner"].split()[1]), signal.SIGKILL)
-    assert search.wait(240) == 0, place.printed
+    assert search.wait(480) == 0, place.printed
     place.check_truth(2)
     assert "killed by SIGKILL" in place.printed
     again = next(trial for trial in place.trials() if trial.user_attrs.get("retry_of") == running.number)
@@ -59,7 +60,6 @@ def test_a_killed_worker_is_replaced_and_its_trial_goes_on_from_its_checkpoint(p
     assert "student, distilled: goes on after" in log.read_text(), "it began anew"
 
 
-@pytest.mark.slow
 def test_ctrl_c_ends_in_order_and_the_same_command_goes_on(place: Place) -> None:
     search = place.start("--trials", "2", "--workers", "1", *LONG)
     wait_for(lambda: in_training(place))
@@ -134,5 +134,5 @@ def test_two_searches_that_start_at_once_make_one_study(place: Place, postgres: 
     place.storage = postgres
     words = ("--trials", "2", "--workers", "1", "--finalists", "0")
     both = [place.start(*words), place.start(*words)]
-    assert [search.wait(240) for search in both] == [0, 0], place.printed
+    assert [search.wait(480) for search in both] == [0, 0], place.printed
     place.check_truth(2)
