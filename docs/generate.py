@@ -1,5 +1,5 @@
-"""Writes docs/cli.md and MLproject from the commands, the schema of experiment files from the configuration,
-docs/ledger.md and docs/reproduce.md from the published figures.
+"""Writes docs/cli.md and MLproject from the commands, docs/config.md and the schema of experiment files from
+the configuration, docs/ledger.md and docs/reproduce.md from the published figures.
 
 `python docs/generate.py`; a test tells when to.
 """
@@ -16,10 +16,12 @@ import click
 
 from litemkd.cli import main
 from litemkd.comparison.pages import ledger_page, reproduce_page
+from litemkd.config.page import config_page
 from litemkd.config.schema import FILE, experiment_schema
 from litemkd.search.command import main as search
 
 PAGE = Path(__file__).with_name("cli.md")
+CONFIG = PAGE.with_name("config.md")
 LEDGER, REPRODUCE = PAGE.with_name("ledger.md"), PAGE.with_name("reproduce.md")
 PROJECT = Path(__file__).parents[1] / "MLproject"
 SCHEMA = Path(__file__).parents[1] / "experiments" / FILE
@@ -166,26 +168,16 @@ def project() -> str:
     return PROJECT_TOP + "\n".join(filter(None, blocks))
 
 
-def meanings() -> dict[str, dict[str, str]]:
-    """What docs/config.md says of each key, by section; a heading may name several of them."""
-    found: dict[str, dict[str, str]] = {}
-    text = PAGE.with_name("config.md").read_text(encoding="utf-8")
-    for heading, body in re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL):
-        rows = re.findall(r"^\| `(\w+)` \| .*? \| (.*?) \|$", body, re.MULTILINE)
-        said = {key: re.sub(r"\[(.*?)\]\(.*?\)", r"\1", words) for key, words in rows}
-        found |= dict.fromkeys(re.findall(r"`([\w.]+)`", heading) or [""], said)
-    return found
-
-
 def schema() -> str:
     """The schema of experiment files."""
-    return json.dumps(experiment_schema(meanings()), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(experiment_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":
     for path, text in (
         (PAGE, page()),
         (PROJECT, project()),
+        (CONFIG, config_page()),
         (SCHEMA, schema()),
         (LEDGER, ledger_page()),
         (REPRODUCE, reproduce_page()),

@@ -185,6 +185,7 @@ def test_what_is_made_of_the_commands_is_up_to_date() -> None:
     for path, text in (
         (generate["PAGE"], made),
         (generate["PROJECT"], generate["project"]()),
+        (generate["CONFIG"], generate["config_page"]()),
         (generate["SCHEMA"], generate["schema"]()),
         (generate["LEDGER"], generate["ledger_page"]()),
         (generate["REPRODUCE"], generate["reproduce_page"]()),

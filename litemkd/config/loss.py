@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, Field, create_model, model_validator
+from pydantic import AfterValidator, create_model, model_validator
 
-from litemkd.config.names import Section, named, one_of
+from litemkd.config.names import Section, named, one_of, said
 from litemkd.config.own import free_name, keys_of, mistake, own
 from litemkd.extending.declared import settings_of
 from litemkd.losses import D2M, TERMS
@@ -32,12 +32,18 @@ OwnName = Annotated[str, free_name("term", {term.name for term in TERMS}, "a met
 
 
 class _Loss(Section):
-    """D2M: weights and forms of its terms, and terms from outside."""
+    """D2M: weights and forms of its terms, and terms from outside. What they compute: docs/losses.md."""
 
     later: ClassVar[frozenset[str]] = frozenset({"terms"})
 
-    preset: PresetName | None = None  # a loss by name, see litemkd.losses.presets; other keys override it
-    terms: dict[OwnName, Annotated[Any, own(find_term, "term", _check)]] = Field(default={})  # of one's own
+    preset: PresetName | None = said(
+        None, "a loss by name; it replaces what files below say of the loss, and other keys override it"
+    )
+    terms: dict[OwnName, Annotated[Any, own(find_term, "term", _check)]] = said(
+        {},
+        "terms of your own by name: what to `use`, `weight`, and what the term declares; see "
+        "docs/losses.md#a-term-of-your-own",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, SerializationInfo, WithJsonSchema, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, SerializationInfo, WithJsonSchema, model_serializer
 from pydantic_core import PydanticCustomError
 
 from litemkd.extending.outside import near
@@ -35,6 +35,11 @@ class Section(BaseModel):
 
     def _told(self, key: str) -> bool:
         return key not in self.later or getattr(self, key) != type(self).model_fields[key].default
+
+
+def said(default: Any, words: str) -> Any:
+    """A key's default, and what it means, which docs/config.md and the schema tell."""
+    return Field(default, description=words)
 
 
 def one_of(what: str, names: Collection[str]) -> Callable[[str], str]:

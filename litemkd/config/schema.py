@@ -6,7 +6,6 @@ whole configuration tells, when litemkd reads it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -29,12 +28,8 @@ def schema_line(schema: str | None = None) -> str:
     return f"{_MARK}{schema or (EXPERIMENTS.shipped() / FILE).resolve().as_uri()}"
 
 
-def experiment_schema(words: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """The schema of experiment files.
-
-    Args:
-        words: what each key means, by the dotted name of its section ("" is the top) and its own.
-    """
+def experiment_schema() -> dict[str, Any]:
+    """The schema of experiment files."""
     schema = Config.model_json_schema()
     schema["properties"] = {"base": {"type": "string", "description": _BASE}, **schema["properties"]}
     schema |= {
@@ -42,10 +37,12 @@ def experiment_schema(words: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
         "title": "litemkd experiment",
         "description": "Settings of an experiment of litemkd.",
     }
-    for name, section in _sections(Config, "").items():
+    for name, section in sections_of(Config).items():
         here = schema if not name else schema["$defs"][section.__name__]
-        for key, meaning in words.get(name, {}).items():
-            here["properties"][key].setdefault("description", meaning)
+        for above in section.__mro__:  # a key whose default alone is another one means the same
+            for key, field in getattr(above, "model_fields", {}).items():
+                if field.description:
+                    here["properties"][key].setdefault("description", field.description)
     for one in (schema, *schema["$defs"].values()):
         for key in one["properties"].values():
             key.pop("title", None)
@@ -54,10 +51,10 @@ def experiment_schema(words: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     return schema
 
 
-def _sections(section: type[BaseModel], name: str) -> dict[str, type[BaseModel]]:
-    """Every section by its dotted name."""
+def sections_of(section: type[BaseModel], name: str = "") -> dict[str, type[BaseModel]]:
+    """Every section by its dotted name ("" is the section itself)."""
     found = {name: section}
     for key, field in section.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            found |= _sections(field.annotation, f"{name}.{key}".lstrip("."))
+            found |= sections_of(field.annotation, f"{name}.{key}".lstrip("."))
     return found

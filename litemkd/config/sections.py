@@ -26,7 +26,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from litemkd.config.folds import Folds, apart
 from litemkd.config.loss import LossConfig
 from litemkd.config.modalities import OwnModalities, check_names
-from litemkd.config.names import EVERY_KEY, Section, named, one_of
+from litemkd.config.names import EVERY_KEY, Section, named, one_of, said
 from litemkd.config.own import Own, is_own, keys_of, mistake, own, own_settings
 from litemkd.config.words import WordsConfig
 from litemkd.errors import ConfigError
@@ -124,10 +124,10 @@ Temporal = Literal[
 class ToyConfig(Section):
     """The toy data set, made by the software."""
 
-    clips_per_class: PositiveInt = 20
-    frames: PositiveInt = 16  # of a raw clip
-    size: PositiveInt = 72  # pixels
-    clutter: Annotated[float, Field(ge=0, le=1)] = 0.6  # how much the background disturbs
+    clips_per_class: PositiveInt = said(20, "clips of each class")
+    frames: PositiveInt = said(16, "of a video")
+    size: PositiveInt = said(72, "of the videos, pixels")
+    clutter: Annotated[float, Field(ge=0, le=1)] = said(0.6, "how much the background disturbs")
 
 
 class DataConfig(Section):
@@ -135,33 +135,71 @@ class DataConfig(Section):
 
     later: ClassVar[frozenset[str]] = frozenset({"modalities", "classes", "folds", "fold", "division", "pack"})
 
-    dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = "toy"
-    root: Path = Path("data")  # everything that is made goes to root/dataset
-    source: Path | None = None  # folder with videos/, splits/, …; root/dataset when not given
-    videos: Path | None = None  # folder as it came out of the archive, in place of source/videos
-    lists: Path | None = None  # folder of published lists, checked and copied to splits/
-    modalities: OwnModalities = {}  # from outside, by name
-    frames_zip: dict[str, Path] = {}  # zip files of frames; <modality>_l8.zip is found by itself
-    splits: str | None = None  # folder of the lists below splits/; the dataset's name when not given
-    frames: PositiveInt = 8  # T
-    short_side: PositiveInt = 256  # pixels
-    crop: PositiveInt = 224  # pixels
-    flip: bool = True  # flip half of the training clips
-    crop_scale: tuple[PositiveFloat, PositiveFloat] = (1.0, 1.0)  # range of training crops, share of the side
-    jitter: Rate = 0.0  # brightness and contrast of training clips, plus or minus
-    derive: dict[str, str] = {}  # how a modality with no videos of its own is made
-    weights: dict[str, str] = {}  # of the networks among these: download, random, or a file or folder
-    on_bad_clip: Literal["error", "skip"] = "error"
-    on_unlisted_class: Literal["error", "skip"] = "error"  # a class folder that stands in no list
-    on_missing: Literal["error", "skip"] = "error"  # listed videos not there, counts other than published
-    make_splits: dict[Literal["train", "val", "test"], PositiveFloat] = {"train": 0.6, "val": 0.2, "test": 0.2}
-    classes: dict[Literal["train", "val", "test"], tuple[str, ...]] = {}  # by name, for data without lists
-    folds: Folds = None  # so many divisions that test each class once, or the divisions themselves
-    fold: Annotated[int, Field(ge=0)] | None = None  # which one a run is of, from 0
-    division: Annotated[int, Field(ge=0)] = 0  # which of the classes that are not tested are val; 0: as listed
-    split_seed: Annotated[int, Field(ge=0)] = 0  # of splits made for data without lists, and of folds
-    pack: Literal["auto", "encoded", "raw"] = "auto"  # what packs hold: encoded frames, or their pixels
-    workers: PositiveInt | None = None  # processes of prepare; all cores when not given
+    dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = said(
+        "toy", "its name, of letters, digits, `_`, `.` and `-`"
+    )
+    root: Path = said(Path("data"), "everything that is made goes to `root/dataset`")
+    source: Path | None = said(None, "folder with `videos/`, `splits/`, …; `root/dataset` when not given")
+    videos: Path | None = said(
+        None, "folder of videos as it came out of an archive, in place of `source/videos`"
+    )
+    lists: Path | None = said(None, "folder of published lists, checked and copied to `splits/`")
+    modalities: OwnModalities = said(
+        {}, 'modalities of your own by name, `edges: {use: "module:Class"}`; see docs/extending.md#a-modality'
+    )
+    frames_zip: dict[str, Path] = said(
+        {}, "zip files of frames by modality; `<modality>_l8.zip` is found by itself"
+    )
+    splits: str | None = said(None, "folder of the lists below `splits/`; the data set's name when not given")
+    frames: PositiveInt = said(8, "T, of a clip")
+    short_side: PositiveInt = said(256, "of prepared frames, pixels")
+    crop: PositiveInt = said(224, "side of the square that models see, pixels")
+    flip: bool = said(True, "flip half of the training clips")
+    crop_scale: tuple[PositiveFloat, PositiveFloat] = said(
+        (1.0, 1.0), "range of training crops, share of the short side; 1 cuts `crop` pixels as they are"
+    )
+    jitter: Rate = said(0.0, "brightness and contrast of training clips, plus or minus this share")
+    derive: dict[str, str] = said(
+        {}, "how a modality with no videos of its own is made, such as `flow: raft`; see docs/modalities.md"
+    )
+    weights: dict[str, str] = said(
+        {}, "of its networks, such as `raft: download`: `download`, `random`, or a file or folder"
+    )
+    on_bad_clip: Literal["error", "skip"] = said("error", "clips that cannot be read")
+    on_unlisted_class: Literal["error", "skip"] = said("error", "a class folder that stands in no list")
+    on_missing: Literal["error", "skip"] = said(
+        "error", "listed clips that are not there, and counts other than the published ones"
+    )
+    make_splits: dict[Literal["train", "val", "test"], PositiveFloat] = said(
+        {"train": 0.6, "val": 0.2, "test": 0.2}, "shares of the classes, for data without lists"
+    )
+    classes: dict[Literal["train", "val", "test"], tuple[str, ...]] = said(
+        {},
+        "of train, val and test by name, such as `test: [star, up]`, for data without lists; see "
+        "docs/datasets.md",
+    )
+    folds: Folds = said(
+        None, "so many divisions that test each class once, or the divisions themselves; see docs/folds.md"
+    )
+    fold: Annotated[int, Field(ge=0)] | None = said(None, "which of them a run is of, from 0; `--fold`")
+    division: Annotated[int, Field(ge=0)] = said(
+        0,
+        "which of the classes that are not tested are val; 0: those of the lists; see "
+        "docs/searching.md#how-trials-are-judged",
+    )
+    split_seed: Annotated[int, Field(ge=0)] = said(
+        0, "which class goes where, for data without lists and in folds"
+    )
+    pack: Literal["auto", "encoded", "raw"] = said(
+        "auto",
+        "what packs hold: `raw`, the pixels of all frames; `encoded`, the files of the frames, which take "
+        "the JPEGs' own space and are decoded when they are read; `auto` takes the one that is there, "
+        "else `encoded` where raw ones would take more than half of the memory or of the free disk. "
+        "Pixels, digests and results are the same",
+    )
+    workers: PositiveInt | None = said(
+        None, "processes, or threads beside a network, that prepare; all cores when not given"
+    )
     toy: ToyConfig = ToyConfig()
 
     @field_validator("classes")
@@ -183,9 +221,9 @@ class DataConfig(Section):
 class EpisodeConfig(Section):
     """Training episodes."""
 
-    way: Annotated[int, Field(ge=2)] = 5
-    shot: PositiveInt = 5
-    queries: PositiveInt = 5  # of each class
+    way: Annotated[int, Field(ge=2)] = said(5, "W, classes of an episode, in training and in tests")
+    shot: PositiveInt = said(5, "K, supports of each class in training")
+    queries: PositiveInt = said(5, "of each class")
 
 
 class EvaluationConfig(Section):
@@ -193,12 +231,14 @@ class EvaluationConfig(Section):
 
     later: ClassVar[frozenset[str]] = frozenset({"report"})
 
-    shots: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (5,)  # the first one is the main protocol
-    queries: PositiveInt = 1
-    val_episodes: PositiveInt = 1000
-    test_episodes: PositiveInt = 10_000
-    seed: Annotated[int, Field(ge=0)] = 0  # of the episodes; not the run's, so that runs are tested alike
-    report: bool = True  # a page of pictures with every test of a student
+    shots: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = said(
+        (5,), "K; the first one is the main protocol"
+    )
+    queries: PositiveInt = said(1, "of each class")
+    val_episodes: PositiveInt = said(1000, "that choose the checkpoint")
+    test_episodes: PositiveInt = said(10_000, "of each number of shots")
+    seed: Annotated[int, Field(ge=0)] = said(0, "of the episodes; not the run's, so that runs are tested alike")
+    report: bool = said(True, "a page of pictures with every test of a student, see docs/show.md")
 
 
 class BackboneConfig(Section):
@@ -206,11 +246,26 @@ class BackboneConfig(Section):
 
     later: ClassVar[frozenset[str]] = frozenset({"settings"})
 
-    name: BackboneName = "resnet18"
-    weights: str = "imagenet"  # imagenet (the published ones, downloaded once), none, package, a file or folder
-    pooling: Literal["mean", "flatten", "average", "token"] = "mean"  # of the last map, or the class token
-    normalise: Literal["imagenet", "centred", "motion", "none"] = "imagenet"
-    settings: Annotated[dict[str, Any], Field(validate_default=True)] = {}  # of a backbone of one's own
+    name: BackboneName = said(
+        "resnet18", "the network, or any of `torchvision:NAME`, `timm:NAME`; see docs/backbones.md"
+    )
+    weights: str = said(
+        "imagenet",
+        "`imagenet` (the published ones, downloaded once), `none`, `package`, or the path of a file or "
+        "folder; see docs/backbones.md#weights",
+    )
+    pooling: Literal["mean", "flatten", "average", "token"] = said(
+        "mean",
+        "of the 4 x 4 places of the last map their `mean`, or all (`flatten`); `average` is the mean of the "
+        "whole map, `token` the class token of a transformer",
+    )
+    normalise: Literal["imagenet", "centred", "motion", "none"] = said(
+        "imagenet",
+        "of frames: `imagenet` is as the published weights want it, `motion` takes each clip's mean frame away",
+    )
+    settings: Annotated[dict[str, Any], Field(validate_default=True)] = said(
+        {}, "of a backbone of your own, whose `name` is `module:Class`; see docs/extending.md#a-backbone"
+    )
 
     @field_validator("settings", mode="before")
     @classmethod
@@ -224,8 +279,10 @@ class _Head(Section):
 
     later: ClassVar[frozenset[str]] = frozenset({"settings"})
 
-    name: HeadName = "trx"
-    settings: Annotated[dict[str, Any], Field(validate_default=True)] = {}  # of a head of one's own
+    name: HeadName = said("trx", "how clips are compared; see docs/heads.md")
+    settings: Annotated[dict[str, Any], Field(validate_default=True)] = said(
+        {}, "of a head of your own, whose `name` is `module:Class`; see docs/extending.md#a-head"
+    )
 
     @field_validator("settings", mode="before")
     @classmethod
@@ -262,24 +319,31 @@ else:
 class TrainConfig(Section):
     """One training run."""
 
-    episodes: PositiveInt = 70_000
-    accumulate: PositiveInt = 16  # episodes of an optimiser step; their losses are averaged
-    batch: PositiveInt = 1  # episodes that go through the model at once
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
-    lr: PositiveFloat = 1.6e-3  # 1e-4 of the published sum over 16 episodes
-    momentum: Rate = 0.0
-    weight_decay: Weight = 0.0
-    schedule: Literal["constant", "milestones", "cosine"] = "milestones"
-    milestones: tuple[PositiveInt, ...] = (20_000, 40_000)  # episodes at which the rate drops by 10
-    warmup: Annotated[int, Field(ge=0)] = 0  # episodes of linear warm-up
-    clip_norm: PositiveFloat | None = None  # largest norm of the gradient
-    average: Rate = 0.0  # decay of the weight average that is validated and kept, per step; 0 = none
-    validations: PositiveInt = 20  # times val is read during the run
-    recalibrate: Annotated[int, Field(ge=0)] = 0  # train clips to re-estimate batch norm on before val
-    amp: bool = True  # mixed precision on a GPU
-    clips_at_once: PositiveInt | None = None  # through the backbone in one pass; all of a batch when not given
-    checkpoint_activations: bool = False  # compute the backbone's activations again instead of keeping them
-    compile: bool = False  # the backbone by torch.compile
+    episodes: PositiveInt = said(70_000, "to train on")
+    accumulate: PositiveInt = said(16, "episodes of an optimiser step; their losses are averaged")
+    batch: PositiveInt = said(1, "episodes that go through the model at once")
+    optimizer: Literal["sgd", "adam", "adamw"] = said("sgd", "steps the weights")
+    lr: PositiveFloat = said(1.6e-3, "learning rate; 1e-4 of the published sum over 16 episodes")
+    momentum: Rate = said(0.0, "of `sgd`")
+    weight_decay: Weight = said(0.0, "not of biases and norms")
+    schedule: Literal["constant", "milestones", "cosine"] = said("milestones", "of the learning rate")
+    milestones: tuple[PositiveInt, ...] = said((20_000, 40_000), "episodes at which the rate drops by 10")
+    warmup: Annotated[int, Field(ge=0)] = said(0, "episodes of linear warm-up")
+    clip_norm: PositiveFloat | None = said(None, "largest norm of the gradient")
+    average: Rate = said(0.0, "decay, by step, of the weight average that is validated and kept; 0 = none")
+    validations: PositiveInt = said(20, "times val is read during the run")
+    recalibrate: Annotated[int, Field(ge=0)] = said(
+        0, "train clips to re-estimate batch norm on before val; 0 = leave it"
+    )
+    amp: bool = said(True, "mixed precision on a GPU")
+    clips_at_once: PositiveInt | None = said(
+        None, "clips through the backbone in one pass; all of a `batch` when not given"
+    )
+    checkpoint_activations: bool = said(
+        False,
+        "compute the backbone's activations again in the backward pass; see docs/scaling.md#memory-of-a-gpu",
+    )
+    compile: bool = said(False, "the backbone by `torch.compile`; not together with `checkpoint_activations`")
 
 
 # Other defaults make a class of its own: setting one of its keys must not reset the others.
@@ -295,13 +359,17 @@ class ExpertConfig(Section):
     later: ClassVar[frozenset[str]] = frozenset({"temporal", "tune", "views"})
 
     backbone: ExpertBackboneConfig = ExpertBackboneConfig()
-    temporal: Temporal = "none"  # how its backbone sees motion
-    width: PositiveInt = 2048
+    temporal: Temporal = said("none", "how its backbone sees motion; see docs/motion.md")
+    width: PositiveInt = said(2048, "D, of its features")
     head: HeadConfig = HeadConfig()
-    dropout: Rate = 0.0
+    dropout: Rate = said(0.0, "on the backbone's features")
     train: TrainConfig = TrainConfig()
-    tune: TuneName = ALL  # what of the backbone is trained: all, frozen (none), last:N blocks, lora:R adapters
-    views: PositiveInt = 1  # of each train clip, where the backbone is frozen
+    tune: TuneName = said(
+        ALL,
+        "which weights of the backbone are trained: `all`, `frozen`, `last:N`, `lora:R`; see "
+        "docs/experts.md#what-is-trained",
+    )
+    views: PositiveInt = said(1, "of each train clip, where the backbone is `frozen`")
 
     @property
     def tuning(self) -> Tuning:
@@ -338,10 +406,19 @@ def _stream(given: Any) -> Any:
 class FusionConfig(Section):
     """The fusion of the teacher."""
 
-    shift: Literal["opposite", "none", "published-train", "published-extract"] = "opposite"
-    layers: Annotated[int, Field(ge=0)] = 2  # 0: none, the features of the one modality as they are
-    feed_forward: PositiveInt = 2048
-    dropout: Rate = 0.1
+    shift: Literal["opposite", "none", "published-train", "published-extract"] = said(
+        "opposite",
+        "how the modalities of a pair are shifted by a frame; see "
+        "docs/architecture.md#what-differs-from-the-published-code",
+    )
+    layers: Annotated[int, Field(ge=0)] = said(
+        2, "of the Transformers; `0` for no fusion, with one modality: its features go to the head as they are"
+    )
+    feed_forward: PositiveInt = said(2048, "their inner width")
+    dropout: Rate = said(0.1, "of the Transformers and after them")
+
+
+_NO_EFFECT = "of no effect: the teacher works on features"
 
 
 class TeacherTrainConfig(TrainConfig):
@@ -349,9 +426,12 @@ class TeacherTrainConfig(TrainConfig):
 
     episodes: PositiveInt = 50_000
     batch: PositiveInt = 16
-    lr: PositiveFloat = 8e-4
+    lr: PositiveFloat = said(8e-4, "learning rate; 5e-5 of the published sum over 16 episodes")
     schedule: Literal["constant", "milestones", "cosine"] = "constant"
     milestones: tuple[PositiveInt, ...] = ()
+    clips_at_once: PositiveInt | None = said(None, _NO_EFFECT)
+    checkpoint_activations: bool = said(False, _NO_EFFECT)
+    compile: bool = said(False, _NO_EFFECT)
 
 
 class TeacherConfig(Section):
@@ -359,10 +439,16 @@ class TeacherConfig(Section):
 
     later: ClassVar[frozenset[str]] = frozenset({"streams", "words"})
 
-    modalities: Annotated[tuple[str, ...], Field(min_length=1, max_length=4)] = ("rgb", "flow", "depth")
-    experts: Literal["train", "features"] = "train"  # train one a modality, or read features on disk
-    streams: dict[str, Annotated[Any, PlainValidator(_stream)]] = {}  # by modality, experts of its own
-    words: WordsConfig | None = None  # names of the supports' classes
+    modalities: Annotated[tuple[str, ...], Field(min_length=1, max_length=4)] = said(
+        ("rgb", "flow", "depth"), "the first one is paired with each of the others"
+    )
+    experts: Literal["train", "features"] = said("train", "`train` one a modality, or read `features` on disk")
+    streams: dict[str, Annotated[Any, PlainValidator(_stream)]] = said(
+        {}, "by modality, what its expert has in the place of `teacher.expert`; see docs/experts.md"
+    )
+    words: WordsConfig | None = said(
+        None, "names of the supports' classes, through CLIP's text tower; see docs/words.md"
+    )
     expert: ExpertConfig = ExpertConfig()
     fusion: FusionConfig = FusionConfig()
     head: HeadConfig = HeadConfig()
@@ -476,24 +562,30 @@ class StudentConfig(Section):
     later: ClassVar[frozenset[str]] = frozenset({"temporal"})
 
     backbone: BackboneConfig = BackboneConfig()
-    temporal: Temporal = "none"  # how its backbone sees motion
-    width: PositiveInt = 2048
-    branches: Literal[1, 2] = 2  # one for labels and one for the teacher, or one for both
+    temporal: Temporal = said("none", "how its backbone sees motion; see docs/motion.md")
+    width: PositiveInt = said(2048, "D, of the branches")
+    branches: Literal[1, 2] = said(2, "one for the labels and one for the teacher, or `1` for both")
     head: HeadConfig = HeadConfig()
-    dropout: Rate = 0.0
+    dropout: Rate = said(0.0, "on the backbone's features")
     train: TrainConfig = TrainConfig()
 
 
 class Config(Section):
-    """Everything."""
+    """The whole experiment."""
 
-    seed: Annotated[int, Field(ge=0)] = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: PositiveInt | None = None  # of torch on the CPU; all cores when not given
-    deterministic: bool = False  # on a GPU: kernels whose sums do not depend on chance; a CPU's with one thread
-    output: Path = Path("checkpoints")  # where training checkpoints go
-    save_minutes: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0  # between two states of a training
-    keep_states: PositiveInt = 2  # newest states of a training that are kept
+    seed: Annotated[int, Field(ge=0)] = said(0, "of weights, training episodes, augmentation, dropout")
+    device: Literal["auto", "cpu", "cuda"] = said("auto", "what computes; `auto` is a GPU where there is one")
+    threads: PositiveInt | None = said(None, "of torch on the CPU; all cores when not given")
+    deterministic: bool = said(
+        False,
+        "on a GPU, kernels that give the same bits each time, slower; a CPU's do with `threads: 1`, see "
+        "docs/resume.md",
+    )
+    output: Path = said(Path("checkpoints"), "where training checkpoints go")
+    save_minutes: Annotated[float, Field(ge=0, allow_inf_nan=False)] = said(
+        1.0, "between two states of a training, beside those at validations; 0 saves after each step"
+    )
+    keep_states: PositiveInt = said(2, "newest states that are kept; of a damaged one the one before is used")
     data: DataConfig = DataConfig()
     episode: EpisodeConfig = EpisodeConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
