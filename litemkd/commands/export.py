@@ -25,10 +25,11 @@ from litemkd.config import Config
 )
 @click.option(
     "--precision",
-    type=click.Choice(["float32", "float16"]),
+    type=click.Choice(["float32", "float16", "int8"]),
     default="float32",
     show_default=True,
-    help="Of the network; matching, which has no weights, is in float32.",
+    help="Of the network; matching, which has no weights, is in float32. "
+    "int8: static quantisation with clips of train; layers that it would hurt stay in float32.",
 )
 @click.option(
     "--out",

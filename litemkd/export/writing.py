@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from litemkd_runtime.exported import MATCH
+import numpy as np
+from litemkd_runtime.engines import load_graph
+from litemkd_runtime.exported import CLIPS, FEATURES, MATCH
 
-from litemkd.export.graphs import Graph, graphs_of
+from litemkd.export.graphs import graphs_of
 from litemkd.export.half import halve
 from litemkd.export.onnx_files import write_onnx
+from litemkd.export.onnx_int8 import OnnxTool
 from litemkd.export.openvino_files import convert_to_openvino
+from litemkd.export.openvino_int8 import OpenVinoTool
+from litemkd.export.quantising import Examples, Quantised, Runs, Tool, quantise
 from litemkd.models.folding import EvaluationForm
 from litemkd.runtime.progress import Bar
 
-FLOAT32, FLOAT16 = "float32", "float16"
-# What each format's files are made with and run by, for `model.json`; and the precisions it has.
+ENDINGS = {"onnx": "onnx", "openvino": "xml"}  # of the files of each format
+FLOAT32, FLOAT16, INT8 = "float32", "float16", "int8"
+# What each format's files are made with and run by, for `model.json`.
 MADE_WITH = {
     "onnx": ("torch", "onnx", "onnxscript", "onnxruntime"),
     "openvino": ("torch", "onnx", "onnxscript", "openvino"),
 }
-PRECISIONS = (FLOAT32, FLOAT16)
+PRECISIONS = (FLOAT32, FLOAT16, INT8)
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,12 @@ class Form:
     way: int | None = None
     shot: int | None = None
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """What the files are made with and run by."""
+        quantiser = ("nncf",) if (self.runtime, self.precision) == ("openvino", INT8) else ()
+        return MADE_WITH[self.runtime] + quantiser
+
 
 @dataclass
 class Written:
@@ -48,18 +61,30 @@ class Written:
 
     Attributes:
         graphs: the file of each graph, by its name.
-        kept: graphs, or layers, that are in float32 whatever the precision.
+        kept: graphs, or layers as `graph: layer`, that are in float32 whatever the precision.
+        quantised: how, by graph; empty but in int8.
     """
 
     graphs: dict[str, str] = field(default_factory=dict)
     kept: list[str] = field(default_factory=list)
+    quantised: dict[str, Quantised] = field(default_factory=dict)
 
     def described(self) -> dict[str, Any]:
         """As `model.json` has it."""
-        return {"graphs": self.graphs, "in_float32": self.kept}
+        told: dict[str, Any] = {"graphs": self.graphs, "in_float32": self.kept}
+        if self.quantised:
+            told["quantised"] = {name: one.described() for name, one in self.quantised.items()}
+        return told
 
 
-def write_graphs(folder: Path, student: EvaluationForm, frames: int, crop: int, form: Form) -> Written:
+def write_graphs(
+    folder: Path,
+    student: EvaluationForm,
+    frames: int,
+    crop: int,
+    form: Form,
+    examples: Examples | None = None,
+) -> Written:
     """Write the graphs of a student.
 
     Args:
@@ -68,29 +93,53 @@ def write_graphs(folder: Path, student: EvaluationForm, frames: int, crop: int, 
         frames: T.
         crop: side of a frame, pixels.
         form: what is made.
+        examples: clips, which int8 needs.
 
     Raises:
-        ExportError: a layer that the format does not hold, or a package that is missing.
+        ExportError: a layer that the format does not hold, a package that is missing, or too much lost in int8.
     """
     written = Written()
     graphs = graphs_of(student, frames, crop, way=form.way, shot=form.shot)
-    for name, graph in Bar(graphs.items(), desc="graphs", unit="graph", total=len(graphs)):
-        if form.precision != FLOAT32 and name == MATCH:
-            written.kept.append(name)
-        written.graphs[name] = _write(folder, name, graph, form)
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, graph in Bar(graphs.items(), desc="graphs", unit="graph", total=len(graphs)):
+            source = Path(scratch) / f"{name}.onnx"
+            write_onnx(graph, name, source)
+            target = folder / f"{name}.{ENDINGS[form.runtime]}"
+            written.graphs[name] = target.name
+            if name == MATCH or form.precision == FLOAT32:
+                _convert(source, target, form.runtime)
+                written.kept += [name] * (form.precision != FLOAT32)
+            elif form.precision == FLOAT16:
+                _convert(source, target, form.runtime, half=True)
+            elif examples is None:
+                raise ValueError("int8 without examples")
+            else:
+                how = _in_eight_bits(source, target, form.runtime, examples)
+                written.quantised[name] = how
+                written.kept += [f"{name}: {layer}" for layer in how.kept]
     return written
 
 
-def _write(folder: Path, name: str, graph: Graph, form: Form) -> str:
-    half = form.precision == FLOAT16 and name != MATCH
-    if form.runtime == "onnx":
-        path = folder / f"{name}.onnx"
-        write_onnx(graph, name, path)
-        if half:
-            halve(path)
-        return path.name
-    with tempfile.TemporaryDirectory() as scratch:
-        source = Path(scratch) / f"{name}.onnx"
-        write_onnx(graph, name, source)
-        convert_to_openvino(source, folder / f"{name}.xml", half=half)
-    return f"{name}.xml"
+def _convert(source: Path, target: Path, runtime: str, *, half: bool = False) -> None:
+    if runtime == "openvino":
+        convert_to_openvino(source, target, half=half)
+        return
+    if half:
+        halve(source)
+    shutil.move(source, target)
+
+
+def _in_eight_bits(source: Path, target: Path, runtime: str, examples: Examples) -> Quantised:
+    runs = _runs(source, examples.calibration)
+    tool: Tool = OnnxTool(source, source.parent, runs) if runtime == "onnx" else OpenVinoTool(source, runs)
+    return quantise(tool, target, load_graph(source, "onnx"), _runs(source, examples.held_out))
+
+
+def _runs(source: Path, clips: np.ndarray) -> Runs:
+    """What goes into a graph for clips; of features those in float32, so each graph is judged on its own."""
+    if source.stem == FEATURES:
+        return [{"frames": clip} for clip in clips]
+    if source.stem == CLIPS:
+        return [{"clips": clip[None]} for clip in clips]
+    features = load_graph(source.with_name(f"{FEATURES}.onnx"), "onnx")
+    return [{"features": features({"frames": clip})[0][None]} for clip in clips]

@@ -26,8 +26,9 @@ from litemkd.export.folder import CARD, PIXELS, SAMPLING, STORED, card, versions
 from litemkd.export.licences import licence_of
 from litemkd.export.measuring import measured
 from litemkd.export.onnx_files import OPSET
+from litemkd.export.quantising import Examples
 from litemkd.export.runner import DESCRIPTION, Code, Recogniser, open_recogniser
-from litemkd.export.writing import FLOAT32, MADE_WITH, Form, write_graphs
+from litemkd.export.writing import FLOAT32, INT8, Form, write_graphs
 from litemkd.models.folding import EvaluationForm
 from litemkd.models.student import Student
 from litemkd.runtime.progress import Bar
@@ -95,20 +96,24 @@ def export_stage(setup: Setup, asked: Asked) -> Exported:
 
     Raises:
         CheckpointError: no such folder, or a model that is not a student of this configuration's clips.
+        DataError: train has too few clips for int8.
         ExportError: a layer that the format does not hold, a package that is missing, logits that do not agree,
-            or something in the way of the folder.
+            int8 that loses too much, or something in the way of the folder.
         TrackingError: no such registered model.
     """
     source = asked.model or champion_of(setup.config)
     if asked.out.exists() and (not asked.out.is_dir() or any(asked.out.iterdir())):
         raise ExportError(f"--out {asked.out}: is there already, and not empty; another folder would do")
     tested = _tested(setup, asked)
+    int8 = asked.form.precision == INT8
+    examples = Examples.of(setup.pictures("rgb", "train"), setup.pictures("rgb", "val")) if int8 else None
     student, described, calibration = load_fitting(source, setup.config, "export")
     form = EvaluationForm(student.cpu())
     with whole_folder(asked.out) as beside:
         about = _told(setup, source, described, asked)
-        about |= write_graphs(beside, form, described["frames"], described["crop"], asked.form).described()
-        about["made_with"] = versions(*MADE_WITH[asked.form.runtime])
+        sizes = described["frames"], described["crop"]
+        about |= write_graphs(beside, form, *sizes, asked.form, examples).described()
+        about["made_with"] = versions(*asked.form.packages)
         write_description(beside, about)  # with which it can be run, and is checked
         agreement = _agreement(setup, form, open_recogniser(beside), asked)
         if asked.form.precision == FLOAT32:

@@ -9,6 +9,7 @@ import torch
 
 from litemkd.config import StudentConfig
 from litemkd.export.folder import write_description
+from litemkd.export.quantising import Examples
 from litemkd.export.writing import Form, write_graphs
 from litemkd.models.folding import EvaluationForm
 from litemkd.stages.build import build_student
@@ -27,10 +28,12 @@ def student_form(head: dict[str, Any], **more: Any) -> EvaluationForm:
     return EvaluationForm(student.eval())
 
 
-def exported(folder: Path, student: EvaluationForm, form: Form = PLAIN) -> Path:
+def exported(
+    folder: Path, student: EvaluationForm, form: Form = PLAIN, examples: Examples | None = None
+) -> Path:
     """A folder with the graphs of a student and a description."""
     folder.mkdir()
-    about: dict[str, Any] = write_graphs(folder, student, FRAMES, CROP, form).described()
+    about: dict[str, Any] = write_graphs(folder, student, FRAMES, CROP, form, examples).described()
     about |= {"runtime": form.runtime, "frames": FRAMES, "short_side": 36, "crop": CROP}
     about |= {"classes": {"way": form.way, "shot": form.shot}, "temporal": "none", "calibration": None}
     write_description(folder, about)

@@ -1,0 +1,72 @@
+"""ONNX files in eight bits, by onnxruntime's static quantisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from litemkd.errors import ExportError
+from litemkd.export.quantising import Runs, quiet
+
+_WEIGHED = ("Conv", "Gemm", "MatMul")
+
+
+class OnnxTool:
+    """See `litemkd.export.quantising.Tool`.
+
+    Args:
+        source: the ONNX file in float32.
+        scratch: a folder for what is made on the way.
+        runs: inputs that ranges are found with.
+
+    Raises:
+        ExportError: onnxruntime's quantiser is not installed.
+    """
+
+    runtime = "onnx"
+
+    def __init__(self, source: Path, scratch: Path, runs: Runs) -> None:
+        try:
+            import onnx
+            from onnxruntime.quantization.shape_inference import quant_pre_process
+        except ImportError as error:
+            raise ExportError(
+                f"--precision int8: needs {error.name}, which is missing; "
+                '`pip install "litemkd[int8]"` would do'
+            ) from error
+        self.plain, self.ranges = scratch / f"{source.stem}-plain.onnx", scratch / f"{source.stem}-ranges.json"
+        self.runs = runs
+        with quiet():
+            quant_pre_process(str(source), str(self.plain), skip_symbolic_shape=True)
+        graph = onnx.load(self.plain).graph
+        weights = {one.name for one in graph.initializer}
+        self.layers: Sequence[str] = [
+            one.name for one in graph.node if one.op_type in _WEIGHED and set(one.input[1:2]) & weights
+        ]
+
+    def write(self, target: Path, *, per_channel: bool, kept: Sequence[str] = ()) -> None:
+        """Write the graph in eight bits, layers `kept` in float32; ranges are found once."""
+        from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+        class Reader(CalibrationDataReader):
+            def __init__(self, runs: Runs) -> None:
+                self.rest = iter(runs)
+
+            def get_next(self) -> dict[str, Any] | None:
+                one = next(self.rest, None)
+                return None if one is None else dict(one)
+
+        # Bytes without sign flow: with them processors with VNNI are near twice as fast as with signed ones.
+        quantize_static(
+            self.plain,
+            target,
+            Reader(self.runs),
+            quant_format=QuantFormat.QDQ,
+            nodes_to_exclude=list(kept),
+            per_channel=per_channel,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            extra_options={"MatMulConstBOnly": True},
+            calibration_cache_path=self.ranges,
+        )

@@ -1,0 +1,60 @@
+"""OpenVINO's files in eight bits, by nncf."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from litemkd.errors import ExportError
+from litemkd.export.quantising import Runs, quiet
+
+_WEIGHED = ("Convolution", "GroupConvolution", "MatMul")
+
+
+class OpenVinoTool:
+    """See `litemkd.export.quantising.Tool`.
+
+    Args:
+        source: the ONNX file, in float32.
+        runs: inputs that ranges are found with.
+
+    Raises:
+        ExportError: nncf is not installed.
+    """
+
+    runtime = "openvino"
+
+    def __init__(self, source: Path, runs: Runs) -> None:
+        try:
+            with quiet():
+                import nncf  # noqa: F401
+                import openvino
+        except ImportError as error:
+            raise ExportError(
+                f"--precision int8: needs {error.name}, which is missing; "
+                '`pip install "litemkd[int8]"` would do'
+            ) from error
+        self.source, self.runs = source, runs
+        self.layers: Sequence[str] = [
+            one.get_friendly_name()
+            for one in openvino.convert_model(source).get_ops()
+            if one.get_type_name() in _WEIGHED
+        ]
+
+    def write(self, target: Path, *, per_channel: bool, kept: Sequence[str] = ()) -> None:
+        """Write the graph in eight bits, layers `kept` in float32."""
+        import nncf
+        import openvino
+        from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, QuantizationParameters
+
+        model = nncf.quantize(
+            openvino.convert_model(self.source),
+            nncf.Dataset([dict(one) for one in self.runs]),
+            preset=nncf.QuantizationPreset.MIXED,  # bytes without sign are fit for what a hard swish makes
+            subset_size=len(self.runs),
+            ignored_scope=nncf.IgnoredScope(names=list(kept)) if kept else None,
+            advanced_parameters=AdvancedQuantizationParameters(
+                weights_quantization_params=QuantizationParameters(per_channel=per_channel)
+            ),
+        )
+        openvino.save_model(model, target, compress_to_fp16=False)
