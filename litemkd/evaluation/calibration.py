@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from litemkd.errors import CheckpointError
@@ -39,6 +38,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         logits: (..., W).
         labels: (...), classes 0 … W - 1.
     """
+    from scipy.optimize import minimize_scalar  # half a second, which training need not wait for
+
     rows, ways = logits.reshape(-1, logits.shape[-1]).astype(np.float64), logits.shape[-1]
     rows = np.maximum(rows - rows.max(-1, keepdims=True), _LEAST)
     wanted = np.full(rows.shape, 1 / (len(rows) + 2) / (ways - 1))

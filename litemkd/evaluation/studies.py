@@ -27,7 +27,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import stdtr, stdtrit
 
 from litemkd.evaluation.intervals import Z95, Interval
@@ -153,6 +152,8 @@ class _Crossed:
 
         Two parts of Satterthwaite's and one of Howe's, who adds the squared widths of the parts, see above.
         """
+        from scipy.optimize import brentq  # half a second, which single runs need not wait for
+
         C = self.classes
         parts = np.array([self.seed / S, self.cls / C, self.rest / (S * C)])
         df = np.array([S - 1, C - 1, (S - 1) * (C - 1)])

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from scipy.special import logsumexp, softmax
-from scipy.stats import rankdata
 
 from litemkd.data.episodes import EpisodeSampler
 from litemkd.errors import DataError
@@ -52,6 +51,8 @@ class OpenSet:
 
 def auroc(known: np.ndarray, unknown: np.ndarray) -> float:
     """How often a known query scores above an unknown one, per cent; a tie counts half."""
+    from scipy.stats import rankdata  # takes a second, which only this needs to wait for
+
     ranks = rankdata(np.concatenate([known, unknown]))
     above = ranks[: known.size].sum() - known.size * (known.size + 1) / 2
     return float(100 * above / (known.size * unknown.size))

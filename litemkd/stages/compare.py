@@ -6,10 +6,9 @@ import functools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from litemkd.comparison.classes import class_gains
 from litemkd.comparison.comparison import Comparison, compare
@@ -17,12 +16,6 @@ from litemkd.comparison.entries import read_entries
 from litemkd.comparison.formats import FORMATS, SUFFIXES, as_html
 from litemkd.comparison.gains import Gains
 from litemkd.comparison.grouping import DEFAULT_KEYS, group
-from litemkd.comparison.pictures import (
-    accuracy_against_cost,
-    curves_of_runs,
-    per_class_gains,
-    response,
-)
 from litemkd.comparison.readings import readings_of
 from litemkd.comparison.records import as_csv, as_json, flat_rows
 from litemkd.comparison.sheets import Sheet, sheets_of
@@ -30,6 +23,9 @@ from litemkd.errors import TrackingError, some
 from litemkd.storage.files import write_text, write_whole
 from litemkd.tracking import Run, RunOptions, RunRecord, read_array, read_runs, read_table, stage_run
 from litemkd.tracking.tags import NOTE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SEVERAL = "comparisons"  # the experiment of what compares several data sets
 CURVES = 6  # runs whose learning curves are drawn when none are chosen
@@ -143,19 +139,25 @@ def pictures_of(answer: Answer) -> dict[str, Figure]:
     Raises:
         TrackingError: a chosen run is not among those that were compared.
     """
+    from litemkd.comparison import pictures  # matplotlib, which tables alone need not wait for
+
     comparison, question = answer.comparison, answer.question
     found: dict[str, Figure | None] = {
-        "accuracy_against_cost": accuracy_against_cost(comparison),
-        "accuracy_against_milliseconds": accuracy_against_cost(comparison, "ms_per_clip_1_thread"),
-        "accuracy_against_megabytes": accuracy_against_cost(comparison, "megabytes"),
+        "accuracy_against_cost": pictures.accuracy_against_cost(comparison),
+        "accuracy_against_milliseconds": pictures.accuracy_against_cost(comparison, "ms_per_clip_1_thread"),
+        "accuracy_against_megabytes": pictures.accuracy_against_cost(comparison, "megabytes"),
         "per_class_gains": _per_class(comparison),
         "learning_curves": _curves(comparison, question.runs),
-        "response": response(readings_of([*_read(question, "trial"), *(e.record for e in comparison.entries)])),
+        "response": pictures.response(
+            readings_of([*_read(question, "trial"), *(entry.record for entry in comparison.entries)])
+        ),
     }
     return {name: figure for name, figure in found.items() if figure is not None}
 
 
 def _per_class(comparison: Comparison) -> Figure | None:
+    from litemkd.comparison import pictures
+
     records = {entry.run_id: entry.record for entry in comparison.entries}
     for column in comparison.columns:
         found = class_gains(
@@ -166,11 +168,13 @@ def _per_class(comparison: Comparison) -> Figure | None:
             ),
         )
         if found.gains:
-            return per_class_gains(found.gains, f"Gain by distillation, {column}", found.note)
+            return pictures.per_class_gains(found.gains, f"Gain by distillation, {column}", found.note)
     return None
 
 
 def _curves(comparison: Comparison, chosen: Sequence[str]) -> Figure | None:
+    from litemkd.comparison import pictures
+
     entries = comparison.entries
     if chosen:
         picked = []
@@ -187,7 +191,7 @@ def _curves(comparison: Comparison, chosen: Sequence[str]) -> Figure | None:
         points = read_table(entry.record, "validations.json")
         if points:
             curves[f"{entry.dataset}: {entry.record.name} ({entry.run_id[:6]})"] = points
-    return curves_of_runs(curves) if curves else None
+    return pictures.curves_of_runs(curves) if curves else None
 
 
 def write_answer(answer: Answer, pictures: Mapping[str, Figure], folder: Path) -> list[Path]:
