@@ -36,7 +36,7 @@ from litemkd.modalities.record import Estimated, Estimator, Modality
 from litemkd.modalities.registry import modalities, parse_derive
 from litemkd.report.card import card_markdown
 from litemkd.report.contact import contact_sheet
-from litemkd.runtime.distributed import main_first
+from litemkd.runtime.distributed import Group, main_first
 from litemkd.stages.build import build_device, build_place, build_workers, refuse_other_arrays
 from litemkd.storage.files import write_text
 
@@ -153,15 +153,7 @@ class Prepared:
 
     def summary(self) -> str:
         """What was done for each modality, and each clip that was left out with the reason, in lines."""
-        lines = []
-        for name, report in self.reports.items():
-            told = {"keep": "frames that were there", "video": "recordings", ARRAYS: "arrays that were there"}
-            how = told.get(report.method, report.method)
-            how += f" (weights {report.weights})" if report.weights else ""
-            counts = f"{report.made} made, {report.kept} kept, {len(report.skipped)} left out"
-            lines.append(f"{name}: {how}: {counts}")
-            lines += [f"  {clip}: {reason}" for clip, reason in report.skipped]
-        return "\n".join(lines)
+        return summary(self.reports)
 
     def contact_sheet(self, clips: int = 3) -> Image:
         """Some clips in all modalities, see `litemkd.report.contact`; evenly chosen from all lists."""
@@ -177,6 +169,19 @@ class Prepared:
                 for video in chosen
             }
         )
+
+
+def summary(reports: Mapping[str, PrepareReport]) -> str:
+    """What was done for each modality, and each clip that was left out with the reason, in lines."""
+    lines = []
+    for name, report in reports.items():
+        told = {"keep": "frames that were there", "video": "recordings", ARRAYS: "arrays that were there"}
+        how = told.get(report.method, report.method)
+        how += f" (weights {report.weights})" if report.weights else ""
+        counts = f"{report.made} made, {report.kept} kept, {len(report.skipped)} left out"
+        lines.append(f"{name}: {how}: {counts}")
+        lines += [f"  {clip}: {reason}" for clip, reason in report.skipped]
+    return "\n".join(lines)
 
 
 def _frames(pack: Pack) -> int | str:
@@ -228,6 +233,57 @@ def with_derived(config: Config, words: str) -> tuple[Config, tuple[str, ...]]:
     return config.model_copy(update={"data": data}), tuple(chosen)
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be made, and how.
+
+    Attributes:
+        wanted, lists: what lists were asked for, and what they are.
+        videos: all clips of them, those of all folds.
+        records: of the modalities.
+        methods: how the frames of those that are pictures are come by.
+        estimators: the networks that some of these ways take.
+    """
+
+    wanted: ListSettings
+    lists: Lists
+    videos: list[str]
+    records: dict[str, Modality]
+    methods: dict[str, str]
+    estimators: dict[str, Estimator]
+
+    def frames(self, config: Config, name: str, videos: Sequence[str], *, part: bool = False) -> PrepareReport:
+        """Make the frames of one modality of these clips."""
+        return prepare_modality(
+            build_place(config),
+            self.records[name],
+            self.methods[name],
+            videos=videos,
+            workers=build_workers(config),
+            on_bad_clip=config.data.on_bad_clip,
+            estimator=self.estimators.get(name),
+            part=part,
+        )
+
+
+def prepare_part(config: Config, also: Sequence[str], shard: Group) -> dict[str, PrepareReport]:
+    """Make the frames of one part of the clips, while others make those of other parts; by modality.
+
+    Each clip is whole or not there; what is missing in the end, `prepare` makes.
+
+    Args:
+        config: the configuration.
+        also: see `prepare`.
+        shard: which part of how many.
+
+    Raises:
+        CheckpointError, ConfigError, DataError: as `prepare`.
+    """
+    plan = main_first(_plan)(config, also)
+    videos = [plan.videos[place] for place in shard.share(len(plan.videos))]
+    return {name: plan.frames(config, name, videos, part=True) for name in plan.methods if videos}
+
+
 @main_first
 def prepare(config: Config, also: Sequence[str] = (), *, verify: bool = False) -> Prepared:
     """Make what is missing of the data set and open it.
@@ -243,6 +299,53 @@ def prepare(config: Config, also: Sequence[str] = (), *, verify: bool = False) -
         ConfigError: no weights were given for it; or `data.videos` or `data.lists` beside what rules them out.
         DataError: the folder, the lists or clips are missing or broken.
     """
+    data, plan = config.data, _plan(config, also)
+    wanted, lists, splits, videos = plan.wanted, plan.lists, plan.lists.splits, plan.videos
+    reports, dropped = {}, set()
+    arrays: dict[str, ArrayPack] = {}
+    for modality, record in plan.records.items():
+        if modality in plan.methods:
+            reports[modality] = plan.frames(config, modality, videos)
+        else:
+            arrays[modality], reports[modality] = _arrays(config, record, videos, verify)
+        if modality in config.modalities:
+            dropped |= {name for name, _ in reports[modality].skipped}
+        if data.on_unlisted_class == "error":
+            _refuse_unlisted(config, modality, reports[modality], videos)
+    # A clip that is bad in one modality is left out of all, so that every model sees the same data.
+    splits = _left(wanted, lists, dropped, reports)
+    videos = [video for video in videos if video not in dropped]
+    packs: dict[str, Pack] = {
+        modality: arrays.get(modality)
+        or build_pack(
+            config.dataset_dir,
+            record,
+            T=data.frames,
+            videos=_without(videos, reports[modality]),
+            short_side=data.short_side,
+            workers=build_workers(config),
+            how=Making(data.pack, data.on_bad_clip == "skip", verify),
+        )
+        for modality, record in plan.records.items()
+    }
+    frames = {name: pack for name, pack in packs.items() if isinstance(pack, FramePack)}
+    for modality, pack in frames.items():  # damaged frames of one's own are met only when they are read
+        reports[modality] = reports[modality].without(pack.bad)
+        if modality in config.modalities:
+            dropped |= {name for name, _ in pack.bad}
+    splits = _left(wanted, lists, dropped, reports)
+    names = hashlib.sha256("\n".join(f"{s.name} {v}" for s in splits.values() for v in s.videos).encode())
+    digest = digest_of(names.hexdigest(), {name: packs[name].digest for name in config.modalities})
+    seen = digest_of(names.hexdigest(), {"rgb": packs["rgb"].digest})
+    folds = digest_of(lists.division, {"rgb": packs["rgb"].digest}) if lists.division else ""
+    source = str(data.videos or config.source_dir)
+    prepared = Prepared(splits, packs, digest, seen, reports, lists, source, folds)
+    _write_card(config, prepared.card())
+    return prepared
+
+
+def _plan(config: Config, also: Sequence[str]) -> _Plan:
+    """What `prepare` has to make; lists are made, and zip files unpacked."""
     data = config.data
     _refuse_both(config)
     if data.folds is not None and data.fold is None:
@@ -266,63 +369,15 @@ def prepare(config: Config, also: Sequence[str] = (), *, verify: bool = False) -
     wanted = list_settings(config)
     lists = ready_lists(wanted) if data.fold is None else ready_folds(wanted, Folds(data.folds, data.fold))
     lists = divided(wanted, lists, data.division)
-    splits = lists.splits
     # What is made of clips is made of those of all folds, which share it.
-    videos = [*lists.everything] or [video for split in splits.values() for video in split.videos]
-    place = build_place(config)
+    videos = [*lists.everything] or [video for split in lists.splits.values() for video in split.videos]
     records = {name: config.modality(name) for name in dict.fromkeys((*config.modalities, *also))}
     pictures = {name: record for name, record in records.items() if record.kind == "frames"}
-    methods = {name: choose_method(place, record, data.derive) for name, record in pictures.items()}
-    estimators = _estimators(config, pictures, methods)
-    reports, dropped = {}, set()
-    arrays: dict[str, ArrayPack] = {}
-    for modality, record in records.items():
-        if modality in pictures:
-            reports[modality] = prepare_modality(
-                place,
-                record,
-                methods[modality],
-                videos=videos,
-                workers=build_workers(config),
-                on_bad_clip=data.on_bad_clip,
-                estimator=estimators.get(modality),
-            )
-        else:
-            arrays[modality], reports[modality] = _arrays(config, record, videos, verify)
-        if modality in config.modalities:
-            dropped |= {name for name, _ in reports[modality].skipped}
-        if data.on_unlisted_class == "error":
-            _refuse_unlisted(config, modality, reports[modality], videos)
-    # A clip that is bad in one modality is left out of all, so that every model sees the same data.
-    splits = _left(wanted, lists, dropped, reports)
-    videos = [video for video in videos if video not in dropped]
-    packs: dict[str, Pack] = {
-        modality: arrays.get(modality)
-        or build_pack(
-            config.dataset_dir,
-            record,
-            T=data.frames,
-            videos=_without(videos, reports[modality]),
-            short_side=data.short_side,
-            workers=build_workers(config),
-            how=Making(data.pack, data.on_bad_clip == "skip", verify),
-        )
-        for modality, record in records.items()
+    methods = {
+        name: choose_method(build_place(config), record, data.derive) for name, record in pictures.items()
     }
-    frames = {name: pack for name, pack in packs.items() if isinstance(pack, FramePack)}
-    for modality, pack in frames.items():  # damaged frames of one's own are met only when they are read
-        reports[modality] = reports[modality].without(pack.bad)
-        if modality in config.modalities:
-            dropped |= {name for name, _ in pack.bad}
-    splits = _left(wanted, lists, dropped, reports)
-    names = hashlib.sha256("\n".join(f"{s.name} {v}" for s in splits.values() for v in s.videos).encode())
-    digest = digest_of(names.hexdigest(), {name: packs[name].digest for name in config.modalities})
-    seen = digest_of(names.hexdigest(), {"rgb": packs["rgb"].digest})
-    folds = digest_of(lists.division, {"rgb": packs["rgb"].digest}) if lists.division else ""
-    source = str(data.videos or config.source_dir)
-    prepared = Prepared(splits, packs, digest, seen, reports, lists, source, folds)
-    _write_card(config, prepared.card())
-    return prepared
+    estimators = _estimators(config, pictures, methods)
+    return _Plan(wanted, lists, videos, records, methods, estimators)
 
 
 def _arrays(

@@ -115,8 +115,10 @@ def _size(path: Path) -> int:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
     """Hold a lock file, made if missing, waiting for others; the system frees it when the process ends.
+
+    Those who hold it `shared` wait only for one who does not.
 
     Raises:
         StorageError: what lies there is no file.
@@ -127,7 +129,7 @@ def locked(path: Path) -> Iterator[None]:
         yield
         return
     with _lock_file(path) as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        fcntl.flock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         try:
             yield
         finally:

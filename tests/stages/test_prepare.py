@@ -2,18 +2,22 @@
 
 import shutil
 import unicodedata
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
+from litemkd.cli import main
 from litemkd.config import Config, load_config
 from litemkd.data.features import read_features, write_features
 from litemkd.data.frames import encode_frame, write_frames
 from litemkd.errors import DataError
 from litemkd.report.card import card_markdown
-from litemkd.stages.prepare import prepare
+from litemkd.runtime.distributed import Group
+from litemkd.stages.prepare import prepare, prepare_part
 from litemkd.stages.setup import Setup
 from litemkd.stages.teacher import teacher_fingerprint
 from tests.data.recordings import frame_numbers, numbered_frames, write_video
@@ -74,6 +78,37 @@ def test_overlapping_lists_are_refused(mine: Config):
         file.write("class0/clip1\n")
     with pytest.raises(DataError, match="class0"):
         prepare(mine)
+
+
+def test_parts_made_at_the_same_time_are_the_whole(mine: Config):
+    others = mine.dataset_dir / "rgb_l8" / "class0" / ".half"  # what another host is writing
+    others.mkdir(parents=True)
+    with ThreadPoolExecutor(2) as pool:
+        parts = [*pool.map(lambda rank: prepare_part(mine, (), Group(rank, 2))["rgb"], range(2))]
+    assert [(part.made, part.kept) for part in parts] == [(9, 0), (9, 0)]
+    assert others.is_dir()
+    assert not list(mine.dataset_dir.glob("packs/*"))
+    ended = prepare(mine)
+    assert (ended.reports["rgb"].made, ended.reports["rgb"].kept) == (0, 18)
+    assert not others.exists()
+    shutil.rmtree(mine.dataset_dir / "rgb_l8")
+    assert prepare(mine).digest == ended.digest
+
+
+def test_a_part_is_asked_for_by_its_number(mine: Config, monkeypatch: pytest.MonkeyPatch):
+    words = [f"data.root={mine.source_dir.parent}", *SETTINGS]
+    command = ["prepare", *(word for one in words for word in ("--set", one))]
+    wrong = CliRunner().invoke(main, [*command, "--shard", "4/4"])
+    assert wrong.exit_code == 2
+    assert "'4/4' given; 0/4 to 3/4 for four parts would do" in wrong.output
+    monkeypatch.setenv("RANK", "2")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    part = CliRunner().invoke(main, [*command, "--shard", "auto"])
+    assert part.exit_code == 0, part.output
+    assert "rgb: recordings: 6 made, 0 kept, 0 left out" in part.output
+    assert "part 2 of 3, counted from 0, of the frames is in" in part.output
+    made = {path.parent.name for path in mine.dataset_dir.glob("rgb_l8/*/clip*")}
+    assert made == {"class4", "class5"}
 
 
 def test_a_second_call_makes_nothing_and_sees_the_same_data(mine: Config):

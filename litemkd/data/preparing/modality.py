@@ -161,6 +161,7 @@ def prepare_modality(
     workers: int | None = None,
     on_bad_clip: Literal["error", "skip"] = "error",
     estimator: Estimator | None = None,
+    part: bool = False,
 ) -> PrepareReport:
     """Write `<dataset_dir>/<modality>_l<T>/<class>/<video>/*.jpg` for the clips that lack it.
 
@@ -174,6 +175,7 @@ def prepare_modality(
         on_bad_clip: what to do, when all others are made, with clips that cannot be: an error that lists them,
             or leave them out and say so in the report.
         estimator: the network, for a way that needs one.
+        part: others make other clips of it now, so nothing of theirs is waited for or taken away.
 
     Raises:
         CheckpointError: the network's weights are missing or damaged.
@@ -201,13 +203,14 @@ def prepare_modality(
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DataError(f"cannot make the folder {folder}: {error.strerror}") from error
-        with locked(folder / ".lock"):
+        with locked(folder / ".lock", shared=part):
             settings = {"method": method, "T": place.T, "short_side": place.short_side}
             settings["encoding"] = _recorded_encoding(source) if way is RECORDED else modality.encoding
             if weights is not None:
                 settings["weights"] = weights
-            _check_settings(folder, settings)
-            for half in folder.glob("*/.*"):  # what a killed call left
+            with locked(folder / ".note.lock"):
+                _check_settings(folder, settings)
+            for half in () if part else folder.glob("*/.*"):  # what a killed call left
                 shutil.rmtree(half, ignore_errors=True)
             targets = list_folders(folder)
             todo = [name for name in names if not _whole(targets.path(name), place.T)]
