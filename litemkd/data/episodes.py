@@ -8,6 +8,7 @@ tested on the very same episodes.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 
@@ -78,26 +79,56 @@ class EpisodeSampler:
     def __init__(self, split: Split, *, way: int, shot: int, queries: int, seed: int) -> None:
         check_enough(split, shot, queries, way)
         self.split, self.way, self.shot, self.queries, self.seed = split, way, shot, queries, seed
-        self._members = [np.flatnonzero(split.labels == label) for label in range(len(split.classes))]
+        self.members = [np.flatnonzero(split.labels == label) for label in range(len(split.classes))]
+        self._counts = [len(rows) for rows in self.members]
+        self._table = np.zeros((len(self._counts), max(self._counts)), np.int64)  # (C, most videos of a class)
+        for row, rows in zip(self._table, self.members, strict=True):
+            row[: len(rows)] = rows
 
     def __getitem__(self, numbers: int | Iterable[int]) -> Episodes:
         """The episodes of these numbers."""
         chosen = [numbers] if isinstance(numbers, int) else list(numbers)
-        drawn = [self._draw(number) for number in chosen]
-        fields = (np.stack(field) for field in zip(*drawn, strict=True))
-        return Episodes(np.asarray(chosen), *fields)
+        drawn = zip(*(self._draw(number) for number in chosen), strict=True)
+        classes, places, *orders = (np.array(one) for one in drawn)
+        videos = self._table[classes[..., None], places]  # (B, W, K + q)
+        labels = np.broadcast_to(np.arange(self.way)[:, None], videos.shape)
+        parts = []
+        for part, order in zip((slice(None, self.shot), slice(self.shot, None)), orders, strict=True):
+            for given in (videos, labels):
+                parts.append(np.take_along_axis(given[..., part].reshape(len(chosen), -1), order, 1))
+        return Episodes(np.asarray(chosen), classes, *parts)
 
-    def _draw(self, number: int) -> tuple[np.ndarray, ...]:
+    def _draw(self, number: int) -> tuple[np.ndarray | list[np.ndarray], ...]:
+        """Classes (W,), places of videos in them (W, K + q), and the orders of supports and queries."""
         rng = numpy_generator(self.seed, "episode", self.split.name, self.way, self.shot, self.queries, number)
-        classes = rng.choice(len(self._members), self.way, replace=False)
+        classes = rng.choice(len(self._counts), self.way, replace=False)
         each = self.shot + self.queries
-        videos = np.stack([rng.choice(self._members[c], each, replace=False) for c in classes])  # (W, K + q)
-        labels = np.repeat(np.arange(self.way), each).reshape(self.way, each)
-        support, query = rng.permutation(self.way * self.shot), rng.permutation(self.way * self.queries)
+        places = [rng.choice(self._counts[one], each, replace=False) for one in classes]
         return (
             classes,
-            videos[:, : self.shot].ravel()[support],
-            labels[:, : self.shot].ravel()[support],
-            videos[:, self.shot :].ravel()[query],
-            labels[:, self.shot :].ravel()[query],
+            places,
+            rng.permutation(self.way * self.shot),
+            rng.permutation(self.way * self.queries),
         )
+
+
+class FixedEpisodes(EpisodeSampler):
+    """Episodes that several models are tested on: each part of a list is drawn once, and kept."""
+
+    @functools.cached_property
+    def _kept(self) -> dict[range, Episodes]:
+        return {}
+
+    def __getitem__(self, numbers: int | Iterable[int]) -> Episodes:
+        """The episodes of these numbers; not to be written to."""
+        if not isinstance(numbers, range):
+            return super().__getitem__(numbers)
+        if numbers not in self._kept:
+            self._kept[numbers] = super().__getitem__(numbers)
+        return self._kept[numbers]
+
+
+@functools.lru_cache(maxsize=32)
+def fixed_episodes(split: Split, way: int, shot: int, queries: int, seed: int) -> FixedEpisodes:
+    """The episodes of a kind, the same object for the same arguments; see `EpisodeSampler` for these."""
+    return FixedEpisodes(split, way=way, shot=shot, queries=queries, seed=seed)

@@ -119,5 +119,4 @@ def _draw(
     if strangers is not None:
         return rng.choice(strangers, count, replace=count > len(strangers))
     others = rng.permutation(np.setdiff1d(np.arange(len(split.classes)), classes))
-    of_class = np.resize(others, count)
-    return np.array([rng.choice(np.flatnonzero(split.labels == one)) for one in of_class])
+    return np.array([rng.choice(sampler.members[one]) for one in np.resize(others, count)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from litemkd.data.episodes import EpisodeSampler
+from litemkd.data.episodes import fixed_episodes
 from litemkd.data.splits import Split
 from litemkd.evaluation.accuracy import Classifier, evaluate
 from litemkd.evaluation.calibration import Calibration, Temperature, fit_temperature
@@ -30,7 +30,7 @@ def temperatures(setup: Setup, classify: Classifier) -> Calibration | None:
     found: list[Temperature] = []
     open_sets: dict[int, OpenSet] = {}  # by place in `found`
     for way, shot in kinds(setup, split):
-        sampler = EpisodeSampler(split, way=way, shot=shot, queries=e.queries, seed=e.seed)
+        sampler = fixed_episodes(split, way, shot, e.queries, e.seed)
         count = e.val_episodes if way == way_of and shot in e.shots else min(EPISODES, e.val_episodes)
         label = f"calibrating, val, {way}-way {shot}-shot"
         seen = evaluate(classify, sampler, range(count), progress=label)

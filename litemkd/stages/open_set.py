@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from litemkd.data.episodes import EpisodeSampler
+from litemkd.data.episodes import fixed_episodes
 from litemkd.data.finding.loose import find_queries, read_all, read_centre, refuse_unreadable
 from litemkd.data.packs.arrays import Source
 from litemkd.data.splits import Split
@@ -90,7 +90,7 @@ def measure_open_set(
     classify = student_classifier(student, clips)
     metrics: dict[str, float] = {}
     for place, shot in enumerate(e.shots):
-        sampler = EpisodeSampler(split, way=way, shot=shot, queries=e.queries, seed=e.seed)
+        sampler = fixed_episodes(split, way, shot, e.queries, e.seed)
         numbers, label = range(min(EPISODES, e.test_episodes)), f"open set, test, {way}-way {shot}-shot"
         seen = OpenSet(
             evaluate(classify, sampler, numbers, progress=label).logits,

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 import torch
 
 from litemkd.config import Config, TrainConfig, digest_of, flatten
-from litemkd.data.episodes import EpisodeSampler
+from litemkd.data.episodes import EpisodeSampler, fixed_episodes
 from litemkd.data.packs.arrays import ArraySource, Source
 from litemkd.data.packs.clips import ClipSource
 from litemkd.data.packs.pack import FramePack
@@ -106,7 +106,7 @@ class Setup:
     def fixed_episodes(self, split: str, shot: int) -> EpisodeSampler:
         """The episodes of val or test, the same for every model."""
         way, e = self.config.episode.way, self.config.evaluation
-        return EpisodeSampler(self.data.splits[split], way=way, shot=shot, queries=e.queries, seed=e.seed)
+        return fixed_episodes(self.data.splits[split], way, shot, e.queries, e.seed)
 
     def val_episodes(self, inputs: InputsT) -> ValEpisodes[InputsT]:
         """The val episodes that choose checkpoints, for a model that reads `inputs`."""

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from litemkd.data.episodes import EpisodeSampler
+from litemkd.data.episodes import EpisodeSampler, fixed_episodes
 from litemkd.errors import DataError
+from litemkd.runtime.seeding import numpy_generator
 from tests.helpers import split_of
 
 FIELDS = ("number", "classes", "support", "support_labels", "query", "query_labels")
@@ -55,6 +56,35 @@ def test_an_episode_is_a_function_of_its_number(numbers, seed):
         alone = fresh[numbers[place]]
         for field in FIELDS:
             np.testing.assert_array_equal(getattr(alone, field)[0], getattr(together, field)[place])
+
+
+def test_the_episodes_are_those_that_were_drawn_before():
+    """By what NumPy's generator gives, one episode after the other, as they were first drawn."""
+    sampler = sampler_of()
+    episodes = sampler[range(300)]
+    for place, number in enumerate(episodes.number):
+        rng = numpy_generator(0, "episode", "train", 5, 3, 2, int(number))
+        classes = rng.choice(7, 5, replace=False)
+        members = [np.flatnonzero(sampler.split.labels == one) for one in classes]
+        videos = np.stack([rng.choice(rows, 5, replace=False) for rows in members])
+        support, query = rng.permutation(15), rng.permutation(10)
+        np.testing.assert_array_equal(episodes.classes[place], classes)
+        np.testing.assert_array_equal(episodes.support[place], videos[:, :3].ravel()[support])
+        np.testing.assert_array_equal(episodes.query[place], videos[:, 3:].ravel()[query])
+        np.testing.assert_array_equal(episodes.support_labels[place], np.arange(5).repeat(3)[support])
+        np.testing.assert_array_equal(episodes.query_labels[place], np.arange(5).repeat(2)[query])
+
+
+def test_fixed_episodes_are_drawn_once_for_all_models():
+    kind = (5, 3, 2, 0)
+    one, other = (fixed_episodes(split_of([9, 12, 10, 11, 9], "val"), *kind) for _ in range(2))
+    assert one is other
+    assert one[range(8)] is one[range(8)]
+    assert fixed_episodes(split_of([9, 12, 10, 11, 8], "val"), *kind) is not one
+    plain = EpisodeSampler(one.split, way=5, shot=3, queries=2, seed=0)
+    assert same(one[range(2, 8)], plain[range(2, 8)])
+    assert same(one[[7, 3]], plain[[7, 3]])
+    assert same(one[3], plain[3])
 
 
 def test_ranges_arrays_and_lists_give_the_same():

@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,18 +32,19 @@ class Place:
         shutil.copytree(home.folder / "data", folder / "data", ignore=made)
         return cls(Home(folder))
 
-    def start(self, command: str, *words: str) -> Warm:
-        """Start a command in a process group of its own; its output goes to `out`."""
+    def start(self, command: str, *words: str, out: str = "out", more: Mapping[str, str] | None = None) -> Warm:
+        """Start a command in a process group of its own, with `more` variables; its output goes to `out`."""
         environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")},
             "MLFLOW_TRACKING_URI": self.home.store,
             "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",
             "OMP_NUM_THREADS": "1",
+            **(more or {}),
         }
-        out = self.home.folder / "out"
-        out.write_bytes(b"")
+        printed = self.home.folder / out
+        printed.write_bytes(b"")
         words = ("-m", "litemkd", command, *WORDS, *words)
-        return Warm(words, self.home.folder, environment, out, session=True)
+        return Warm(words, self.home.folder, environment, printed, session=True)
 
     @property
     def printed(self) -> str:
