@@ -6,6 +6,7 @@ frames (`Look.worth`) go through the backbone anew.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ from litemkd.models.student import Student
 
 COUNTED = 2000  # episodes whose mistakes are counted by clip
 MAPPED = 500  # clips of a map
+_MAPS: dict[bytes, np.ndarray] = {}  # by their features
 _ASKED = 3  # times that a clip was asked for, before its mistakes count
 
 
@@ -151,8 +153,17 @@ def spread_out(count: int, most: int = MAPPED) -> np.ndarray:
 def flat_map(features: np.ndarray) -> np.ndarray:
     """Places (V, 2) on a map where clips of like features (V, T, D) lie near one another; the same each time.
 
-    t-SNE (van der Maaten and Hinton, 2008) of all frames in their order, less what all clips have in common.
+    t-SNE (van der Maaten and Hinton, 2008) of all frames in their order, less what all clips have in common. A
+    map is made once: the reports of all students of a teacher show its features.
     """
+    features = np.ascontiguousarray(features)
+    key = hashlib.sha256(features).digest() + repr((features.shape, features.dtype)).encode()
+    if key not in _MAPS:
+        _MAPS[key] = _made_map(features)
+    return _MAPS[key]
+
+
+def _made_map(features: np.ndarray) -> np.ndarray:
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
