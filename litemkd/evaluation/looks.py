@@ -157,7 +157,7 @@ def flat_map(features: np.ndarray) -> np.ndarray:
     map is made once: the reports of all students of a teacher show its features.
     """
     features = np.ascontiguousarray(features)
-    key = hashlib.sha256(features).digest() + repr((features.shape, features.dtype)).encode()
+    key = hashlib.sha256(features.data).digest() + repr((features.shape, features.dtype)).encode()
     if key not in _MAPS:
         _MAPS[key] = _made_map(features)
     return _MAPS[key]
