@@ -352,10 +352,7 @@ def describe_teacher(
     config: Config, fusion: Fusion | NoFusion, experts: nn.ModuleDict | None = None
 ) -> dict[str, Any]:
     """What `load_model` needs to know of a teacher and its experts, without files that these were read from."""
-    told = config.teacher.model_dump(mode="json")
-    for name, expert in cast(Mapping[str, Student], experts or {}).items():
-        if isinstance(expert.backbone, WholeClips) and name in told.get("streams", {}):
-            told["streams"][name] |= expert.backbone.model.described()
+    told = _told_of_experts(config, cast(Mapping[str, Student], experts or {}))
     several = len(set(fusion.widths.values())) > 1
     return {
         "format": FORMAT,
@@ -364,6 +361,25 @@ def describe_teacher(
         "width": fusion.widths if several else fusion.width,
         "teacher": told,
     }
+
+
+def describe_expert(config: Config, modality: str, expert: Student) -> dict[str, Any]:
+    """What `load_expert` needs to know of the expert of a modality."""
+    return {
+        "format": FORMAT,
+        "kind": "expert",
+        "frames": config.data.frames,
+        "modality": modality,
+        "teacher": _told_of_experts(config, {modality: expert}),
+    }
+
+
+def _told_of_experts(config: Config, experts: Mapping[str, Student]) -> dict[str, Any]:
+    told: dict[str, Any] = config.teacher.model_dump(mode="json")
+    for name, expert in experts.items():
+        if isinstance(expert.backbone, WholeClips) and name in told.get("streams", {}):
+            told["streams"][name] |= expert.backbone.model.described()
+    return told
 
 
 class TeacherBundle(nn.Module):
@@ -388,12 +404,20 @@ def load_model(directory: Path | str) -> Student | TeacherBundle:
     Raises:
         CheckpointError: missing, damaged, of another format, or weights that do not fit the description.
     """
-    directory = Path(directory)
+    return _loaded(Path(directory), ("student", "teacher"))
+
+
+def load_expert(directory: Path | str) -> Student:
+    """A saved expert of a modality, in eval mode; its `features` are what the teacher sees. As `load_model`."""
+    return cast(Student, _loaded(Path(directory), ("expert",)))
+
+
+def _loaded(directory: Path, kinds: Sequence[str]) -> Student | TeacherBundle:
     described = read_description(directory)
-    if described.get("format") != FORMAT or described.get("kind") not in ("student", "teacher"):
+    if described.get("format") != FORMAT or described.get("kind") not in kinds:
         raise CheckpointError(
             f"{directory}: a {described.get('kind')!r} model of format {described.get('format')!r}; "
-            f"this version reads students and teachers of format {FORMAT}"
+            f"{' and '.join(f'{kind}s' for kind in kinds)} of format {FORMAT} are read here"
         )
     try:
         with torch.device("meta"):
@@ -439,6 +463,8 @@ def _model_of(described: dict[str, Any]) -> Student | TeacherBundle:
             )
     heads = [teacher.head, *(teacher.expert_for(name).head for name in teacher.modalities)]
     _check_bounds(frames, heads, teacher.fusion.layers, len(teacher.modalities))
+    if described["kind"] == "expert":
+        return build_expert(teacher, described["modality"], frames, 0, pretrained=False)
     experts: dict[str, Student] = {}
     if teacher.experts == "train":
         experts = {

@@ -22,6 +22,7 @@ from litemkd.stages.build import (
     TeacherBundle,
     build_expert,
     build_teacher,
+    describe_expert,
     describe_teacher,
     load_model,
     refuse_other_width,
@@ -292,7 +293,20 @@ def train_expert(setup: Setup, modality: str) -> Student:
             label=title,
         )
         recorder.finish(progress)
-    merge(expert.backbone)
+        merge(expert.backbone)
+        described = describe_expert(setup.config, modality, expert)
+        run.keep_model(
+            save_model(checkpoints.model, expert, described),
+            name=f"expert-{modality}",
+            step=progress.best_episode,
+            metrics={"val/accuracy": progress.best_accuracy},
+            tags={
+                "litemkd.dataset": setup.config.data.dataset,
+                "litemkd.modality": modality,
+                "litemkd.val_accuracy": f"{progress.best_accuracy:.4f}",
+                "litemkd.run": run.run_id,
+            },
+        )
     return expert.eval()
 
 

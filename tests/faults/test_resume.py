@@ -30,7 +30,7 @@ def told(home: Home) -> dict[tuple[str, str], dict[str, list[tuple[int, float]]]
         key = run.data.tags["litemkd.stage"], run.info.run_name
         assert key not in found, f"two runs of {key}"
         assert run.info.status == "FINISHED", (key, run.info.status)
-        assert len(run.outputs.model_outputs) == (key[0] in ("teacher", "student")), key
+        assert len(run.outputs.model_outputs) == (key[0] in ("expert", "teacher", "student")), key
         found[key] = home.history(run)
     return found
 

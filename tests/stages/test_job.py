@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,10 @@ from PIL import Image
 from litemkd.config import flatten, load_config
 from litemkd.data.toy import toy_classes
 from litemkd.data.toy.actions import ACTIONS
+from litemkd.errors import CheckpointError
+from litemkd.stages.build import load_expert, load_model
+from litemkd.storage.checkpoints import weights_digest
+from litemkd.tracking import download
 from tests.job import SMOKE, Job
 
 TRAIN = {"train/loss", "train/loss_ce", "train/accuracy", "val/accuracy", "val/accuracy_ci95"}
@@ -160,17 +165,39 @@ def test_models_are_logged_with_their_step_and_metrics(job: Job) -> None:
     runs = {run.info.run_id: run for run in job.runs}
     found = job.home.client.search_logged_models([experiment.experiment_id], max_results=100)
     models = [model for model in found if model.source_run_id in runs]  # other tests log some too
-    assert sorted(model.name for model in models) == ["student", "student", "teacher"]
+    experts = [f"expert-{modality}" for modality in sorted(MODALITIES)]
+    assert sorted(model.name for model in models) == [*experts, "student", "student", "teacher"]
     for model in models:
         run = runs[model.source_run_id]
         assert model.status == "READY"
         values = {metric.key: metric for metric in model.metrics}
-        assert set(values) == {"val/accuracy", "test/accuracy"}
+        tested = model.name not in experts  # with a few examples, which an expert is not for
+        assert set(values) == {"val/accuracy", *(["test/accuracy"] if tested else [])}
         (data,) = {(metric.dataset_name, metric.dataset_digest) for metric in model.metrics}
         assert data == (run.inputs.dataset_inputs[0].dataset.name, run.inputs.dataset_inputs[0].dataset.digest)
         assert values["val/accuracy"].value == run.data.metrics["val/best_accuracy"]
         assert values["val/accuracy"].step == int(run.data.tags["litemkd.best_episode"])
-        assert values["test/accuracy"].value == run.data.metrics["test/accuracy"]
+        if tested:
+            assert values["test/accuracy"].value == run.data.metrics["test/accuracy"]
+    order = [{"field_name": "metrics.val/accuracy", "ascending": False}]
+    ranked = job.home.client.search_logged_models([experiment.experiment_id], order_by=order)
+    reached = [
+        runs[one.source_run_id].data.metrics["val/best_accuracy"] for one in ranked if one.source_run_id in runs
+    ]
+    assert len(reached) == len(models)
+    assert reached == sorted(reached, reverse=True)
+
+
+def test_a_logged_expert_is_the_one_in_its_teacher(job: Job) -> None:
+    (run,) = (run for run in job.of_stage("expert") if "flow" in run.info.run_name)
+    (output,) = job.home.client.get_run(run.info.run_id).outputs.model_outputs
+    place = job.home.client.get_logged_model(output.model_id).artifact_location
+    (file,) = Path(place.removeprefix("file://")).rglob("model.json")
+    with job.home.entered():
+        bundle = load_model(download("litemkd-toy-teacher", 1))
+    assert weights_digest(load_expert(file.parent)) == weights_digest(bundle.experts["flow"])
+    with pytest.raises(CheckpointError, match="a 'expert' model of format 1; students and teachers"):
+        load_model(file.parent)
 
 
 def test_versions_are_registered_with_their_figures(job: Job) -> None:

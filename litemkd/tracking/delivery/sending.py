@@ -190,6 +190,13 @@ class Sender:
                 dataset=tuple(item["dataset"]) if item.get("dataset") else None,  # none in older journals
             )
             model_id = models.write_model(self.client, folder, model, again=item["again"])
+        made = self._version(item, model_id, tags) if item["registered"] else model_id
+        self.journal.name(item["result"], str(made))
+        self._sent_files.append(item["file"])
+        self.sent[item["run"], "models"] += 1
+
+    def _version(self, item: dict[str, Any], model_id: str, tags: dict[str, str]) -> int:
+        """The number of the version that a model is, or becomes now."""
         found = versions.newest_version(item["registered"], {ORIGIN: item["result"]})
         if found is None:
             made = versions.register(model_id, item["registered"], tags | {ORIGIN: item["result"]})
@@ -198,9 +205,7 @@ class Sender:
         if item["description"]:
             words = self._known(item["description"]).replace(NUMBER, str(made))
             versions.describe_version(item["registered"], made, words)
-        self.journal.name(item["result"], str(made))
-        self._sent_files.append(item["file"])
-        self.sent[item["run"], "models"] += 1
+        return made
 
     def _logged(self, dataset: str, origin: str) -> str | None:
         """A model that was logged before and is whole; one that is not is removed."""

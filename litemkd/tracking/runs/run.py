@@ -240,8 +240,30 @@ class Run:
                 found[key] = known
         return found
 
-    def put_model(self, directory: Path, *, step: int, metrics: Mapping[str, float], **item: Any) -> int | str:
+    def keep_model(self, directory: Path, *, name: str, step: int, **item: Any) -> None:
+        """Hand over a checkpoint that is to be a model of this run and no registered version."""
+        self._hand_over(directory, registered="", description="", name=name, step=step, **item)
+
+    def put_model(self, directory: Path, **item: Any) -> int | str:
         """Hand over a model that is to be registered, see `register_model`."""
+        promised, box = self._hand_over(directory, **item), self._outbox
+        if not box.flush():
+            return promised
+        number = box.id_of(promised)
+        if number == promised:
+            raise TrackingError(f"the model in {directory} could not be registered as {item['registered']}")
+        return int(number)
+
+    def _hand_over(
+        self,
+        directory: Path,
+        *,
+        step: int,
+        metrics: Mapping[str, float],
+        tags: Mapping[str, Any],
+        **item: Any,
+    ) -> str:
+        """Put a model into the journal; returns the word that stands for what becomes of it."""
         promised, box = promise(), self._outbox
         box.put(
             "model",
@@ -250,19 +272,15 @@ class Run:
             file=box.keep(directory, link=True),
             experiment=self.dataset,
             step=step,
-            metrics=metrics,
+            metrics=dict(metrics),
             times=self._times(metrics, step),
+            tags=run_tags(tags),
             params=self._params,
             dataset=self._dataset,
             again=self.known is not None,
             **item,
         )
-        if not box.flush():
-            return promised
-        number = box.id_of(promised)
-        if number == promised:
-            raise TrackingError(f"the model in {directory} could not be registered as {item['registered']}")
-        return int(number)
+        return promised
 
     def close(self, status: str | None) -> None:
         """Send what waits and set the final status, None for none. Called by `stage_run`."""
@@ -300,7 +318,7 @@ class SilentRun(Run):
         """What each of these does."""
 
     keep_alive = log_metrics = flush = log_params = set_tags = log_artifact = log_dataset = _nothing
-    use_model = log_environment = log_model = put_model = close = _write = _nothing
+    use_model = log_environment = log_model = keep_model = put_model = close = _write = _nothing
 
 
 def _cell(value: Any) -> Any:
@@ -367,7 +385,7 @@ def register_model(
         registered=registered_name,
         name=name,
         step=step,
-        metrics=dict(metrics),
-        tags=run_tags(tags),
+        metrics=metrics,
+        tags=tags,
         description=description,
     )
