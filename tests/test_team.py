@@ -138,7 +138,7 @@ def test_a_laptops_store_moves_there_whole(ada: str, job: Job, tmp_path: Path) -
     assert into.exit_code == 0, into.output
     count = len(job.home.runs())
     assert (
-        f"imported into {ada}: {count} runs, 3 models, 3 registered versions; read back and equal"
+        f"imported into {ada}: {count} runs, 7 models, 3 registered versions; read back and equal"
         in into.stdout
     )
     assert into.stdout.split()[-1] == out.stdout.split()[-1]
