@@ -30,6 +30,7 @@ CALLS = {
     "log_dataset": ("toy", "digest", "folder", "training"),
     "log_environment": (),
     "log_model": (Path("none"),),
+    "keep_model": (Path("none"),),
     "put_model": (Path("none"),),
     "close": ("FINISHED",),
 }
@@ -45,7 +46,7 @@ def test_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nam
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody there: a request would be an error
     run = SilentRun("0123", "1", "a run", "toy")
-    more = {"name": "m", "step": 0, "metrics": {}} if name in ("log_model", "put_model") else {}
+    more = {"name": "m", "step": 0, "metrics": {}} if name.endswith("_model") and name != "use_model" else {}
     assert getattr(run, name)(*CALLS[name], **more) in (None, "")
     assert list(tmp_path.iterdir()) == []
     assert (run.run_id, run.name) == ("0123", "a run")
