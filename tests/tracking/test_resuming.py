@@ -214,6 +214,26 @@ def test_the_metric_of_a_model_is_the_point_of_its_step(client: MlflowClient, ch
     assert points(client, run.run_id, "val/accuracy") == {"val/accuracy": [(2, 48.0), (4, 46.0)]}
 
 
+def test_a_kept_model_is_there_once(client: MlflowClient, checkpoint: Path) -> None:
+    """An expert's: told again by each run that goes on."""
+
+    def keep(run: Run) -> None:
+        run.log_metrics({"val/accuracy": 50.0}, 3)
+        run.keep_model(checkpoint, name="expert-rgb", step=3, metrics={"val/accuracy": 50.0}, tags={"a": 1})
+
+    number = killed(keep)
+    for _ in range(2):
+        with opened() as run:
+            assert run.run_id == number
+            keep(run)
+    stored = client.get_run(number)
+    (model,) = client.search_logged_models([stored.info.experiment_id])
+    assert (model.name, str(model.status), len(stored.outputs.model_outputs)) == ("expert-rgb", "READY", 1)
+    assert [(one.key, one.value) for one in model.metrics] == [("val/accuracy", 50.0)]
+    assert points(client, number, "val/accuracy") == {"val/accuracy": [(3, 50.0)]}
+    assert client.search_registered_models() == []
+
+
 @pytest.mark.parametrize("reached", ["created", "uploaded", "ready", "linked", "whole"])
 def test_a_model_that_was_begun_is_completed(
     client: MlflowClient, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, reached: str
