@@ -102,7 +102,7 @@ def started(*words: str) -> Config:
         seen.append(config)
 
     # Of prepare, and no part of how a configuration is found.
-    own = {"derive", "contact_sheet", "resume", "allow_changes", "verify"}
+    own = {"derive", "contact_sheet", "resume", "allow_changes", "verify", "shard"}
     assert {option.name for option in look.params} | own == {
         option.name for option in main.commands["prepare"].params
     }

@@ -39,6 +39,7 @@ def student() -> EvaluationForm:
     return student_form({"name": "prototype"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
 def test_a_student_in_eight_bits_says_what_it_says(
     runtime: str, student: EvaluationForm, tmp_path: Path

@@ -12,6 +12,8 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.faults.commands import Place, wait_for
 from tests.faults.test_resume import told
 from tests.helpers import free_port
@@ -44,6 +46,7 @@ def weights(place: Place) -> bytes:
     return model.read_bytes()
 
 
+@pytest.mark.slow
 def test_one_of_two_is_killed_and_the_job_ends_with_the_same_bits(job: Job, tmp_path: Path) -> None:
     whole, parts = (tmp_path / "whole", tmp_path / "parts")
     whole.mkdir(), parts.mkdir()
