@@ -189,7 +189,8 @@ def test_diverging_trials_fail_with_the_reason_and_end_a_hopeless_search(job: Jo
     assert "Traceback" not in printed
     failed = [run for run in place.runs_of("s").values() if run.info.status == "FAILED"]
     assert len(failed) >= 3
-    assert all("the loss became" in run.data.tags["litemkd.error"] for run in failed)
+    errors = [run.data.tags["litemkd.error"] for run in failed]
+    assert all("the loss became" in error for error in errors), errors
     assert place.parent().info.status == "FAILED"
 
 
