@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -49,14 +50,24 @@ def _onnx(file: Path, threads: int | None) -> Graph:
     return lambda inputs: session.run(None, dict(inputs))
 
 
-def _openvino(file: Path, threads: int | None) -> Graph:
+@functools.cache
+def _core() -> Any:
+    """One for the process, and never ended.
+
+    Cores that end in the order in which they began leave this thread a stack for signals that is no longer
+    there, so that the next Ctrl-C ends the process by a segmentation fault (OpenVINO 2026).
+    """
     import openvino
 
+    return openvino.Core()
+
+
+def _openvino(file: Path, threads: int | None) -> Graph:
     # Its own choice would be bfloat16 where the processor has it.
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
-    model = openvino.Core().compile_model(str(file), "CPU", settings)
+    model = _core().compile_model(str(file), "CPU", settings)
     return lambda inputs: [np.array(one) for one in model(dict(inputs)).values()]
 
 

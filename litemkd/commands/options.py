@@ -301,7 +301,9 @@ def plain_mistakes(name: Callable[[], str]) -> Iterator[None]:
 
 def set_up_process() -> None:
     """Logging, and an orderly end on SIGTERM, for the time of the command; the first process tells."""
+    context, thresholds = click.get_current_context(), gc.get_threshold()
     gc.set_threshold(20_000)  # looking for garbage more often is a fifth of what libraries take to load
+    context.call_on_close(lambda: gc.set_threshold(*thresholds))
     main = distributed.group().main
     if not main:
         os.environ["TQDM_DISABLE"] = "1"
@@ -314,7 +316,7 @@ def set_up_process() -> None:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     # Only the first process has a run to close; another may wait for it in a place where no handler is called.
     before = signal.signal(signal.SIGTERM, _terminated if main else signal.SIG_DFL)
-    click.get_current_context().call_on_close(lambda: signal.signal(signal.SIGTERM, before))
+    context.call_on_close(lambda: signal.signal(signal.SIGTERM, before))
 
 
 def _terminated(signum: int, _: object) -> None:
