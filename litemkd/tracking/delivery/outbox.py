@@ -186,6 +186,11 @@ class Outbox:
         )
         return f"{what}; it is kept in {self.folder}: `litemkd sync` sends it when the store answers"
 
+    def why_refused(self) -> str:
+        """The first reason of the store not to have something, "" where it had all."""
+        aside = [] if self.journal is None else self.journal.refused()
+        return aside[0]["reason"] if aside else ""
+
     def _begin(self) -> Journal:
         """The journal and the threads, made if they are not there."""
         if self.journal is None:

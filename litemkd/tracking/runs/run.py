@@ -251,7 +251,9 @@ class Run:
             return promised
         number = box.id_of(promised)
         if number == promised:
-            raise TrackingError(f"the model in {directory} could not be registered as {item['registered']}")
+            raise TrackingError(
+                f"the model in {directory} could not be registered as {item['registered']}: {box.why_refused()}"
+            )
         return int(number)
 
     def _hand_over(
