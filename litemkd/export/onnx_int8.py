@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from litemkd.errors import ExportError
-from litemkd.export.quantising import Runs, quiet
+from litemkd.export.quantising import Runs, missing, quiet
 
 _WEIGHED = ("Conv", "Gemm", "MatMul")
 
@@ -31,10 +30,7 @@ class OnnxTool:
             import onnx
             from onnxruntime.quantization.shape_inference import quant_pre_process
         except ImportError as error:
-            raise ExportError(
-                f"--precision int8: needs {error.name}, which is missing; "
-                '`pip install "litemkd[int8]"` would do'
-            ) from error
+            raise missing(error) from error
         self.plain, self.ranges = scratch / f"{source.stem}-plain.onnx", scratch / f"{source.stem}-ranges.json"
         self.runs = runs
         with quiet():

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from litemkd.errors import ExportError
-from litemkd.export.quantising import Runs, quiet
+from litemkd.export.quantising import Runs, missing, quiet
 
 _WEIGHED = ("Convolution", "GroupConvolution", "MatMul")
 
@@ -30,10 +29,7 @@ class OpenVinoTool:
                 import nncf  # noqa: F401
                 import openvino
         except ImportError as error:
-            raise ExportError(
-                f"--precision int8: needs {error.name}, which is missing; "
-                '`pip install "litemkd[int8]"` would do'
-            ) from error
+            raise missing(error) from error
         self.source, self.runs = source, runs
         self.layers: Sequence[str] = [
             one.get_friendly_name()

@@ -25,11 +25,8 @@ NEAR = 0.05  # of `lost`: no layer has to stay in float32
 FAR = 0.25  # of `lost`: beyond it nothing is written
 MOST_KEPT = 8  # layers in float32
 RANKED, RANKED_ON = 80, 4  # layers that are tried one by one, spread evenly, on a clip in so many
-CALIBRATED, LEAST, HELD_OUT = (
-    64,
-    16,
-    32,
-)  # clips that ranges are found on, at least, and that ways are compared on
+CALIBRATED, LEAST = 64, 16  # clips that ranges are found on, and the fewest that do
+HELD_OUT = 32  # clips that ways are compared on
 Runs = Sequence[Mapping[str, np.ndarray]]  # what goes into a graph, by name of the input, run after run
 
 
@@ -91,6 +88,13 @@ class Quantised:
     def described(self) -> dict[str, Any]:
         """As `model.json` has it."""
         return asdict(self) | {"kept": list(self.kept)}
+
+
+def missing(error: ImportError) -> ExportError:
+    """What is told where a quantiser is not installed."""
+    return ExportError(
+        f'--precision int8: needs {error.name}, which is missing; `pip install "litemkd[int8]"` would do'
+    )
 
 
 def quantise(tool: Tool, target: Path, original: Graph, held_out: Runs, *, near: float = NEAR) -> Quantised:

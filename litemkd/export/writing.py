@@ -29,7 +29,6 @@ MADE_WITH = {
     "onnx": ("torch", "onnx", "onnxscript", "onnxruntime"),
     "openvino": ("torch", "onnx", "onnxscript", "openvino"),
 }
-PRECISIONS = (FLOAT32, FLOAT16, INT8)
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Form:
 
     Attributes:
         runtime: a key of `MADE_WITH`.
-        precision: one of `PRECISIONS`; matching has no weights and stays in float32.
+        precision: `float32`, `float16` or `int8`; matching has no weights and stays in float32.
         way: the only number of classes that `match` is for; any when None.
         shot: the only number of supports a class; any when None.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -31,5 +32,11 @@ def test_a_signal_is_heard_after_graphs_of_openvino_are_gone(tmp_path: Path) -> 
     made = openvino.opset8.convolution(given, weights, [1, 1], [0, 0], [0, 0], [1, 1])
     file = tmp_path / "tiny.xml"
     openvino.save_model(openvino.Model([made], [given]), file)
-    done = subprocess.run([sys.executable, "-c", CODE, str(file)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, str(file)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert (done.returncode, done.stdout) == (0, "told\n"), done.stderr
