@@ -14,6 +14,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+from av.sidedata import sidedata
 from av.stream import Disposition
 
 from litemkd_runtime.errors import RecogniserError
@@ -118,8 +119,9 @@ def film_of(container: Any, name: object) -> Any:
 def upright(frame: av.VideoFrame) -> np.ndarray:
     """A decoded frame as RGB (H, W, 3), turned as its display matrix says."""
     picture = frame.to_ndarray(format="rgb24")
-    beside: Any = frame.side_data
-    matrix = beside.get("DISPLAYMATRIX")
+    # What frame.side_data gives stays in the frame and holds it, so that pictures pile up between collections.
+    beside: Any = sidedata
+    matrix = beside.SideDataContainer(frame).get("DISPLAYMATRIX")
     if matrix is None:
         return picture
     a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()

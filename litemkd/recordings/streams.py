@@ -14,6 +14,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.sidedata import sidedata
 from av.stream import Disposition
 
 from litemkd.errors import DataError
@@ -151,8 +152,9 @@ def orientation_of(frame: av.VideoFrame) -> Orientation:
     eight ways to lay a picture on its sides are followed, as FFmpeg's own `-autorotate` does; a matrix in
     between counts as the nearest of them, and its scale and offset do not matter.
     """
-    beside: Any = frame.side_data
-    matrix = beside.get("DISPLAYMATRIX")
+    # What frame.side_data gives stays in the frame and holds it, so that pictures pile up between collections.
+    beside: Any = sidedata
+    matrix = beside.SideDataContainer(frame).get("DISPLAYMATRIX")
     if matrix is None:
         return Orientation()
     a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()  # 9 whole numbers, row by row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import time
@@ -158,6 +159,19 @@ def test_a_live_source_drops_and_counts(tmp_path: Path, monkeypatch: pytest.Monk
     assert numbers == sorted(set(numbers))
     assert len(numbers) + stream.dropped == 30
     assert stream.dropped > 0
+
+
+def test_pictures_are_let_go_without_waiting_for_a_collection(tmp_path: Path) -> None:
+    """Pictures in cycles stay until garbage is collected, which over an hour is later and later."""
+    stream = Stream(str(film(tmp_path / "clip.mp4", 60, 0)))
+    gc.collect()
+    gc.disable()
+    try:
+        assert sum(1 for _ in stream) == 60
+        left = sum(type(one) is av.VideoFrame for one in gc.get_objects())
+    finally:
+        gc.enable()
+    assert left <= 2
 
 
 def test_a_lost_source_is_opened_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

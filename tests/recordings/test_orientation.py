@@ -1,5 +1,6 @@
 """Recordings are turned and mirrored as their display matrix says, and as FFmpeg's own filters would."""
 
+import gc
 from pathlib import Path
 
 import av
@@ -73,6 +74,18 @@ def test_every_pixel_is_where_the_filters_of_ffmpeg_put_it(way: str, tmp_path: P
     graph.link_nodes(*parts, graph.add("buffersink")).configure()
     graph.push(av.VideoFrame.from_ndarray(picture, format="rgb24"))
     assert np.array_equal(orientation.upright(picture), graph.pull().to_ndarray(format="rgb24"))
+
+
+def test_frames_are_let_go_without_waiting_for_a_collection(tmp_path: Path) -> None:
+    path = laid(tmp_path, "mirrored")
+    gc.collect()
+    gc.disable()
+    try:
+        read_video(path, 8, 48)
+        left = sum(type(one) is av.VideoFrame for one in gc.get_objects())
+    finally:
+        gc.enable()
+    assert left <= 1
 
 
 def test_scale_does_not_matter_and_a_matrix_that_says_nothing_is_upright(tmp_path: Path) -> None:
