@@ -36,6 +36,9 @@ def block(name: str) -> str:
     return found[1]
 
 
+pytestmark = pytest.mark.slow
+
+
 @dataclass(frozen=True)
 class TeamHome(Home):
     """A working directory of someone who uses the server."""
@@ -169,7 +172,6 @@ def test_a_laptops_store_moves_there_whole(ada: str, job: Job, tmp_path: Path) -
     assert f"0 runs, 0 models, 0 registered versions; {count} runs and 3 versions were there" in again.stdout
 
 
-@pytest.mark.slow
 def test_a_student_is_trained_against_the_server(ada: str, job: Job, tmp_path: Path) -> None:
     home = TeamHome(tmp_path, ada)
     shutil.copytree(job.home.data, home.data)

@@ -22,6 +22,8 @@ from tests.search.searching import Place, kill, wait_for
 LONG = ("--set", "student.train.episodes=24", "--set", "student.train.validations=6", "--finalists", "0")
 KILLS = int(os.environ.get("LITEMKD_KILLS", "2"))
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def place(job: Job, tmp_path: Path) -> Iterator[Place]:
@@ -42,7 +44,6 @@ def is_worked_on(place: Place) -> bool:
     return any(not is_gone(trial.user_attrs["owner"]) for trial in running if "owner" in trial.user_attrs)
 
 
-@pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_its_trial_goes_on_from_its_checkpoint(place: Place) -> None:
     search = place.start("--trials", "2", "--workers", "1", *LONG)
     wait_for(lambda: in_training(place))
@@ -76,7 +77,6 @@ def test_ctrl_c_ends_in_order_and_the_same_command_goes_on(place: Place) -> None
     assert place.parent().info.status == "FINISHED"
 
 
-@pytest.mark.slow
 def test_a_search_killed_again_and_again_ends_with_every_trial_once(place: Place) -> None:
     dice = random.Random(0)
     for _ in range(KILLS):
@@ -102,7 +102,6 @@ def postgres(place: Place, tmp_path: Path) -> Iterator[str]:
         server.cleanup()
 
 
-@pytest.mark.slow
 def test_what_a_lost_machine_left_is_found_by_heartbeat_and_gone_on_with(place: Place, postgres: str) -> None:
     """Two searches on one PostgreSQL, one in a process space of its own as another machine; that one dies."""
     unshare = shutil.which("unshare")
@@ -129,7 +128,6 @@ def test_what_a_lost_machine_left_is_found_by_heartbeat_and_gone_on_with(place: 
     assert place.parent().info.status == "FINISHED"
 
 
-@pytest.mark.slow
 def test_two_searches_that_start_at_once_make_one_study(place: Place, postgres: str) -> None:
     place.storage = postgres
     words = ("--trials", "2", "--workers", "1", "--finalists", "0")

@@ -195,6 +195,7 @@ def postgres(workdir: Path) -> Iterator[str]:
         server.cleanup()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of SQLAlchemy and MLflow, while they make the tables
 def test_processes_that_promote_at_once_on_a_server(postgres: str, checkpoint: Path) -> None:
     tracking.use_store(postgres)
