@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -97,7 +98,7 @@ class Home:
         """Every metric of a run but those that are times: (step, value) in the order they were logged."""
         found = {}
         for name in run.data.metrics:
-            if not name.startswith(("speed/", "system/")) and "latency" not in name:
+            if not name.startswith(("speed/", "system/")) and not re.search("latency|joules", name):
                 points = self.client.get_metric_history(run.info.run_id, name)
                 # A model's metrics are points of the run too, and come with the model's id.
                 found[name] = [(point.step, point.value) for point in points if not point.model_id]

@@ -9,6 +9,7 @@ import click
 
 from litemkd.commands.options import configured, entry_point, flag
 from litemkd.config import Config
+from litemkd.report.tables import amount, text_table
 
 
 @click.command()
@@ -20,8 +21,7 @@ from litemkd.config import Config
 @flag("--again", "Measure anew: what was measured once is kept in ~/.cache/litemkd/costs.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
 def cost(config: Config, preset: str | None, again: bool, as_json: bool) -> None:
-    """What a student costs: thop MACs and exact FLOPs of an episode, parameters, latency."""
-    from litemkd.report.tables import text_table
+    """What a student costs: thop MACs and exact FLOPs of an episode, parameters, latency, energy where told."""
     from litemkd.stages.cost import published_table, student_cost
 
     rows: list[dict[str, Any]] = (
@@ -40,4 +40,4 @@ def cost(config: Config, preset: str | None, again: bool, as_json: bool) -> None
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return amount(value, 3) if isinstance(value, float) else str(value)

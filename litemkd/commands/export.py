@@ -8,6 +8,7 @@ import click
 
 from litemkd.commands.options import choosing_model, configured, entry_point, tracked
 from litemkd.config import Config
+from litemkd.report.tables import amount
 
 
 @click.command()
@@ -84,7 +85,7 @@ def export(
             f"{one.points} to PyTorch on the same"
         )
     for name, value in done.costs.items():
-        click.echo(f"{name.removeprefix('cost/').replace('_', ' ')}: {value:.2f}")
+        click.echo(f"{name.removeprefix('cost/').replace('_', ' ')}: {amount(value, 2)}")
     if done.tests:
         click.echo(f"browse the runs:  {ui_command()}")
     click.echo(f"exported {done.source} for {form}, {precision}: {done.folder}")

@@ -11,6 +11,7 @@ from litemkd.comparison.grouping import NONE, Column
 from litemkd.comparison.ledger import HEADER, Entry, ledger, notes
 from litemkd.comparison.published import ORDER, PUBLISHED, QUOTED, Published
 from litemkd.errors import TrackingError, some
+from litemkd.report.tables import amount
 
 COSTS = {
     "gmacs_per_episode": "GMACs/episode, as thop counts",
@@ -18,6 +19,8 @@ COSTS = {
     "gflops_per_episode": "GFLOPs/episode, exact",
     "params_m": "parameters, M",
     "latency_ms_per_video": "latency, ms/video",
+    "joules_per_clip": "energy, J/clip",
+    "joules_per_clip_estimated": "energy by estimate, J/clip",
     "megabytes": "file, MB",
     "ms_per_clip_1_thread": "ms/clip, one thread",
     "ms_per_clip": "ms/clip, all threads",
@@ -45,6 +48,10 @@ GAINS = (
 )
 NEEDED = (
     "Worked out of how these trainings differ, which few of them say little of; for an interval of ± 1 point."
+)
+JOULES = (
+    "Energy: all that processor or GPU drew while clips went through one after another, idle power and other "
+    "work included. An estimate is of load and a constant, and is held against no count."
 )
 POOLED = "Rows hold all runs with the same keys, whatever else differs; the number in brackets counts runs."
 
@@ -135,7 +142,7 @@ def _accuracy(cell: Cell | None) -> str:
 
 def _amount(values: Sequence[float]) -> str:
     value = typical(values)
-    return NONE if value is None else f"{value:.3f}" if value < 10 else f"{value:.2f}"
+    return NONE if value is None else amount(value, 3 if value < 10 else 2)
 
 
 def _notes(comparison: Comparison, *, costs: bool, pooled: bool) -> tuple[str, ...]:
@@ -156,6 +163,8 @@ def _notes(comparison: Comparison, *, costs: bool, pooled: bool) -> tuple[str, .
             notes.append(
                 f"Calibration error: expected, of {shots}-shot test episodes with the temperature from val."
             )
+        if any(name.startswith("joules") for line in comparison.lines for name in line.cost):
+            notes.append(JOULES)
         devices = sorted({entry.record.tags.get("litemkd.device", NONE) for entry in comparison.entries})
         notes.append(f"Measured on: {some(devices)}.")
     for dataset, protocol in comparison.groups.protocols.items():

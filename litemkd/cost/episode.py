@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from litemkd.cost.counting import Count, count, meta, set_plain, without_data
+from litemkd.cost.energy import Energy, energy_of
 from litemkd.models.backbones import Backbone
 from litemkd.models.experts import WholeClips
 from litemkd.models.folding import EvaluationForm, deployed, fold_norms
@@ -54,12 +55,18 @@ class EpisodeSize:
 
 @dataclass(frozen=True)
 class Latency:
-    """Median time of a forward pass of one video, all frames, batch one; and where it was taken."""
+    """Median time of a forward pass of one video, all frames, batch one; and where it was taken.
+
+    Attributes:
+        threads: of torch on the CPU.
+        energy: of more such passes; None where the machine does not tell.
+    """
 
     ms_per_video: float
     passes: int
     device: str
-    threads: int  # of torch on the CPU
+    threads: int
+    energy: Energy | None
 
 
 @dataclass(frozen=True)
@@ -275,16 +282,18 @@ def _time(run: Callable[[], object], device: torch.device) -> Latency:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
-    taken = []
+    def once() -> float:
+        begun = time.perf_counter()
+        run()
+        finish()
+        return time.perf_counter() - begun
+
     with torch.inference_mode():
-        for _ in range(WARM_UP + PASSES):
-            finish()
-            begun = time.perf_counter()
-            run()
-            finish()
-            taken.append(time.perf_counter() - begun)
+        finish()
+        taken = [once() for _ in range(WARM_UP + PASSES)]
+        energy = energy_of(once, device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return Latency(1000 * statistics.median(taken[WARM_UP:]), PASSES, name, torch.get_num_threads())
+    return Latency(1000 * statistics.median(taken[WARM_UP:]), PASSES, name, torch.get_num_threads(), energy)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from litemkd.cost.energy import Absent, Estimate, meter_of
 from litemkd.doctor.finding import Finding, State
 
 LEAST = 1.0  # GB that should be free where something is written
@@ -42,6 +43,20 @@ def devices() -> Iterator[Finding]:
         yield Finding("devices", "gpu", words, "wrong", would)
     else:
         yield Finding("devices", "gpu", "none; models train on the CPU", "note")
+    yield from energy(["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))])
+
+
+def energy(devices: Iterable[str]) -> Iterator[Finding]:
+    """Whether joules of a clip can be told of these devices, and why not."""
+    for device in devices:
+        name = f"energy of {device}"
+        match meter_of(device):
+            case Absent(why, would):
+                yield Finding("devices", name, f"not told: {why}", "note", would)
+            case Estimate(instead=Absent(why, would)):
+                yield Finding("devices", name, f"estimated by codecarbon: {why}", "note", would)
+            case meter:
+                yield Finding("devices", name, f"counted by {meter.name}")
 
 
 def codecs() -> Iterator[Finding]:

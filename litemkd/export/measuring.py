@@ -15,6 +15,8 @@ import litemkd_runtime
 import numpy as np
 from litemkd_runtime import Recogniser
 
+from litemkd.cost.energy import energy_of
+
 WARM_UP, PASSES = 3, 15
 _SHOTS, _WAY = 5, 5
 
@@ -41,23 +43,26 @@ def measured(folder: Path) -> dict[str, float]:
     """Metrics `cost/…` of an exported folder on this machine.
 
     Milliseconds are medians of a clip (all frames to its code) and of a query among 5 classes of 5 supports;
-    all threads are those that this process may use. Memory is the most of a process that answers once.
+    all threads are those that this process may use. Joules are of a clip on all threads, and absent where the
+    machine does not tell. Memory is the most of a process that answers once.
     """
     sizes = [file.stat().st_size for file in folder.iterdir() if file.suffix != ".md"]
     metrics = {"cost/megabytes": sum(sizes) / 1e6}
     for threads, ending in ((1, "_1_thread"), (len(os.sched_getaffinity(0)), "")):
-        for what, value in _latency(Recogniser(folder, threads=threads)).items():
+        recogniser = Recogniser(folder, threads=threads)
+        for what, value in _latency(recogniser).items():
             metrics[f"cost/ms_per_{what}{ending}"] = value
+    clip = _clip(recogniser)
+    energy = energy_of(lambda: recogniser.encode(clip))
+    metrics |= energy.metrics if energy else {}
     memory, seconds = _answer_once(folder)
     return metrics | {"cost/peak_memory_mb": memory / 1e6, "cost/first_answer_s": seconds}
 
 
 def _latency(recogniser: Recogniser) -> dict[str, float]:
-    about = recogniser.exported
-    rng = np.random.default_rng(0)
-    clip = rng.integers(0, 256, (1, about.frames, about.crop, about.crop, 3), np.uint8)
+    clip = _clip(recogniser)
     code = recogniser.encode(clip)
-    fixed = about.about["classes"]
+    fixed = recogniser.exported.about["classes"]
     table = (1, fixed["way"] or _WAY, fixed["shot"] or _SHOTS)
     support = tuple(np.broadcast_to(x[:, None, None], (*table, *x.shape[1:])).copy() for x in code)
     query, present = tuple(x[None] for x in code), np.ones(table, bool)
@@ -65,6 +70,12 @@ def _latency(recogniser: Recogniser) -> dict[str, float]:
         "clip": _median(lambda: recogniser.encode(clip)),
         "query": _median(lambda: recogniser.match_table(present, support, query)),
     }
+
+
+def _clip(recogniser: Recogniser) -> np.ndarray:
+    """A clip (1, T, H, W, 3), the same always."""
+    about = recogniser.exported
+    return np.random.default_rng(0).integers(0, 256, (1, about.frames, about.crop, about.crop, 3), np.uint8)
 
 
 def _median(run: Callable[[], object]) -> float:

@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
+def amount(value: float, places: int) -> str:
+    """A figure with so many places, or with two digits where these would show nothing of it."""
+    return f"{value:.2g}" if 0 < abs(value) < 10**-places else f"{value:.{places}f}"
+
+
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
     """A table with aligned columns, the first `left` ones to the left and the others to the right."""
     widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]

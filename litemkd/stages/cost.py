@@ -29,7 +29,7 @@ def student_cost(
     Args:
         config: the student, and the episode: its ways, the queries and shots of evaluation, frames and crop.
         shot: K; the first one of `evaluation.shots` when not given.
-        latency: measure `cost/latency_ms_per_video` too; it is left out otherwise.
+        latency: measure `cost/latency_ms_per_video` and, where told, joules too; left out otherwise.
         again: measure also what was measured before.
     """
 

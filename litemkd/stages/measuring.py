@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from litemkd.config import BackboneConfig, Config, HeadConfig, StudentConfig
+from litemkd.cost.energy import Absent, meter_of
 from litemkd.cost.episode import Cost, EpisodeSize, measure, measure_teacher
 from litemkd.cost.published import PublishedModel
 from litemkd.models.student import DISTILL, LABEL, Student
@@ -47,10 +48,12 @@ def measure_configured_teacher(
 
 
 def where(config: Config) -> list[str]:
-    """Where a latency is taken: the machine, the device, and torch's threads on the processor."""
+    """Where a latency is taken: the machine, the device, torch's threads, and what tells energy."""
     device = build_device(config)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return [platform.node(), name, str(torch.get_num_threads())]
+    meter = meter_of(device)
+    counted = [] if isinstance(meter, Absent) else [meter.name]
+    return [platform.node(), name, str(torch.get_num_threads()), *counted]
 
 
 def metrics(cost: Cost) -> dict[str, float]:
@@ -64,6 +67,7 @@ def metrics(cost: Cost) -> dict[str, float]:
     }
     if cost.latency is not None:
         values["cost/latency_ms_per_video"] = cost.latency.ms_per_video
+        values |= cost.latency.energy.metrics if cost.latency.energy else {}
     return values
 
 

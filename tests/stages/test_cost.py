@@ -86,7 +86,7 @@ def test_published_table_is_plain_json(published):
 def test_student_metrics(config):
     random = torch.get_rng_state()
     metrics = student_cost(config)
-    assert set(metrics) == NAMES | {"cost/latency_ms_per_video"}
+    assert {name for name in metrics if "joules" not in name} == NAMES | {"cost/latency_ms_per_video"}
     assert all(type(value) is float and value > 0 for value in metrics.values())
     assert metrics["cost/gmacs_per_frame"] == pytest.approx(
         metrics["cost/gmacs_per_episode"] / (3 * (2 + 1) * 4)
@@ -104,8 +104,8 @@ def test_shot_is_the_first_of_evaluation_unless_given(config):
 def test_teacher_metrics_do_not_depend_on_whether_weights_exist(config):
     counted, timed = teacher_cost(config), teacher_cost(config, latency=True)
     assert set(counted) == NAMES
-    assert timed.pop("cost/latency_ms_per_video") > 0
-    assert counted == timed
+    assert timed["cost/latency_ms_per_video"] > 0
+    assert counted == {name: timed[name] for name in NAMES}
     assert counted["cost/gmacs_per_episode"] > student_cost(config, latency=False)["cost/gmacs_per_episode"]
 
 
