@@ -20,6 +20,18 @@ FLAGS = [
     "--no-first-run",
 ]
 
+WIDTHS = {
+    "phone": (390, 844),
+    "desk": (1280, 900),
+    "wide": (1500, 950),
+}  # wide: the site has its contents beside
+_MISFITS = Path(__file__).with_name("misfits.js").read_text(encoding="utf-8")
+
+
+def misfits(page: Any) -> list[str]:
+    """What is wrong to the eye: wider than the window, on one another, a picture that is broken."""
+    return page.evaluate(_MISFITS)
+
 
 def missing(reason: str) -> None:
     """Skips, unless the browser is required."""
@@ -42,6 +54,16 @@ def chromium() -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
         yield browser
         browser.close()
+
+
+def look(page: Any, file: Path, name: str, **options: Any) -> None:
+    """Opens a file at each width, asserts that all of it fits, and keeps pictures `<name>_<width>.png`."""
+    page.goto(file.as_uri())
+    for width, (across, down) in WIDTHS.items():
+        page.set_viewport_size({"width": across, "height": down})
+        assert misfits(page) == [], f"{file.name}, {across} pixels wide"
+        if name:
+            page.screenshot(path=f"{name}_{width}.png", **options)
 
 
 def screenshots(otherwise: Path) -> Path:

@@ -10,21 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.chromium import chromium, screenshots
+from tests.chromium import chromium, look, misfits, screenshots
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(path.relative_to(ROOT / "docs") for path in (ROOT / "docs").rglob("*.md"))
-SHOWN = (
-    "index",
-    "toy",
-    "distillation",
-    "start",
-    "cli",
-    "config",
-    "losses",
-    "results",
-    "heads",
-)  # pictures are kept of these
+SHOWN = {"index", "start", "toy", "distillation", "cli", "config", "losses", "heads", "results"}
+SHOWN |= {"reliability", "team"}  # pictures are kept of these
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("furo") is None, reason="pip install -e '.[docs]' brings what builds the site"
@@ -76,19 +67,33 @@ def test_docstrings_are_read_as_they_are_meant(site: Path) -> None:
 def test_pages_fit_a_desk_and_a_phone(site: Path, tmp_path: Path) -> None:
     folder = screenshots(tmp_path)
     with chromium() as browser:
-        for name, width, height in (("desk", 1280, 900), ("phone", 390, 844)):
-            page = browser.new_page(viewport={"width": width, "height": height})
-            asked: list[str] = []
-            page.on("request", lambda request, asked=asked: asked.append(request.url))
-            for path in sorted(site.rglob("*.html")):
-                page.goto(path.as_uri())
-                assert page.evaluate("document.documentElement.scrollWidth") <= width, path.name
-                if path.stem in SHOWN:
-                    page.screenshot(
-                        path=folder / f"site_{path.parent.name}_{path.stem}_{name}.png".replace("html_", "")
-                    )
-            assert {url.partition(":")[0] for url in asked} <= {"file", "data"}
-            page.close()
+        page = browser.new_page()
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        for path in sorted(site.rglob("*.html")):
+            look(page, path, str(folder / f"site_{path.stem}") if path.stem in SHOWN else "")
+        assert {url.partition(":")[0] for url in asked} <= {"file", "data"}
+
+
+MISFITS = {  # what is said of pages
+    "<main><div style='width: 800px'>x</div></main>": "wider than the window: div",
+    "<main><div style='overflow-x: auto'><div style='width: 800px'>x</div></div></main>": None,
+    "<img alt='a cat' src='gone.png'>": "a broken picture: a cat",
+    "<section><h2>x</h2><p style='margin-top: -3em'>y</p></section>": "on one another: h2",
+    "<p class='toc-drawer'>x</p><i class='main'><p class='content' style='margin: -3em'>y": "on one another: p",
+    "<main><section><h2>x</h2><p>y</p></section></main>": None,
+}
+
+
+@pytest.mark.browser
+def test_what_does_not_fit_is_seen(tmp_path: Path) -> None:
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 390, "height": 844})
+        for markup, said in MISFITS.items():
+            (tmp_path / "page.html").write_text(f"<!doctype html>{markup}", encoding="utf-8")
+            page.goto((tmp_path / "page.html").as_uri())
+            found = misfits(page)
+            assert any(said in line for line in found) if said else found == [], markup
 
 
 @pytest.mark.browser

@@ -20,7 +20,7 @@ import pytest
 
 from litemkd.tracking.serving import PAGE
 from litemkd.tracking.store.views import view_page
-from tests.chromium import chromium, screenshots
+from tests.chromium import chromium, look, screenshots
 from tests.helpers import free_port
 from tests.job import ROOT, Job
 
@@ -124,7 +124,7 @@ def test_a_runs_page(job: Job, page, address: str, shots: Path) -> None:
         page.get_by_text(chart, exact=True).first.wait_for()
     page.screenshot(path=shots / "run_charts.png")
     page.goto(f"{base}/artifacts")
-    for picture in ("learning_curves.png", "confusion_5shot.png"):
+    for picture in ("accuracy.png", "learning_curves.png", "confusion_5shot.png"):  # the first tells the result
         page.get_by_text(picture, exact=True).first.click()
         page.get_by_text(re.compile(f"Path: .*{picture[:3]}")).first.wait_for()
         page.locator("img[src*=blob], img[src*=artifact]").first.wait_for()
@@ -178,6 +178,23 @@ def test_the_experiment_opens_on_the_columns_that_matter(job: Job, page, address
     for column in ("val/accuracy", "test/accuracy", "litemkd.backbone"):
         page.get_by_role("columnheader", name=column, exact=True).first.wait_for()
     assert not page.get_by_text("Error loading shared view state").count()
+    row = page.locator("[role=row]", has_text=job.parent.info.run_name)
+    if not page.get_by_text(job.student(True).info.run_name, exact=True).count():
+        row.get_by_role("button").first.click()
+    page.get_by_text(job.student(True).info.run_name, exact=True).first.wait_for()
     page.screenshot(path=shots / "view.png")
     page.goto(f"{address}/experiments/{experiment_of(job)}/runs")  # as one comes there from the list
     page.get_by_role("link", name="Its runs with the columns that matter").first.wait_for()
+
+
+def test_the_pages_of_report_and_show_fit(job: Job, page, shots: Path, tmp_path: Path) -> None:
+    (tested,) = [
+        run
+        for run in job.of_stage("evaluate")
+        if run.data.tags["mlflow.parentRunId"] == job.student(True).info.run_id
+    ]
+    shown = tmp_path / "show.html"
+    job.home.must("show", "classes", "--output", str(shown))
+    other = page.context.browser.new_page()
+    for name, path in (("report", job.home.artifact(tested, "report.html")), ("show", shown)):
+        look(other, path, str(shots / name))
