@@ -31,7 +31,7 @@ def _output(name: str) -> Any:
 def show(
     config: Config, what: tuple[str, ...], model: str | None, episode: int | None, output: Path, open_page: bool
 ) -> None:
-    r"""Look at data and at what a student makes of it; WHAT is classes, episode, mistakes, map, or all of them.
+    """Look at data and at what a student makes of it; WHAT is classes, episode, mistakes, map, or all of them.
 
     \b
     litemkd show classes               # the test classes, a few clips of each; needs no model
@@ -40,7 +40,7 @@ def show(
     litemkd show map                   # test clips as student, teacher and modalities see them
 
     One page that needs no server and no network; no run is made.
-    """
+    """  # noqa: D301 - \b keeps click from joining the lines
     from litemkd.stages.looking import PARTS, show_stage
     from litemkd.stages.setup import Setup
     from litemkd.storage.files import write_text

@@ -14,7 +14,7 @@ TITLES = {
     "ssv2_full": "Something-Something V2, full",
     "ssv2_small": "Something-Something V2, small",
 }
-LEDGER = f"""# The ledger
+LEDGER = f"""# The ledger: what was published, and what was run here
 
 {MADE}
 
@@ -25,7 +25,7 @@ head, teacher or none), with the difference, its interval, and the number of see
 run stands in [Reproduce](reproduce.md). What was run here, on data sets that the field has no figures of,
 stands in [Results](results.md).
 """
-REPRODUCE = f"""# Reproduce
+REPRODUCE = f"""# Reproducing published figures
 
 {MADE}
 
