@@ -52,11 +52,8 @@ def _gpus() -> list[str]:
 
 def packages() -> list[str]:
     """Lines `name==version`, sorted, one a distribution that Python finds."""
-    found = {
-        dist.metadata["Name"]: dist.version
-        for dist in importlib.metadata.distributions()
-        if dist.metadata["Name"]
-    }
+    every = (dist.metadata for dist in importlib.metadata.distributions())  # read anew at each look
+    found = {about["Name"]: about["Version"] for about in every if about["Name"]}
     return [f"{name}=={found[name]}" for name in sorted(found, key=str.lower)]
 
 
