@@ -21,6 +21,7 @@ from litemkd.models.student import Student
 
 COUNTED = 2000  # episodes whose mistakes are counted by clip
 MAPPED = 500  # clips of a map
+KEPT = 32  # maps that are kept, the last ones that were asked for
 _MAPS: dict[bytes, np.ndarray] = {}  # by their features
 _ASKED = 3  # times that a clip was asked for, before its mistakes count
 
@@ -158,9 +159,11 @@ def flat_map(features: np.ndarray) -> np.ndarray:
     """
     features = np.ascontiguousarray(features)
     key = hashlib.sha256(features.data).digest() + repr((features.shape, features.dtype)).encode()
-    if key not in _MAPS:
-        _MAPS[key] = _made_map(features)
-    return _MAPS[key]
+    found = _MAPS.pop(key) if key in _MAPS else _made_map(features)
+    _MAPS[key] = found  # as the newest
+    if len(_MAPS) > KEPT:
+        del _MAPS[next(iter(_MAPS))]
+    return found
 
 
 def _made_map(features: np.ndarray) -> np.ndarray:

@@ -122,6 +122,17 @@ def test_a_map_keeps_groups_apart_and_is_the_same_each_time() -> None:
     np.testing.assert_array_equal(flat_map(features), places)
 
 
+def test_so_many_maps_are_kept_that_were_asked_for_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(looks, "KEPT", 2)
+    monkeypatch.setattr(looks, "_MAPS", {})
+    teacher, *students = (np.full((2, 1, 3), number, np.float32) for number in range(4))
+    first = flat_map(teacher)
+    for student in students:
+        flat_map(student)
+        assert flat_map(teacher) is first  # of which every report shows the map
+    assert len(looks._MAPS) == 2
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 def test_few_clips_have_a_map_too(count: int) -> None:
     found = flat_map(np.random.default_rng(0).standard_normal((count, 2, 3)).astype(np.float32))
