@@ -14,7 +14,7 @@ from litemkd.stages.calibrate import calibrate
 from litemkd.stages.loading import champion_of, load_fitting
 from litemkd.stages.looking import log_report
 from litemkd.stages.open_set import measure_open_set
-from litemkd.stages.results import calibration_metrics, log_test
+from litemkd.stages.results import log_test
 from litemkd.stages.setup import Setup
 from litemkd.storage.checkpoints import weights_digest
 from litemkd.storage.files import write_text
@@ -79,13 +79,12 @@ def evaluate_stage(
             run.use_model(found.name, found.version)
         calibration = calibration or calibrate(setup, student)
         tests = setup.test_student(student, "evaluate")
-        log_test(run, tests, source, calibration)
+        reliabilities = log_test(run, tests, source, calibration)
         page = log_report(run, setup, student, tests, source, always=report is not None)
         if report is not None:
             write_text(report, page)
-        if calibration is not None:
-            for shot, (before, after) in calibration_metrics(tests, calibration)[1].items():
-                tell(f"{shot}-shot: calibration error {after.ece:.2f} % (uncalibrated {before.ece:.2f} %)")
+        for shot, (before, after) in reliabilities.items():
+            tell(f"{shot}-shot: calibration error {after.ece:.2f} % (uncalibrated {before.ece:.2f} %)")
         if open_set or unknown is not None:
             measure_open_set(setup, run, student, calibration, unknown, tell)
     return source, tests

@@ -13,6 +13,9 @@ from litemkd.report.plots import accuracies, confusion_matrix, learning_curves, 
 from litemkd.tracking import Run
 from litemkd.training.loop import Progress
 
+# By number of shots how reliable probabilities are, as they come and calibrated.
+Reliabilities = dict[int, tuple[Reliability, Reliability]]
+
 RESULT = "accuracy.png"  # the first of a run's pictures, which stand in the order of their names
 
 
@@ -80,22 +83,23 @@ def gain_metrics(gains: Mapping[int, Interval]) -> dict[str, float]:
     return metrics
 
 
-def calibration_metrics(
-    evaluations: Mapping[int, Evaluation], calibration: Calibration
-) -> tuple[dict[str, float], dict[int, tuple[Reliability, Reliability]]]:
-    """Metrics `test/ece…`, and by number of shots how reliable probabilities are, as they come and calibrated.
-
-    Expected calibration errors are in per cent; those of the first number of shots have the plain names too.
-    """
-    metrics: dict[str, float] = {}
-    found = {}
-    for place, (shot, one) in enumerate(evaluations.items()):
+def _reliabilities(evaluations: Mapping[int, Evaluation], calibration: Calibration | None) -> Reliabilities:
+    if calibration is None:
+        return {}
+    found: Reliabilities = {}
+    for shot, one in evaluations.items():
         warmth = calibration.nearest(one.logits.shape[-1], shot).temperature
-        before, after = (Reliability.of(one.logits, one.labels, x) for x in (1.0, warmth))
-        found[shot] = before, after
+        found[shot] = Reliability.of(one.logits, one.labels), Reliability.of(one.logits, one.labels, warmth)
+    return found
+
+
+def calibration_metrics(found: Reliabilities) -> dict[str, float]:
+    """Metrics `test/ece…`, in per cent; those of the first number of shots have the plain names too."""
+    metrics: dict[str, float] = {}
+    for place, (shot, (before, after)) in enumerate(found.items()):
         for suffix in (f"_{shot}shot", *([""] if place == 0 else [])):
             metrics |= {f"test/ece{suffix}": after.ece, f"test/ece_uncalibrated{suffix}": before.ece}
-    return metrics, found
+    return metrics
 
 
 def difference_metrics(differences: Mapping[int, Interval]) -> dict[str, float]:
@@ -122,20 +126,19 @@ def log_test(
     label: str,
     calibration: Calibration | None = None,
     also: Sequence[Run] = (),
-) -> None:
+) -> Reliabilities:
     """Log test results: metrics by number of shots (the first is the main one), tables, figures, raw values.
 
-    With a calibration also what its temperatures are, and how reliable probabilities are with and without them.
-    Other runs, `also`, get the same: figures take longer to draw than all else.
+    With a calibration also what its temperatures are, and how reliable probabilities are with and without them,
+    which is given back. Other runs, `also`, get the same: figures take longer to draw than all else.
     """
     metrics = accuracy_metrics({shot: evaluation.accuracy for shot, evaluation in evaluations.items()})
     pictures: dict[str, Figure] = {}
-    if calibration is not None:
-        errors, found = calibration_metrics(evaluations, calibration)
-        metrics |= errors
-        for shot, (before, after) in found.items():
-            title = f"{label}, {shot}-shot"
-            pictures[f"reliability_{shot}shot.png"] = reliability_diagram(before, after, title)
+    found = _reliabilities(evaluations, calibration)
+    metrics |= calibration_metrics(found)
+    for shot, (before, after) in found.items():
+        title = f"{label}, {shot}-shot"
+        pictures[f"reliability_{shot}shot.png"] = reliability_diagram(before, after, title)
     ways = next(iter(evaluations.values())).logits.shape[-1]
     found_out = {shot: evaluation.accuracy for shot, evaluation in evaluations.items()}
     title = f"{label}: {', '.join(f'{one} % {shot}-shot' for shot, one in found_out.items())}"
@@ -157,6 +160,7 @@ def log_test(
             one.log_array(evaluation.accuracies.astype(np.float32), f"episode_accuracy_{shot}shot.npy")
         one.describe(accuracy_words(evaluations))
         one.log_metrics(metrics, 0)
+    return found
 
 
 def _per_class(evaluation: Evaluation) -> list[dict[str, object]]:

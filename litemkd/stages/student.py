@@ -111,14 +111,14 @@ def student_stage(setup: Setup, *, teacher: ReadyTeacher | None = None) -> Train
         with setup.run("evaluate", f"evaluate {title}", tags) as child:
             calibration = calibrate(setup, student.eval())
             tests = setup.test_student(student, LABELS_ONLY if teacher is None else DISTILLED)
-            log_test(child, tests, title, calibration, also=[run])
+            reliabilities = log_test(child, tests, title, calibration, also=[run])
             log_report(child, setup, student, tests, title)
         folder = student_checkpoints(setup, teacher).model
         save_model(folder, student, describe_student(setup.config))
         about = tags | cost_tags(cost)
         if calibration is not None:
             save_calibration(folder, calibration)
-            about |= error_tags(calibration_metrics(tests, calibration)[0])
+            about |= error_tags(calibration_metrics(reliabilities))
         version = register_trained(run, setup, "student", folder, progress, tests, about)
         name = setup.registered_name("student")
         return TrainedStudent(student, progress, tests, cost, run.run_id, name, version)
