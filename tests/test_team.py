@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 import requests
 from click.testing import CliRunner, Result
+from optuna.storages import RDBStorage
 
 from litemkd.cli import main
 from litemkd.search.storage import open_storage
@@ -165,7 +166,10 @@ def test_workers_of_a_search_share_its_data_base(folder: Path) -> None:
     assert address.endswith(query)
     here = f"@/studies?host={folder / 'postgres'}"
     storage = open_storage(address.replace("…", "pw").replace(there + query, here))
+    assert isinstance(storage, RDBStorage)
     assert storage.get_all_studies() == []
+    storage.remove_session()
+    storage.engine.dispose()  # else its connections are left to the garbage, which warns
 
 
 def test_a_laptops_store_moves_there_whole(ada: str, job: Job, tmp_path: Path) -> None:
