@@ -55,10 +55,11 @@ def _numbers(context: click.Context, option: click.Parameter, values: tuple[str,
 @flag("--pool", "One row for all runs with the same keys, even where other settings differ.")
 @click.option(
     "--stage",
-    type=click.Choice(["student", "evaluate", "export"]),
+    type=click.Choice(["student", "teacher", "evaluate", "export"]),
     default="student",
     show_default=True,
-    help="Whose runs: trained students, models tested later by `evaluate`, or as `export` has written them.",
+    help="Whose runs: trained students, teachers, models tested later by `evaluate`, or as `export` has written "
+    "them.",
 )
 @click.option("--shots", multiple=True, callback=_numbers, metavar="K", help="Only these numbers of shots.")
 @click.option(
@@ -96,11 +97,10 @@ def compare(
 
     Only runs of one protocol and data digest stand in one column; the others are listed with why.
     """
-    from litemkd.comparison.grouping import DEFAULT_KEYS
+    from litemkd.comparison.grouping import KEYS
     from litemkd.stages.compare import Question, compare_runs, log_answer, pictures_of, write_answer
 
-    usual = (*DEFAULT_KEYS, "runtime", "precision") if asked["stage"] == "export" else DEFAULT_KEYS
-    named, keys = datasets or _dataset_of(source), tuple(dict.fromkeys(by)) or usual
+    named, keys = datasets or _dataset_of(source), tuple(dict.fromkeys(by)) or KEYS[asked["stage"]]
     question = Question(named, by=keys, **asked)
     answer = compare_runs(question)
     click.echo(answer.render(form), nl=False)

@@ -25,6 +25,8 @@ DIGEST_TAG = "litemkd.data_digest"
 # Parameters that make a student another one; those of the second line only where a teacher took part.
 _STUDENT = re.compile(r"student\.|episode\.|data\.(frames|short_side|crop|flip|crop_scale|jitter)$")
 _TAUGHT = re.compile(r"loss\.|teacher\.")
+# Parameters that make a teacher another one.
+_TEACHER = re.compile(r"teacher\.|episode\.|data\.(frames|short_side|crop|flip|crop_scale|jitter)$")
 # How it was computed, or a name for values that are given beside it.
 _INCIDENTAL = re.compile(r"\.(clips_at_once|checkpoint_activations|compile|preset)$")
 # Metrics that stand in a comparison beside those of the cost.
@@ -163,10 +165,11 @@ def _digest(tags: Mapping[str, str]) -> str:
 
 def _settings(record: RunRecord, distilled: str, shots: tuple[int, ...]) -> dict[str, str]:
     params, tags = record.params, record.tags
+    is_setting = _is_setting_of_teacher if record.stage == "teacher" else _is_setting
     settings = {
         key: value
         for key, value in params.items()
-        if _is_setting(key) and (distilled != "no" or not _TAUGHT.match(key))
+        if is_setting(key) and (distilled != "no" or not _TAUGHT.match(key))
     }
     # Checkpoints are chosen with the first number of shots, on so many episodes.
     settings["evaluation.shots"] = str(shots[0]) if shots else ""
@@ -178,6 +181,11 @@ def _settings(record: RunRecord, distilled: str, shots: tuple[int, ...]) -> dict
 @functools.cache  # every run has the same keys
 def _is_setting(key: str) -> bool:
     return bool((_STUDENT.match(key) or _TAUGHT.match(key)) and not _INCIDENTAL.search(key))
+
+
+@functools.cache
+def _is_setting_of_teacher(key: str) -> bool:
+    return bool(_TEACHER.match(key) and not _INCIDENTAL.search(key))
 
 
 def of_student(settings: Mapping[str, str]) -> dict[str, str]:

@@ -11,6 +11,13 @@ from litemkd.comparison.entries import Entry, LeftOut
 from litemkd.errors import TrackingError, some
 
 DEFAULT_KEYS = ("backbone", "head", "distilled")
+# What makes a row where nothing else is asked for, by the stage whose runs are compared.
+KEYS = {
+    "student": DEFAULT_KEYS,
+    "evaluate": DEFAULT_KEYS,
+    "export": (*DEFAULT_KEYS, "runtime", "precision"),
+    "teacher": ("teacher.modalities", "teacher.head.name"),
+}
 NONE = "–"
 
 

@@ -47,7 +47,7 @@ class Question:
         datasets: only these; all of the store when empty.
         condition: a further one, in MLflow's own words for filters.
         by: grouping keys: `backbone`, `head`, `distilled`, any tag, any parameter.
-        stage: whose runs: `student`, or `evaluate` and `export` for models that were tested later.
+        stage: whose runs, a key of `KEYS`.
         shots: only these; all when empty.
         pool: put runs with the same keys in one row, whatever else differs.
         shape: `rows`, or `published` for the published table's own.

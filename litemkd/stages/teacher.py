@@ -178,6 +178,7 @@ def teacher_stage(setup: Setup, *, choice: str = "auto") -> ReadyTeacher:
         save_model(checkpoints.model, bundle, describe_teacher(config, ready.teacher.fusion, bundle.experts))
         tests = _test(setup, ready)
         log_test(run, tests, title)
+        run.set_tags({"data_digest": setup.data.student_digest})  # teachers of any modalities are tested alike
         tags = {
             **words,
             **data_tags(config, setup.data, "teacher"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -14,7 +15,7 @@ from scipy.stats import ttest_1samp
 
 from litemkd.evaluation.accuracy import paired_difference
 from litemkd.tracking import read_runs
-from tests.job import Home, Job
+from tests.job import ROOT, Home, Job
 
 
 @pytest.fixture
@@ -68,6 +69,34 @@ def test_json_agrees_with_mlflow(job: Job, home: Home) -> None:
     found = gain["mean"], gain["episodes_half_width"]
     assert found == pytest.approx((expected.mean, expected.half), abs=1e-6)
     assert values["published"]["rows"]
+
+
+def test_teachers_have_rows_of_their_own(job: Job, home: Home) -> None:
+    values = asked(home, "--no-log", "--stage", "teacher")
+    (row,) = values["rows"]
+    (stored,) = home.runs("tags.`litemkd.stage` = 'teacher'")
+    assert row["keys"] == {
+        "teacher.modalities": stored.data.params["teacher.modalities"],
+        "teacher.head.name": stored.data.params["teacher.head.name"],
+    }
+    for cell in row["cells"]:
+        assert cell["accuracy"]["mean"] == stored.data.metrics[f"test/accuracy_{cell['shot']}shot"]
+        assert cell["gain"] is None
+
+
+def test_the_page_of_results_has_what_the_store_says(job: Job, home: Home) -> None:
+    spec = importlib.util.spec_from_file_location("results", ROOT / "docs" / "results.py")
+    results = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(results)
+    head, _, teacher, *students = results.table(results.rows_of("toy", home.folder))
+    assert head.count("gain") == len(job.student(True).data.params["evaluation.shots"].split(","))
+    assert [line.split(" |")[0] for line in students] == [
+        "| conv4, trx, labels only",
+        "| conv4, trx, distilled",
+    ]
+    assert teacher.startswith("| teacher (rgb, flow, depth, skeleton), trx | ")
+    shown = f"{job.student(True).data.metrics['test/accuracy_5shot']:.2f} ± "
+    assert students[1].split(" | ")[1].startswith(shown)
 
 
 def value_of(tags: dict[str, str], key: str) -> str:
