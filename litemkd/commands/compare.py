@@ -58,8 +58,8 @@ def _numbers(context: click.Context, option: click.Parameter, values: tuple[str,
     type=click.Choice(["student", "teacher", "evaluate", "export"]),
     default="student",
     show_default=True,
-    help="Whose runs: trained students, teachers, models tested later by `evaluate`, or as `export` has written "
-    "them.",
+    help="Whose runs: trained students, teachers, models tested later by `evaluate`, or as `export` has "
+    "written them.",
 )
 @click.option("--shots", multiple=True, callback=_numbers, metavar="K", help="Only these numbers of shots.")
 @click.option(
