@@ -15,7 +15,7 @@ from litemkd_runtime.reading import crops_of, read_crops, sample_times
 
 Code = tuple[np.ndarray, ...]  # of clips: tensors whose first axis is theirs
 Clip = str | Path | np.ndarray  # a file, a folder of pictures, or frames (n, H, W, 3) uint8 RGB
-AT_ONCE = 8  # clips through a network
+AT_ONCE = 8  # clips, or frames, through a network
 MATCHED_AT_ONCE = 32  # queries
 
 
@@ -41,6 +41,7 @@ class Recogniser:
         self._graphs: dict[str, Graph] = {
             name: load_graph(self.exported.file(name), runtime, threads) for name in self.about["graphs"]
         }
+        self._at_once = int((self.about.get("most") or {}).get("clips", AT_ONCE))
         self._supports: dict[str, Code] = {}
         self._table: tuple[np.ndarray, Code] | None = None
 
@@ -82,11 +83,15 @@ class Recogniser:
                 f"{self.exported.folder}: this student looks at whole clips ({self.about['temporal']}), single "
                 "frames have no features; `encode` of clips would do"
             )
-        return np.concatenate([self._run(FEATURES, {"frames": part})[0] for part in _parts(frames)])
+        return np.concatenate(
+            [self._run(FEATURES, {"frames": part})[0] for part in _parts(frames, self._at_once)]
+        )
 
     def codes(self, features: np.ndarray) -> Code:
         """Codes of clips by the features of their T frames, (V, T, …)."""
-        return _joined([tuple(self._run(CODES, {"features": part})) for part in _parts(features)])
+        return _joined(
+            [tuple(self._run(CODES, {"features": part})) for part in _parts(features, self._at_once)]
+        )
 
     def encode(self, clips: np.ndarray) -> Code:
         """Codes of clips (V, T, crop, crop, 3) uint8, see `crops`."""
@@ -150,7 +155,30 @@ class Recogniser:
             present: (B, W, K), which of the K places of each class are taken.
             support: codes (B, W, K, …).
             query: codes (B, Q, …).
+
+        Raises:
+            RecogniserError: more classes or examples than the graph is for.
         """
+        if (most := self.about.get("most")) is None:
+            return self._matched(present, support, query)
+        _, way, shot = present.shape
+        for what, asked, limit in (("classes", way, most["way"]), ("examples a class", shot, most["shot"])):
+            if asked > limit:
+                raise RecogniserError(
+                    f"{what}: {asked} given; at most {limit}, which the model was exported for, would do, "
+                    "or an export with --way and --shot"
+                )
+        # An episode at a time, and so many of its queries.
+        logits = []
+        for place in range(len(present)):
+            here = slice(place, place + 1)
+            held = tuple(x[here] for x in support)
+            parts = zip(*(_parts(x[place], most["queries"]) for x in query), strict=True)
+            found = [self._matched(present[here], held, tuple(x[None] for x in part)) for part in parts]
+            logits.append(np.concatenate(found, 1))
+        return np.concatenate(logits)
+
+    def _matched(self, present: np.ndarray, support: Code, query: Code) -> np.ndarray:
         inputs = {"present": present}
         inputs |= {f"support_{i}": x for i, x in enumerate(support)}
         inputs |= {f"query_{i}": x for i, x in enumerate(query)}
@@ -213,7 +241,7 @@ class Recogniser:
         return self._graphs[graph](inputs)
 
 
-def _parts(rows: np.ndarray, at_once: int = AT_ONCE) -> list[np.ndarray]:
+def _parts(rows: np.ndarray, at_once: int) -> list[np.ndarray]:
     return [rows[start : start + at_once] for start in range(0, len(rows), at_once)]
 
 

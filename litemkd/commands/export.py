@@ -19,7 +19,7 @@ from litemkd.report.tables import amount
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["onnx", "openvino"]),
+    type=click.Choice(["onnx", "openvino", "executorch"]),
     default="onnx",
     show_default=True,
     help="What runs it.",

@@ -121,7 +121,7 @@ choosing_model = click.option(
 )
 choosing_runtime = click.option(
     "--runtime",
-    type=click.Choice(["torch", "onnx", "openvino"]),
+    type=click.Choice(["torch", "onnx", "openvino", "executorch"]),
     default="torch",
     show_default=True,
     help="What computes: PyTorch, or what --model, a folder that `litemkd export` has written, is for.",

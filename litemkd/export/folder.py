@@ -37,8 +37,10 @@ def write_description(folder: Path, about: Mapping[str, Any]) -> None:
 def card(about: Mapping[str, Any]) -> str:
     """What people should know of an exported folder, Markdown."""
     classes = about["classes"]
-    way = f"{classes['way']} classes" if classes["way"] else "any number of classes, two or more"
-    shot = f"{classes['shot']} examples of each" if classes["shot"] else "any number of examples of each"
+    bounds = about.get("most") or {}
+    most = {key: f", at most {bounds[key]}" if bounds else "" for key in ("way", "shot")}
+    way = f"{classes['way']} classes" if classes["way"] else f"any number of classes, two or more{most['way']}"
+    shot = f"{classes['shot']} examples" if classes["shot"] else f"any number of examples{most['shot']}"
     check = about["check"]
     rows = {
         "Student": f"{about['model']}: {about['backbone']}, head {about['head']}",
@@ -47,7 +49,7 @@ def card(about: Mapping[str, Any]) -> str:
         "Clips": f"{about['frames']} frames of {about['crop']} x {about['crop']} pixels",
         "Frames": about["sampling"],
         "Pixels": f"{about['stored']}; {about['pixels']}",
-        "Classes": f"{way}, {shot}; they need not be those of the training",
+        "Classes": f"{way}, {shot} of each; they need not be those of the training",
         "Trained on": about["dataset"],
         "Checked": f"{check['logits']} logits of real clips differ from PyTorch's by at most "
         f"{check['largest_difference']:.1e}, the largest being {check['largest_logit']:.1f} in size",

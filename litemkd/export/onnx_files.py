@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from litemkd_runtime.exported import MATCH
 
-from litemkd.errors import ExportError
+from litemkd.errors import ExportError, first_cause
 from litemkd.export.graphs import AXES, Graph
 from litemkd.models.heads import OTAM, ClipFSAR
 
@@ -48,7 +48,7 @@ def write_onnx(graph: Graph, name: str, path: Path) -> None:
         with torch.no_grad(), _quiet():
             (_trace if aligns else _export)(graph, path)
     except Exception as error:  # of several libraries
-        told = _reason(error)
+        told = first_cause(error)
         raise ExportError(
             f"graph `{name}`: ONNX does not hold this student: {told}. A head and backbone that come with "
             "litemkd would do; where the number of classes or shots is what is missed, --way and --shot"
@@ -154,11 +154,3 @@ def _quiet() -> Iterator[None]:
         finally:
             for one, level in zip(loud, levels, strict=True):
                 one.setLevel(level)
-
-
-def _reason(error: BaseException) -> str:
-    """The first cause of an error, in one line."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0].strip() if lines else ''}"

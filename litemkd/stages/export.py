@@ -28,7 +28,7 @@ from litemkd.export.measuring import measured
 from litemkd.export.onnx_files import OPSET
 from litemkd.export.quantising import Examples
 from litemkd.export.runner import DESCRIPTION, Code, Recogniser, open_recogniser
-from litemkd.export.writing import FLOAT32, INT8, Form, write_graphs
+from litemkd.export.writing import EXECUTORCH, FLOAT32, INT8, Form, write_graphs
 from litemkd.models.folding import EvaluationForm
 from litemkd.models.student import Student
 from litemkd.runtime.progress import Bar
@@ -105,6 +105,8 @@ def export_stage(setup: Setup, asked: Asked) -> Exported:
     if asked.out.exists() and (not asked.out.is_dir() or any(asked.out.iterdir())):
         raise ExportError(f"--out {asked.out}: is there already, and not empty; another folder would do")
     tested = _tested(setup, asked)
+    shown = setup.config.evaluation.shots if asked.form.shot is None else (asked.form.shot,)
+    asked.form.refuse(asked.form.way or setup.config.episode.way, shown)
     int8 = asked.form.precision == INT8
     examples = Examples.of(setup.pictures("rgb", "train"), setup.pictures("rgb", "val")) if int8 else None
     student, described, calibration = load_fitting(source, setup.config, "export")
@@ -166,7 +168,7 @@ def _told(setup: Setup, source: str, described: Mapping[str, Any], asked: Asked)
         "head": student["head"]["name"],
         "temporal": student.get("temporal", "none"),
         "runtime": asked.form.runtime,
-        "opset": OPSET,
+        "opset": OPSET if asked.form.runtime != EXECUTORCH else None,
         "precision": asked.form.precision,
         "frames": described["frames"],
         "short_side": described["short_side"],
@@ -175,6 +177,7 @@ def _told(setup: Setup, source: str, described: Mapping[str, Any], asked: Asked)
         "stored": STORED,
         "pixels": PIXELS,
         "classes": {"protocol": "shown by examples", "way": asked.form.way, "shot": asked.form.shot},
+        **({"most": asked.form.most} if asked.form.most else {}),
         "licence": licence_of(backbone["name"], backbone["weights"]),
     }
 

@@ -36,5 +36,6 @@ def exported(
     about: dict[str, Any] = write_graphs(folder, student, FRAMES, CROP, form, examples).described()
     about |= {"runtime": form.runtime, "frames": FRAMES, "short_side": 36, "crop": CROP}
     about |= {"classes": {"way": form.way, "shot": form.shot}, "temporal": "none", "calibration": None}
+    about |= {"most": form.most} if form.most else {}
     write_description(folder, about)
     return folder
