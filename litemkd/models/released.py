@@ -183,6 +183,7 @@ def _read_student(state: State, source: object) -> Released:
             "pooling": "average" if plain else "mean",
             "normalise": "none",
         },
+        "temporal": "none",  # whatever the experiment's own students see
         "width": width,
         "head": head,
     }

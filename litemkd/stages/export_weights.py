@@ -51,6 +51,11 @@ def export_student(model: str, path: Path) -> tuple[str, ...]:
         raise CheckpointError(
             f"{model}: keeps 16 places of the last map; released files have no place for that"
         )
+    if (temporal := described["student"].get("temporal", "none")) != "none":
+        raise CheckpointError(
+            f"{model}: sees motion (student.temporal={temporal}); released files have no place for that, "
+            "a student with student.temporal=none would do"
+        )
     kept: dict[str, Tensor] = {}
     notes: list[str] = []
     try:

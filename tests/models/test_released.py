@@ -80,6 +80,7 @@ def test_a_student_of_two_branches(name: str, parallel: bool) -> None:
     assert (found.kind, found.frames, found.width) == ("student", FRAMES, WIDTH)
     assert found.section == {
         "backbone": {"name": name, "weights": "none", "pooling": "mean", "normalise": "none"},
+        "temporal": "none",
         "width": WIDTH,
         "head": {"name": "trx", "width": HEAD, "tuples": [2]},
     }

@@ -543,7 +543,7 @@ def test_data_that_is_missing_registers_nothing(home: Home, file: Path) -> None:
 
 def own_model(folder: Path, *settings: str) -> Path:
     """A student that was made here, saved."""
-    small = ("student.width=24", "student.head.width=20", *settings)
+    small = ("student.width=24", "student.head.width=20", "student.temporal=none", *settings)
     config = load_config(SMOKE, small)
     student = build_student(config.student, config.data.frames, 0, pretrained=False)
     return save_model(folder, seeded(student), describe_student(config))
@@ -601,6 +601,10 @@ def test_what_cannot_be_exported(home: Home, tmp_path: Path, file: Path) -> None
     refused(own_model(tmp_path / "conv4", conv4), "conv4 has no released form; a student of resnet18, ")
     refused(
         own_model(tmp_path / "flat"), "keeps 16 places of the last map; released files have no place for that"
+    )
+    moving = own_model(tmp_path / "moving", "student.temporal=difference", conv4)
+    refused(
+        moving, "sees motion (student.temporal=difference); released files have no place for that, a student "
     )
     before = file.read_bytes()
     result = home.run("export-weights", "models:/litemkd-ucf101-student/1", str(file))
