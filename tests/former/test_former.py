@@ -73,6 +73,7 @@ def test_its_runs_are_compared(former: Home) -> None:
     assert re.search(r"36\.00 ± 9\.89 \(1\) +± 4\.02  27\.20 ± 7\.94 \(1\) +± 3\.55", result.output)
 
 
+@pytest.mark.slow
 def test_its_interrupted_run_goes_on(tmp_path: Path, job: Job, caplog: pytest.LogCaptureFixture) -> None:
     home = unpacked(tmp_path)
     shutil.copytree(job.home.data, home.data)  # made by this version: the digest has to be that of the first

@@ -175,6 +175,7 @@ def ends_in_one_valid_state(uri: str, model_id: str) -> None:
         assert all(one.by == "hand" for one in records if "wants it" in one.reason)
 
 
+@pytest.mark.slow
 def test_processes_that_promote_at_once_in_a_file(client: MlflowClient, checkpoint: Path) -> None:
     ends_in_one_valid_state(tracking.store_uri(), logged(checkpoint))
     for alias in tracking.ALIASES:  # one at a time: each begins where the one before it ended
