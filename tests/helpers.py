@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -20,6 +22,17 @@ def usual_first(usual: Sequence[object], every: Sequence[object]) -> list[Any]:
     others = [one for one in every if one not in usual]
     values = [*((one, ()) for one in usual), *((one, pytest.mark.slow) for one in others)]
     return [pytest.param(*(one if isinstance(one, tuple) else (one,)), marks=marks) for one, marks in values]
+
+
+def frames_kept_by(read: Callable[[], object]) -> int:
+    """Decoded frames that are still there when a reading is done and garbage was not collected."""
+    gc.collect()
+    gc.disable()
+    try:
+        read()
+        return sum(type(one) is av.VideoFrame for one in gc.get_objects())
+    finally:
+        gc.enable()
 
 
 def free_port() -> int:

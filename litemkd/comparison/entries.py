@@ -22,11 +22,12 @@ PROTOCOL = {
 DATA = "data digest"
 DIGEST_TAG = "litemkd.data_digest"
 
-# Parameters that make a student another one; those of the second line only where a teacher took part.
-_STUDENT = re.compile(r"student\.|episode\.|data\.(frames|short_side|crop|flip|crop_scale|jitter)$")
+# Parameters that make a teacher another one, and a student; of a student those of `_TAUGHT` count only where a
+# teacher took part.
+_CLIPS = r"episode\.|data\.(frames|short_side|crop|flip|crop_scale|jitter)$"
+_TEACHER = re.compile(rf"teacher\.|{_CLIPS}")
+_STUDENT = re.compile(rf"student\.|loss\.|teacher\.|{_CLIPS}")
 _TAUGHT = re.compile(r"loss\.|teacher\.")
-# Parameters that make a teacher another one.
-_TEACHER = re.compile(r"teacher\.|episode\.|data\.(frames|short_side|crop|flip|crop_scale|jitter)$")
 # How it was computed, or a name for values that are given beside it.
 _INCIDENTAL = re.compile(r"\.(clips_at_once|checkpoint_activations|compile|preset)$")
 # Metrics that stand in a comparison beside those of the cost.
@@ -165,11 +166,11 @@ def _digest(tags: Mapping[str, str]) -> str:
 
 def _settings(record: RunRecord, distilled: str, shots: tuple[int, ...]) -> dict[str, str]:
     params, tags = record.params, record.tags
-    is_setting = _is_setting_of_teacher if record.stage == "teacher" else _is_setting
+    makes = _TEACHER if record.stage == "teacher" else _STUDENT
     settings = {
         key: value
         for key, value in params.items()
-        if is_setting(key) and (distilled != "no" or not _TAUGHT.match(key))
+        if _is_setting(key, makes) and (distilled != "no" or not _TAUGHT.match(key))
     }
     # Checkpoints are chosen with the first number of shots, on so many episodes.
     settings["evaluation.shots"] = str(shots[0]) if shots else ""
@@ -179,13 +180,8 @@ def _settings(record: RunRecord, distilled: str, shots: tuple[int, ...]) -> dict
 
 
 @functools.cache  # every run has the same keys
-def _is_setting(key: str) -> bool:
-    return bool((_STUDENT.match(key) or _TAUGHT.match(key)) and not _INCIDENTAL.search(key))
-
-
-@functools.cache
-def _is_setting_of_teacher(key: str) -> bool:
-    return bool(_TEACHER.match(key) and not _INCIDENTAL.search(key))
+def _is_setting(key: str, makes: re.Pattern[str]) -> bool:
+    return bool(makes.match(key) and not _INCIDENTAL.search(key))
 
 
 def of_student(settings: Mapping[str, str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from litemkd_runtime.exported import MATCH
 
 from litemkd.errors import ExportError, first_cause
 from litemkd.export.graphs import Graph
-from litemkd.export.quantising import quiet
+from litemkd.export.quantising import missing, quiet
 
 # Memory is laid out for the largest sizes when a file is made, so they are bounds. A frame, a clip, an episode
 # go through at a time: of more the lowering makes the number that it was shown (ExecuTorch 1.5).
@@ -35,20 +35,12 @@ def write_executorch(graph: Graph, name: str, path: Path) -> None:
         examples = [x for one in shapes_of(graph)[0] for x in (one if isinstance(one, list) else [one])]
         load_graph(path, "executorch")({at: x.numpy() for at, x in zip(graph.names, examples, strict=True)})
     except ImportError as error:
-        raise missing(error) from error
+        raise missing(error, "--format executorch", "executorch") from error
     except Exception as error:  # of several libraries
         raise ExportError(
             f"graph `{name}`: ExecuTorch does not hold this student: {first_cause(error)}. --format onnx "
             "would do; where the number of classes or shots is what is missed, --way and --shot"
         ) from error
-
-
-def missing(error: ImportError) -> ExportError:
-    """What is told where ExecuTorch is not installed."""
-    return ExportError(
-        f"--format executorch: needs {error.name}, which is missing; "
-        '`pip install "litemkd[executorch]"` would do'
-    )
 
 
 def exported_program(graph: Graph) -> torch.export.ExportedProgram:

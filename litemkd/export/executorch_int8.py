@@ -34,7 +34,7 @@ class ExecutorchTool:
             with quiet():
                 import torchao.quantization.pt2e.quantize_pt2e  # noqa: F401
         except ImportError as error:
-            raise missing(error, "executorch") from error
+            raise missing(error, extra="executorch") from error
         self.graph, self.name = graph, name
         self.runs = [[torch.from_numpy(one) for one in run.values()] for run in runs]
         self.layers: Sequence[str] = [

@@ -90,10 +90,10 @@ class Quantised:
         return asdict(self) | {"kept": list(self.kept)}
 
 
-def missing(error: ImportError, extra: str = "int8") -> ExportError:
-    """What is told where a quantiser is not installed, which an extra brings."""
+def missing(error: ImportError, asked: str = "--precision int8", extra: str = "int8") -> ExportError:
+    """What is told where a package is not installed that an option needs, and an extra brings."""
     return ExportError(
-        f'--precision int8: needs {error.name}, which is missing; `pip install "litemkd[{extra}]"` would do'
+        f'{asked}: needs {error.name}, which is missing; `pip install "litemkd[{extra}]"` would do'
     )
 
 

@@ -23,9 +23,8 @@ from litemkd.export.graphs import Graph, graphs_of
 from litemkd.export.quantising import Examples, quantise
 from litemkd.export.writing import Form
 from litemkd.models.folding import EvaluationForm
-from tests.export.making import CROP, FRAMES, exported, student_form
+from tests.export.making import CROP, FRAMES, check_logits, clips, episodes, exported, student_form
 from tests.export.test_int8 import clips as coloured
-from tests.export.test_onnx import clips, episodes
 
 EXECUTORCH = Form("executorch")
 
@@ -48,14 +47,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[EvaluationForm, Path
 )
 def test_logits_are_those_of_the_student(made: tuple[EvaluationForm, Path], asked: Episodes) -> None:
     form, folder = made
-    recogniser = Recogniser(folder, threads=1)
-    seen = clips(asked.support.shape[1] + asked.query.shape[1])
-    wanted = torch_logits(form, seen, asked)
-    found = exported_logits(recogniser, recogniser.encode(seen), asked)
-    assert found.shape == wanted.shape
-    agreement = compare_logits([wanted], [found])
-    assert agreement.largest > 0.01
-    agreement.refuse("the test")
+    check_logits(form, Recogniser(folder, threads=1), asked)
 
 
 @pytest.mark.slow
@@ -65,9 +57,7 @@ def test_heads_that_are_held(head: str, tmp_path: Path) -> None:
     form = student_form({"name": head})
     recogniser = Recogniser(exported(tmp_path / "out", form, EXECUTORCH), threads=1)
     for asked in (episodes(2, [1, 0], 1), episodes(5, [0, 1, 2, 3, 4, 2, 2], 3)):
-        seen = clips(asked.support.shape[1] + asked.query.shape[1])
-        found = exported_logits(recogniser, recogniser.encode(seen), asked)
-        compare_logits([torch_logits(form, seen, asked)], [found]).refuse(head)
+        check_logits(form, recogniser, asked)
 
 
 @pytest.mark.slow

@@ -18,8 +18,7 @@ from litemkd.export.openvino_int8 import OpenVinoTool
 from litemkd.export.quantising import LEAST, NEAR, Examples, Quantised, Tool, quantise, share_lost
 from litemkd.export.writing import Form
 from litemkd.models.folding import EvaluationForm
-from tests.export.making import CROP, FRAMES, exported, student_form
-from tests.export.test_onnx import episodes
+from tests.export.making import CROP, FRAMES, episodes, exported, student_form
 
 onnx = pytest.importorskip("onnx")
 

@@ -13,7 +13,7 @@ from litemkd.data.episodes import Episodes
 from litemkd.export.checking import compare_logits, exported_logits, torch_logits
 from litemkd.export.writing import Form
 from litemkd.models.folding import EvaluationForm
-from tests.export.making import CROP, FRAMES, exported, student_form
+from tests.export.making import check_logits, clips, episodes, exported, student_form
 
 pytest.importorskip("onnxscript")
 
@@ -32,23 +32,6 @@ def made(
     return form, exported(tmp_path_factory.mktemp(request.param) / "out", form)
 
 
-def clips(number: int) -> np.ndarray:
-    return np.random.default_rng(number).integers(0, 256, (number, FRAMES, CROP, CROP, 3), np.uint8)
-
-
-def episodes(way: int, labels: list[int], queries: int, batch: int = 1) -> Episodes:
-    supports = len(labels)
-    rows = np.tile(np.arange(supports + queries), (batch, 1))
-    return Episodes(
-        np.arange(batch),
-        np.tile(np.arange(way), (batch, 1)),
-        rows[:, :supports],
-        np.tile(labels, (batch, 1)),
-        rows[:, supports:],
-        np.zeros((batch, queries), np.int64),
-    )
-
-
 @pytest.mark.parametrize(
     "asked",
     [
@@ -60,14 +43,7 @@ def episodes(way: int, labels: list[int], queries: int, batch: int = 1) -> Episo
 )
 def test_logits_are_those_of_the_student(made: tuple[EvaluationForm, Path], asked: Episodes) -> None:
     form, folder = made
-    seen = clips(asked.support.shape[1] + asked.query.shape[1])
-    recogniser = Recogniser(folder)
-    wanted = torch_logits(form, seen, asked)
-    found = exported_logits(recogniser, recogniser.encode(seen), asked)
-    assert found.shape == wanted.shape
-    agreement = compare_logits([wanted], [found])
-    assert agreement.largest > 0.01
-    agreement.refuse("the test")
+    check_logits(form, Recogniser(folder), asked)
 
 
 def test_frames_that_are_encoded_one_by_one_make_the_same_code(made: tuple[EvaluationForm, Path]) -> None:

@@ -1,6 +1,5 @@
 """Recordings are turned and mirrored as their display matrix says, and as FFmpeg's own filters would."""
 
-import gc
 from pathlib import Path
 
 import av
@@ -10,6 +9,7 @@ import pytest
 from litemkd.recordings.streams import Orientation, orientation_of
 from litemkd.recordings.videos import read_video, video_size
 from tests.data.recordings import lay, write_video
+from tests.helpers import frames_kept_by
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255)}
 # The matrix's a, b, c, d; the quarters of what is to be seen, row by row, where red, green, blue and white are
@@ -78,14 +78,7 @@ def test_every_pixel_is_where_the_filters_of_ffmpeg_put_it(way: str, tmp_path: P
 
 def test_frames_are_let_go_without_waiting_for_a_collection(tmp_path: Path) -> None:
     path = laid(tmp_path, "mirrored")
-    gc.collect()
-    gc.disable()
-    try:
-        read_video(path, 8, 48)
-        left = sum(type(one) is av.VideoFrame for one in gc.get_objects())
-    finally:
-        gc.enable()
-    assert left <= 1
+    assert frames_kept_by(lambda: read_video(path, 8, 48)) <= 1
 
 
 def test_scale_does_not_matter_and_a_matrix_that_says_nothing_is_upright(tmp_path: Path) -> None:
