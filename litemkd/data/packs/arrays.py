@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from litemkd.data.packs.building import build_once
 from litemkd.data.packs.clips import Augmentation, ClipSource, Cut
 from litemkd.data.packs.pack import rows_of
 from litemkd.data.splits import Split
@@ -31,7 +32,6 @@ from litemkd.modalities.registry import address, identity
 from litemkd.recordings.times import MAX_RATIO, same_recording, sample_times
 from litemkd.recordings.videos import count_frames
 from litemkd.runtime.seeding import numpy_generator
-from litemkd.storage.files import locked, tell_storage
 
 log = logging.getLogger(__name__)
 
@@ -127,27 +127,13 @@ def build_array_pack(
     key = hashlib.sha256("\n".join(listing).encode()).hexdigest()
     of_names = hashlib.sha256("\n".join(files).encode()).hexdigest()[:8]
     stem = f"{record.name}_arrays_{of_names}_"
-    packs = Path(dataset_dir) / "packs"
-    target = packs / f"{stem}{key[:12]}"
+    target = Path(dataset_dir) / "packs" / f"{stem}{key[:12]}"
     if verify and _read_index(target) is not None and not _is_intact(ArrayPack(target, record)):
         log.warning("%s: damaged, its numbers are not what was packed; it is built anew", target)
         shutil.rmtree(target)
-    if _read_index(target) is None:
-        packs.mkdir(parents=True, exist_ok=True)
-        with locked(packs / f".{stem}lock"):
-            if _read_index(target) is None:  # it may have been built while this process waited
-                for old in [*packs.glob(f"{stem}*"), *packs.glob(f".building_{stem}*")]:
-                    shutil.rmtree(old)
-                building = packs / f".building_{target.name}"
-                building.mkdir()
-                try:
-                    _fill(building, record, files, T)
-                    building.replace(target)
-                except OSError as error:
-                    tell_storage(target, error)
-                    raise
-                finally:
-                    shutil.rmtree(building, ignore_errors=True)
+    build_once(
+        target, stem, lambda: _read_index(target) is not None, lambda folder: _fill(folder, record, files, T)
+    )
     return ArrayPack(target, record)
 
 

@@ -35,6 +35,7 @@ from litemkd.data.frames import (
     read_files,
     sampled_entries,
 )
+from litemkd.data.packs.building import build_once
 from litemkd.data.packs.encoded import (
     AUTO,
     ENCODED,
@@ -51,7 +52,7 @@ from litemkd.modalities.registry import address, mirror_of, signed
 from litemkd.modalities.registry import modality as record_of
 from litemkd.recordings.videos import resize_short, resized
 from litemkd.runtime.progress import Bar
-from litemkd.storage.files import locked, tell_storage, write_text
+from litemkd.storage.files import write_text
 from litemkd.storage.pictures import check_made
 
 log = logging.getLogger(__name__)
@@ -287,26 +288,15 @@ def build_pack(
     if how.verify and _read_index(target) is not None and not _is_intact(FramePack(target), threads):
         log.warning("%s: damaged, its pixels are not what was packed; it is built anew", target)
         shutil.rmtree(target)
-    if _read_index(target) is None:
-        packs.mkdir(parents=True, exist_ok=True)
-        with locked(packs / f".{stem}lock"):
-            if _read_index(target) is None:  # it may have been built while this process waited
-                for old in [*packs.glob(f"{stem}*"), *packs.glob(f".building_{stem}*")]:
-                    shutil.rmtree(old)
-                building = packs / f".building_{target.name}"
-                building.mkdir()
-                about = {"key": key, "modality": record.name, "T": T, "signed_dx": is_signed}
-                about |= {"use": use} if (use := address(record)) else {}
-                about |= {"form": form} if form != RAW else {}
-                about |= {"settings": dict(record.settings)} if record.settings else {}
-                try:
-                    _fill_with_good(building, about, files, short_side, threads, how.skip, how.verify)
-                    building.replace(target)
-                except OSError as error:
-                    tell_storage(target, error)
-                    raise
-                finally:
-                    shutil.rmtree(building, ignore_errors=True)
+    about = {"key": key, "modality": record.name, "T": T, "signed_dx": is_signed}
+    about |= {"use": use} if (use := address(record)) else {}
+    about |= {"form": form} if form != RAW else {}
+    about |= {"settings": dict(record.settings)} if record.settings else {}
+
+    def fill(folder: Path) -> None:
+        _fill_with_good(folder, about, files, short_side, threads, how.skip, how.verify)
+
+    build_once(target, stem, lambda: _read_index(target) is not None, fill)
     pack = FramePack(target)
     if pack.bad and not how.skip:
         raise ClipsError(pack.bad, len(videos))
