@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+import tests.unsynced  # noqa: F401
+
 if TYPE_CHECKING:
     from tests.job import Job
 
 # Tests run beside others on few cores; threads that wait for each other there cost far more than they bring.
 torch.set_num_threads(1)
 
-# Folders whose files take longest. They come first, so that no core is left with one of them at the end.
-LONG = ("search", "faults", "stages")
+# Folders and files that take longest. They come first, so that no core is left with one of them at the end.
+LONG = ("search", "faults", "stages", "tracking", "test_team.py", "test_site.py", "test_house.py")
+LONG += ("browser", "packaging", "export", "models")
 TESTS = Path(__file__).parent
 
 
@@ -39,8 +42,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.skip(reason="slow; --slow runs it"))
 
     def turn(item: pytest.Item) -> int:
-        folder = item.path.relative_to(TESTS).parts[0]
-        return LONG.index(folder) if folder in LONG else len(LONG)
+        place = item.path.relative_to(TESTS).parts[0]
+        return LONG.index(place) if place in LONG else len(LONG)
 
     items.sort(key=turn)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -26,7 +25,7 @@ from litemkd.cli import main
 from litemkd.search.storage import open_storage
 from litemkd.tracking.store import reaching
 from tests.helpers import free_port
-from tests.job import Home, Job
+from tests.job import Home, Job, copy_data
 
 TEXT = (Path(__file__).parents[1] / "docs" / "team.md").read_text(encoding="utf-8")
 ADMIN, ADA = "correct horse battery", "staple staple staple"
@@ -210,7 +209,7 @@ def test_a_laptops_store_moves_there_whole(ada: str, job: Job, tmp_path: Path) -
 
 def test_a_student_is_trained_against_the_server(ada: str, job: Job, tmp_path: Path) -> None:
     home = TeamHome(tmp_path, ada)
-    shutil.copytree(job.home.data, home.data)
+    copy_data(job.home.data, home.data)
     before = len(home.client.search_model_versions("name = 'litemkd-toy-student'"))
     made = home.must("student")
     assert f"browse the runs:  {ada}" in made.output

@@ -18,6 +18,7 @@ import types
 from collections.abc import Mapping
 from pathlib import Path
 
+import tests.unsynced  # noqa: F401  # here too, before the command begins
 from litemkd.tracking import mlflow_settings
 
 _SERVER = multiprocessing.get_context("forkserver")

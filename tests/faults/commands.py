@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from mlflow.entities import Run
 
-from tests.job import SMOKE, Home
+from tests.job import SMOKE, Home, copy_data
 from tests.warm import Warm
 
 WORDS = ("--config", str(SMOKE), "--set", "threads=1", "--set", "data.workers=1", "--device", "cpu")
@@ -28,8 +27,7 @@ class Place:
     @classmethod
     def beside(cls, home: Home, folder: Path) -> Place:
         """A folder with the data of the main job, and nothing that was made of them."""
-        made = shutil.ignore_patterns("feature", "embeddings")
-        shutil.copytree(home.folder / "data", folder / "data", ignore=made)
+        copy_data(home.folder / "data", folder / "data", "feature", "embeddings")
         return cls(Home(folder))
 
     def start(self, command: str, *words: str, out: str = "out", more: Mapping[str, str] | None = None) -> Warm:

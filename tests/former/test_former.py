@@ -8,7 +8,6 @@ Figures are those that the first version reached where nobody killed it.
 from __future__ import annotations
 
 import re
-import shutil
 import sqlite3
 import tarfile
 from pathlib import Path
@@ -20,7 +19,7 @@ from click.testing import CliRunner
 from litemkd.cli import main
 from litemkd.stages.build import load_model
 from litemkd.tracking.store import connect
-from tests.job import Home, Job
+from tests.job import Home, Job, copy_data
 
 STORE = Path(__file__).with_name("store.tar.xz")
 MADE_IN = "/tmp/litemkd-former"
@@ -76,7 +75,7 @@ def test_its_runs_are_compared(former: Home) -> None:
 @pytest.mark.slow
 def test_its_interrupted_run_goes_on(tmp_path: Path, job: Job, caplog: pytest.LogCaptureFixture) -> None:
     home = unpacked(tmp_path)
-    shutil.copytree(job.home.data, home.data)  # made by this version: the digest has to be that of the first
+    copy_data(job.home.data, home.data)  # made by this version: the digest has to be that of the first
     with caplog.at_level("INFO"):
         # Students of the toy saw single frames then.
         plain = ("--set", "student.temporal=none")

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from litemkd.search.command import main
 from litemkd.search.storage import open_storage
 from litemkd.search.study import is_unfinished
-from tests.job import ROOT, SMOKE, Home
+from tests.job import ROOT, SMOKE, Home, copy_data
 from tests.warm import Warm
 
 STATUS = {
@@ -43,9 +43,8 @@ class Place:
     @classmethod
     def copy(cls, home: Home, folder: Path) -> Place:
         """A copy of where the main job ran, so that what is made here is of the search alone."""
-        for name in ("data", "mlflow.db"):
-            source = home.folder / name
-            (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
+        copy_data(home.folder / "data", folder / "data")
+        shutil.copy(home.folder / "mlflow.db", folder / "mlflow.db")
         return cls(Home(folder), str(folder / "optuna.journal"))
 
     def words(self, *words: str) -> list[str]:

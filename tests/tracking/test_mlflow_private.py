@@ -9,7 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from litemkd.tracking import mlflow_private
+from tests.helpers import usual_first
 
 PACKAGE = Path(mlflow_private.__file__).parents[1]
 DOCUMENTED = {"mlflow", "mlflow.entities", "mlflow.entities.model_registry", "mlflow.environment_variables"}
@@ -47,11 +50,14 @@ def test_each_private_name_is_there_and_is_what_it_was() -> None:
     assert "tracking_uri" in inspect.signature(mlflow_private.get_artifact_repository).parameters
 
 
-def test_every_module_imports_alone() -> None:
+@pytest.mark.parametrize("which", usual_first(["rooms"], ["modules"]))
+def test_every_module_imports_alone(which: str) -> None:
     """Also where it is the first of the package: no module needs another one to be imported before it."""
+    deep = {"rooms": ("*.py", "*/__init__.py"), "modules": ("**/*.py",)}[which]
     names = [
         ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
-        for path in sorted(PACKAGE.rglob("*.py"))
+        for pattern in deep
+        for path in sorted(PACKAGE.glob(pattern))
         if path.name != "__main__.py"
     ]
     code = f"""
