@@ -17,7 +17,7 @@ from litemkd.stages.build import TeacherBundle, build_expert, load_model
 from litemkd.stages.cost import teacher_cost
 from litemkd.stages.prepare import prepare
 from litemkd.tracking import download
-from tests.job import SMOKE, Home
+from tests.job import SMOKE, Home, copy_data
 
 FILE = f"""
 base: {SMOKE}
@@ -45,18 +45,27 @@ def write_joints(home: Home, joints: int = 20) -> list[Path]:
     return files
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """The toy data."""
+    home = Home(tmp_path_factory.mktemp("prepared"))
+    file = home.folder / "rgb.yaml"
+    file.write_text(FILE[: FILE.index("teacher:")] + "teacher: {modalities: [rgb]}\n")
+    done = home.run("prepare", config=file)
+    assert done.exit_code == 0, done.output
+    return home
+
+
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
+def home(prepared: Home, tmp_path: Path) -> Home:
     """The toy data, with an experiment file whose teacher sees joints."""
     (tmp_path / "joints.yaml").write_text(FILE)
-    (tmp_path / "rgb.yaml").write_text(FILE[: FILE.index("teacher:")] + "teacher: {modalities: [rgb]}\n")
     home = Home(tmp_path)
-    done = home.run("prepare", config=tmp_path / "rgb.yaml")
-    assert done.exit_code == 0, done.output
-    source = tmp_path / "source"  # the toy's own joints are of no layout, and made anew where they are missing
-    source.mkdir()
+    copy_data(prepared.data, home.data)
+    shutil.copy2(prepared.folder / "mlflow.db", tmp_path)
+    # The toy's own joints are of no layout, and made anew where they are missing.
     for name in ("videos", "splits"):
-        shutil.copytree(home.data / name, source / name)
+        copy_data(home.data / name, tmp_path / "source" / name)
     return home
 
 

@@ -1,4 +1,4 @@
-"""The main job in two processes, as a user starts it: one tree of runs, everything written once."""
+"""A student, and with --slow the main job, in two processes as a user starts them: all is written once."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from mlflow.entities import Run
 
 from litemkd.config import load_config
-from tests.job import ROOT, SMOKE, Home, Job
+from tests.helpers import usual_first
+from tests.job import NO_REPORT, ROOT, SMOKE, Home, Job
 
 WORDS = ["--config", str(SMOKE), "--set", "threads=1", "--set", "data.workers=1", "--device", "cpu"]
+WORDS += NO_REPORT
 
 
 def start(home: Home, *words: str) -> subprocess.CompletedProcess[str]:
@@ -29,56 +32,71 @@ def start(home: Home, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory, job: Job) -> Job:
-    """The main job in two processes on the data of the one that ran in one, with nothing else of it."""
+@pytest.fixture(scope="module", params=usual_first(["student"], ["distill"]))
+def two(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, job: Job) -> Job:
+    """A command in two processes on the data of the job that ran in one, with nothing else of it."""
     home = Home(tmp_path_factory.mktemp("two"))
-    (home.folder / "data").mkdir()
-    kept = {entry.name: entry for entry in job.home.data.iterdir() if entry.name != "feature"}
-    (home.folder / "data" / "toy").mkdir()
-    for name, entry in kept.items():
-        (home.folder / "data" / "toy" / name).symlink_to(entry)
-    done = start(home, "distill")
+    home.data.mkdir(parents=True)
+    for entry in job.home.data.iterdir():
+        if entry.name != "feature":
+            (home.data / entry.name).symlink_to(entry)
+    done = start(home, request.param)
     assert done.returncode == 0, done.stderr[-3000:]
     return Job(home, done, home.runs())  # type: ignore[arg-type]
 
 
-def test_there_is_one_tree_of_runs(two: Job, job: Job) -> None:
-    assert [run.info.status for run in two.runs] == ["FINISHED"] * len(job.runs)
-    assert [run.info.run_name for run in two.runs] == [run.info.run_name for run in job.runs]
+@pytest.fixture(scope="module")
+def one(two: Job, job: Job) -> Job:
+    """What the same command made in one process."""
+    if two.of_stage("distill"):
+        return job
+    student = job.student(distilled=False)
+    tests = [run for run in job.of_stage("evaluate") if above(run) == student.info.run_id]
+    return Job(job.home, job.result, [student, *tests])
+
+
+def above(run: Run) -> str | None:
+    return run.data.tags.get("mlflow.parentRunId")
+
+
+def test_there_is_one_tree_of_runs(two: Job, one: Job) -> None:
+    assert [run.info.status for run in two.runs] == ["FINISHED"] * len(one.runs)
+    assert [run.info.run_name for run in two.runs] == [run.info.run_name for run in one.runs]
+    mine, other = ({run.info.run_id: place for place, run in enumerate(job.runs)} for job in (two, one))
+    assert [mine[above(run)] for run in two.runs[1:]] == [other[above(run)] for run in one.runs[1:]]
     assert {run.data.tags["litemkd.processes"] for run in two.runs} == {"2"}
-    assert all("litemkd.processes" not in run.data.tags for run in job.runs)
+    assert all("litemkd.processes" not in run.data.tags for run in one.runs)
 
 
-def test_every_metric_is_there_once_a_step(two: Job, job: Job) -> None:
-    for mine, other in zip(two.runs, job.runs, strict=True):
-        one, whole = two.home.history(mine), job.home.history(other)
-        assert one.keys() == whole.keys()
-        for name in one:
-            assert [step for step, _ in one[name]] == [step for step, _ in whole[name]], name
+def test_every_metric_is_there_once_a_step(two: Job, one: Job) -> None:
+    for mine, other in zip(two.runs, one.runs, strict=True):
+        ours, whole = two.home.history(mine), one.home.history(other)
+        assert ours.keys() == whole.keys()
+        for name in ours:
+            assert [step for step, _ in ours[name]] == [step for step, _ in whole[name]], name
 
 
-def test_figures_are_those_of_one_process(two: Job, job: Job) -> None:
+def test_figures_are_those_of_one_process(two: Job, one: Job) -> None:
     """A step of this experiment has one batch, so the first process sees all of them, batch norm included."""
     assert load_config(SMOKE).student.train.accumulate == 1
-    for distilled in (True, False):
-        mine, other = two.student(distilled).data.metrics, job.student(distilled).data.metrics
+    for mine, other in zip(two.of_stage("student"), one.of_stage("student"), strict=True):
         for name in ("train/loss", "val/accuracy", "test/accuracy", "test/accuracy_5shot"):
-            assert mine[name] == pytest.approx(other[name], rel=1e-3), name
+            assert mine.data.metrics[name] == pytest.approx(other.data.metrics[name], rel=1e-3), name
 
 
 def test_models_are_registered_once(two: Job) -> None:
     client = two.home.client
-    names = {"litemkd-toy-student": 2, "litemkd-toy-teacher": 1}
-    for name, count in names.items():
+    for kind in ("student", "teacher"):
+        name, count = f"litemkd-toy-{kind}", len(two.of_stage(kind))
         assert len(client.search_model_versions(f"name = '{name}'")) == count
-        assert client.get_registered_model(name).aliases.keys() == {"champion", "lite"}
+        if count:
+            assert client.get_registered_model(name).aliases.keys() == {"champion", "lite"}
 
 
 def test_one_process_tells(two: Job) -> None:
     said = two.result.stdout
     assert said.count("registered model:") == 1
-    assert said.count("student, distilled ") == 1
+    assert said.count("student, labels only, 5-shot") + said.count("student, distilled ") == 1
 
 
 def test_a_mistake_is_told_without_a_traceback(tmp_path: Path) -> None:
