@@ -10,7 +10,7 @@ import torch
 
 from litemkd.export.executorch_files import exported_program, lower, shapes_of
 from litemkd.export.graphs import Graph
-from litemkd.export.quantising import Runs, missing, quiet
+from litemkd.export.quantising import RANKED_ON, Runs, missing, quiet
 
 _WEIGHED = ("conv2d", "linear")
 
@@ -43,8 +43,10 @@ class ExecutorchTool:
             if any(str(node.target).startswith(f"aten.{kind}.") for kind in _WEIGHED)
         ]
 
-    def write(self, target: Path, *, per_channel: bool, kept: Sequence[str] = ()) -> None:
-        """Write the graph in eight bits, layers `kept` in float32."""
+    def write(
+        self, target: Path, *, per_channel: bool, kept: Sequence[str] = (), rough: bool = False
+    ) -> None:
+        """See `Tool`."""
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
@@ -56,7 +58,7 @@ class ExecutorchTool:
             quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(per_channel))
             quantizer.set_filter_function(lambda node: node.name not in kept)
             watched = prepare_pt2e(exported_program(self.graph).module(), quantizer)
-            for run in self.runs:
+            for run in self.runs[::RANKED_ON] if rough else self.runs:
                 watched(*run)
             inputs, shapes = shapes_of(self.graph)
             program = torch.export.export(convert_pt2e(watched), inputs, dynamic_shapes=shapes)

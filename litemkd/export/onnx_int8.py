@@ -41,8 +41,10 @@ class OnnxTool:
             one.name for one in graph.node if one.op_type in _WEIGHED and set(one.input[1:2]) & weights
         ]
 
-    def write(self, target: Path, *, per_channel: bool, kept: Sequence[str] = ()) -> None:
-        """Write the graph in eight bits, layers `kept` in float32; ranges are found once."""
+    def write(
+        self, target: Path, *, per_channel: bool, kept: Sequence[str] = (), rough: bool = False
+    ) -> None:
+        """See `Tool`; ranges are found once, so `rough` would save nothing."""
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
         class Reader(CalibrationDataReader):

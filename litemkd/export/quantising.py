@@ -41,8 +41,14 @@ class Tool(Protocol):
     runtime: str
     layers: Sequence[str]
 
-    def write(self, target: Path, *, per_channel: bool, kept: Sequence[str] = ()) -> None:
-        """Write the graph in eight bits, layers `kept` in float32."""
+    def write(
+        self, target: Path, *, per_channel: bool, kept: Sequence[str] = (), rough: bool = False
+    ) -> None:
+        """Write the graph in eight bits, layers `kept` in float32.
+
+        `rough`: near enough to see which layers are worst, where that takes less time: with ranges of one run
+        in `RANKED_ON`.
+        """
 
 
 @dataclass(frozen=True)
@@ -129,7 +135,11 @@ def quantise(tool: Tool, target: Path, original: Graph, held_out: Runs, *, near:
         wanted_of_few = _outputs(original, few)
         harm = {
             one: tried(
-                few, wanted_of_few, per_channel=per_channel, kept=[other for other in every if other != one]
+                few,
+                wanted_of_few,
+                per_channel=per_channel,
+                kept=[other for other in every if other != one],
+                rough=True,
             )
             for one in Bar(ranked, desc="layers in eight bits, one by one", unit="layer", total=len(ranked))
         }

@@ -135,7 +135,9 @@ def test_what_loses_too_much_is_refused_with_the_numbers(tmp_path: Path) -> None
     class Hopeless:
         runtime, layers = "onnx", ("one",)
 
-        def write(self, target: Path, *, per_channel: bool, kept: tuple[str, ...] = ()) -> None:
+        def write(
+            self, target: Path, *, per_channel: bool, kept: tuple[str, ...] = (), rough: bool = False
+        ) -> None:
             matrices(tmp_path, nothing=np.zeros((4, 4))).replace(target)
 
     wanted = load_graph(matrices(tmp_path, plain=turned(0)), "onnx")
