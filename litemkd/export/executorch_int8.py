@@ -43,9 +43,7 @@ class ExecutorchTool:
             if any(str(node.target).startswith(f"aten.{kind}.") for kind in _WEIGHED)
         ]
 
-    def write(
-        self, target: Path, *, per_channel: bool, kept: Sequence[str] = (), rough: bool = False
-    ) -> None:
+    def write(self, target: Path, *, per_channel: bool, kept: Sequence[str] = (), rough: bool = False) -> None:
         """See `Tool`."""
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")

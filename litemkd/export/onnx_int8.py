@@ -41,9 +41,7 @@ class OnnxTool:
             one.name for one in graph.node if one.op_type in _WEIGHED and set(one.input[1:2]) & weights
         ]
 
-    def write(
-        self, target: Path, *, per_channel: bool, kept: Sequence[str] = (), rough: bool = False
-    ) -> None:
+    def write(self, target: Path, *, per_channel: bool, kept: Sequence[str] = (), rough: bool = False) -> None:
         """See `Tool`; ranges are found once, so `rough` would save nothing."""
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 

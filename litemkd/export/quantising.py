@@ -41,9 +41,7 @@ class Tool(Protocol):
     runtime: str
     layers: Sequence[str]
 
-    def write(
-        self, target: Path, *, per_channel: bool, kept: Sequence[str] = (), rough: bool = False
-    ) -> None:
+    def write(self, target: Path, *, per_channel: bool, kept: Sequence[str] = (), rough: bool = False) -> None:
         """Write the graph in eight bits, layers `kept` in float32.
 
         `rough`: near enough to see which layers are worst, where that takes less time: with ranges of one run
