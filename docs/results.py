@@ -1,6 +1,7 @@
-"""Writes the tables of docs/results.md from runs: `python docs/results.py DATASET FOLDER …`.
+"""Writes the tables of docs/results.md from runs: `python docs/results.py TABLE FOLDER …`.
 
-FOLDER is where the runs' `mlflow.db` lies. A table stands between `<!-- runs: DATASET -->` and `<!-- /runs -->`
+TABLE is the name of a data set, and what else tells it from other tables of that set, as in "toy, 8 folds".
+FOLDER is where the runs' `mlflow.db` lies. A table stands between `<!-- runs: TABLE -->` and `<!-- /runs -->`
 and has what `litemkd compare` says of the checks without training, the teachers and the students.
 """
 
@@ -80,15 +81,16 @@ def _figure(mean: str, half: str, sign: str = "") -> str:
 
 
 def main(words: Sequence[str]) -> None:
-    """Put each data set's table into the page."""
+    """Put each table into the page."""
     page = PAGE.read_text(encoding="utf-8")
-    for dataset, folder in zip(words[::2], words[1::2], strict=True):
-        marks = re.compile(rf"(<!-- runs: {re.escape(dataset)} -->\n).*?(<!-- /runs -->)", re.DOTALL)
-        lines = "".join(f"{line}\n" for line in table(rows_of(dataset, Path(folder))))
+    for name, folder in zip(words[::2], words[1::2], strict=True):
+        marks = re.compile(rf"(<!-- runs: {re.escape(name)} -->\n).*?(<!-- /runs -->)", re.DOTALL)
+        rows = rows_of(name.partition(",")[0], Path(folder))
+        lines = "".join(f"{line}\n" for line in table(rows))
         page, count = marks.subn(lambda found, lines=lines: f"{found[1]}{lines}{found[2]}", page)
         if not count:
-            sys.exit(f"{PAGE}: no place for a table of {dataset}; <!-- runs: {dataset} --> would do")
-        print(f"written: {dataset}, {lines.count(chr(10)) - 2} rows")
+            sys.exit(f"{PAGE}: no place for a table of {name}; <!-- runs: {name} --> would do")
+        print(f"written: {name}, {lines.count(chr(10)) - 2} rows")
     PAGE.write_text(page, encoding="utf-8")
 
 
