@@ -11,6 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from litemkd.tracking import store
+from tests.tracking.helpers import VARIABLES
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +24,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty working directory, with nothing of MLflow's in the environment."""
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
+    for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)
     # What the machine does is watched in one test, not in all.

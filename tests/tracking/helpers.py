@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities import Run
+
+# What says where MLflow writes.
+VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
 
 
 def only_run(client: MlflowClient, dataset: str = "toy") -> Run:
@@ -25,23 +29,26 @@ def artifact(run: Run, file: str) -> Path:
     return Path(run.info.artifact_uri.removeprefix("file://")) / file
 
 
+def _enter(folder: str) -> None:
+    """Be where the test is, with its store: what forks processes keeps the variables that it began with."""
+    os.chdir(folder)
+    for name in VARIABLES:
+        os.environ.pop(name, None)
+
+
 def open_at_once(folder: str, number: int) -> None:
     """A process that starts together with others on a store that is not there."""
-    import os
-
     from litemkd.tracking import stage_run
 
-    os.chdir(folder)
+    _enter(folder)
     with stage_run("student", dataset="toy", name=f"run-{number}", params={"number": number}) as run:
         run.log_metrics({"train/loss": float(number)}, step=1)
 
 
 def wait_to_be_ended(folder: str) -> None:
-    import os
-
     from litemkd.tracking import stage_run
 
-    os.chdir(folder)
+    _enter(folder)
     outer = stage_run("student", dataset="toy", name="outer")
     with outer, stage_run("student", dataset="toy", name="inner") as run:
         run.log_metrics({"train/loss": 1.0}, step=1)
