@@ -47,6 +47,8 @@ def test_a_lost_store_costs_no_metric(
     def away(*args: object, **kwargs: object) -> None:
         raise MlflowException("connection refused")
 
+    for name in ("AGAIN", "LONGEST"):  # on a busy machine the run's own sender might be first
+        monkeypatch.setattr(f"litemkd.tracking.delivery.outbox.{name}", 60.0)
     with stage_run("student", dataset="toy", name="x") as run:
         run.log_metrics({"a": 1.0}, 1)
         run.flush()
