@@ -18,11 +18,11 @@ from mlflow.entities import Run
 
 from litemkd.cli import main
 from litemkd.tracking.store import use_store
+from tests.tracking.helpers import VARIABLES
 
 ROOT = Path(__file__).parents[1]
 SMOKE = ROOT / "experiments" / "toy" / "smoke.yaml"
 NO_REPORT = ("--set", "evaluation.report=false")  # its pictures are a fifth of a student's time
-_VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
 
 
 def copy_data(source: Path, target: Path, *without: str) -> None:
@@ -62,7 +62,7 @@ class Home:
         """Work in this folder, as a user in a shell does."""
         handlers = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)}
         with pytest.MonkeyPatch.context() as patch:
-            for name in _VARIABLES:
+            for name in VARIABLES:
                 patch.delenv(name, raising=False)
             patch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)
             patch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "false")

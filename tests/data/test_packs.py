@@ -100,9 +100,10 @@ def test_what_a_killed_build_or_a_damaged_file_left_is_replaced(dataset):
         handle.truncate(100)
     with pytest.raises(DataError, match="is no complete pack of format 1; delete it"):
         FramePack(pack.folder)
-    left = dataset / "packs" / f".building_{pack.folder.name}"
-    left.mkdir()
-    (left / "frames.bin").write_bytes(b"half")
+    for name in (f".building_{pack.folder.name}", f".{pack.folder.name}.4711"):
+        left = dataset / "packs" / name
+        left.mkdir()
+        (left / "frames.bin").write_bytes(b"half")
     assert np.array_equal(build_pack(dataset, "rgb", 8, NAMES, None).clip(2), expected)
     assert folders(dataset) == [pack.folder.name]
 

@@ -6,11 +6,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from litemkd.storage.files import locked, tell_storage
+from litemkd.storage.files import locked, whole_folder
 
 
 def build_once(target: Path, stem: str, is_there: Callable[[], bool], fill: Callable[[Path], None]) -> None:
-    """Build a pack beside its place and move it there, unless it is there; those that it replaces go first.
+    """Build a pack unless it is there; those that it replaces, and what killed processes left, go first.
 
     Args:
         target: the pack's folder.
@@ -28,15 +28,8 @@ def build_once(target: Path, stem: str, is_there: Callable[[], bool], fill: Call
     with locked(packs / f".{stem}lock"):
         if is_there():  # it was built while this process waited
             return
-        for old in [*packs.glob(f"{stem}*"), *packs.glob(f".building_{stem}*")]:
+        left = (f"{stem}*", f".{stem}*.*", f".building_{stem}*")  # the last one by former versions
+        for old in [one for pattern in left for one in packs.glob(pattern)]:
             shutil.rmtree(old)
-        building = packs / f".building_{target.name}"
-        building.mkdir()
-        try:
-            fill(building)
-            building.replace(target)
-        except OSError as error:
-            tell_storage(target, error)
-            raise
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
+        with whole_folder(target) as beside:
+            fill(beside)
