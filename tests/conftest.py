@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
 # Tests run beside others on few cores; threads that wait for each other there cost far more than they bring.
 torch.set_num_threads(1)
 
-# Folders and files that take longest. They come first, so that no core is left with one of them at the end.
-LONG = ("search", "faults", "stages", "tracking", "test_team.py", "test_site.py", "test_house.py")
-LONG += ("browser", "packaging", "export", "models")
+# Folders and files that take longest. They come first, so that no core is left with one of them at the end. The
+# first file begins with the main job, the second one does without.
+LONG = ("search/test_search.py", "test_house.py", "search", "faults", "stages", "tracking", "test_team.py")
+LONG += ("test_site.py", "browser", "packaging", "export", "models")
 TESTS = Path(__file__).parent
 
 
@@ -42,8 +44,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.skip(reason="slow; --slow runs it"))
 
     def turn(item: pytest.Item) -> int:
-        place = item.path.relative_to(TESTS).parts[0]
-        return LONG.index(place) if place in LONG else len(LONG)
+        file = item.path.relative_to(TESTS)
+        places = [LONG.index(str(one)) for one in (file, *file.parents) if str(one) in LONG]
+        return min(places, default=len(LONG))
 
     items.sort(key=turn)
 
@@ -78,4 +81,6 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     """`litemkd distill` in an empty folder: what it printed, its runs, and the folder."""
     from tests.job import run_job
 
-    return run_job(tmp_path_factory.mktemp("home"))
+    own = tmp_path_factory.getbasetemp()
+    session = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    return run_job(session, tmp_path_factory.mktemp("home"))

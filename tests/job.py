@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
 import signal
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +19,19 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from litemkd.cli import main
+from litemkd.storage.files import locked
 from litemkd.tracking.store import use_store
 from tests.tracking.helpers import VARIABLES
 
 ROOT = Path(__file__).parents[1]
 SMOKE = ROOT / "experiments" / "toy" / "smoke.yaml"
-NO_REPORT = ("--set", "evaluation.report=false")  # its pictures are a fifth of a student's time
+REPORT = ("--set", "evaluation.report=true")
+
+
+def small(config: Path = SMOKE) -> tuple[str, ...]:
+    """Words of a small command. It makes no report, whose pictures are a fifth of a student's time."""
+    settings = ("threads=1", "data.workers=1", "evaluation.report=false")
+    return ("--config", str(config), "--device", "cpu", *(word for one in settings for word in ("--set", one)))
 
 
 def copy_data(source: Path, target: Path, *without: str) -> None:
@@ -57,6 +66,19 @@ class Home:
         shutil.copy2(self.folder / "mlflow.db", folder / "mlflow.db")
         return Home(folder)
 
+    def moved(self, folder: Path) -> Home:
+        """All of it once more, artifacts too, as if the runs had been made there."""
+        shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns("data"), dirs_exist_ok=True)
+        copy_data(self.folder / "data", folder / "data")
+        with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as store, store:
+            for (table,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+                for _, column, *_ in store.execute(f"PRAGMA table_info({table})").fetchall():
+                    store.execute(
+                        f"UPDATE {table} SET {column} = replace({column}, ?, ?) WHERE instr({column}, ?)",
+                        (str(self.folder), str(folder), str(self.folder)),
+                    )
+        return Home(folder)
+
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
         """Work in this folder, as a user in a shell does."""
@@ -77,9 +99,8 @@ class Home:
 
     def run(self, command: str, *words: str, config: Path = SMOKE) -> Result:
         """`litemkd COMMAND …` with the smoke experiment, in this process."""
-        common = ["--config", str(config), "--set", "threads=1", "--set", "data.workers=1", "--device", "cpu"]
         with self.entered():
-            return CliRunner().invoke(main, [command, *common, *words])
+            return CliRunner().invoke(main, [command, *small(config), *words])
 
     def must(self, command: str, *words: str) -> Result:
         """The same, and it has to work."""
@@ -125,7 +146,8 @@ class Job:
     """The main job of the session: what it printed, and its runs."""
 
     home: Home
-    result: Result
+    stdout: str
+    stderr: str
     runs: list[Run]
 
     def of_stage(self, stage: str) -> list[Run]:
@@ -142,8 +164,18 @@ class Job:
         return run
 
 
-def run_job(folder: Path) -> Job:
-    """`litemkd distill` in an empty folder."""
-    home = Home(folder)
-    result = home.must("distill")
-    return Job(home, result, home.runs())
+def run_job(session: Path, folder: Path) -> Job:
+    """`litemkd distill`, as if it had run in the empty `folder`. It runs once in the folder of a test session,
+    for the worker that wants it first; the others wait for it, and each has a copy.
+    """
+    made = Home(session / "job")
+    printed = session / "job.json"  # is there when the job is done
+    with locked(session / "job.lock"):
+        if not printed.exists():
+            shutil.rmtree(made.folder, ignore_errors=True)
+            made.folder.mkdir()
+            result = made.must("distill", *REPORT)
+            printed.write_text(json.dumps([result.stdout, result.stderr]), encoding="utf-8")
+    home = made.moved(folder)
+    stdout, stderr = json.loads(printed.read_text(encoding="utf-8"))
+    return Job(home, stdout, stderr, home.runs())

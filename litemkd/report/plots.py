@@ -92,6 +92,7 @@ def confusion_matrix(evaluation: Evaluation, title: str) -> Figure:
                     va="center",
                     fontsize=7,
                     color="white" if value > 55 else "black",
+                    in_layout=False,  # inside the axes, and slow to measure
                 )
     return figure
 

@@ -12,10 +12,8 @@ from pathlib import Path
 
 from mlflow.entities import Run
 
-from tests.job import SMOKE, Home, copy_data
+from tests.job import Home, copy_data, small
 from tests.warm import Warm
-
-WORDS = ("--config", str(SMOKE), "--set", "threads=1", "--set", "data.workers=1", "--device", "cpu")
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Place:
         }
         printed = self.home.folder / out
         printed.write_bytes(b"")
-        words = ("-m", "litemkd", command, *WORDS, *words)
+        words = ("-m", "litemkd", command, *small(), *words)
         return Warm(words, self.home.folder, environment, printed, session=True)
 
     @property

@@ -24,7 +24,7 @@ from litemkd.storage.files import write_text
 from tests.data.recordings import clip_of
 from tests.faults.disks import Disk, small_disk
 from tests.faults.trees import NAMES, SETTINGS, check_labels, check_nothing_half, clip, config_of, videos_tree
-from tests.job import NO_REPORT, SMOKE, Home, Job
+from tests.job import SMOKE, Home, Job
 
 LIBRARIES: dict[str, Callable[[Path], object]] = {
     "torch": lambda path: save_state(path, {"weights": torch.zeros(500_000)}),
@@ -106,7 +106,7 @@ def test_a_training_whose_checkpoints_fill_the_disk(job: Job, tmp_path: Path) ->
     (tmp_path / "home").mkdir()
     home = job.home.copy(tmp_path / "home")
     with small_disk(tmp_path / "disk", "6m") as disk:  # for one checkpoint of 3.7 MB and the best weights
-        words = (*NO_REPORT, "--set", f"output={disk.path}")
+        words = ("--set", f"output={disk.path}")
         results: list[Result] = []
         (run,) = home.made_by(lambda: results.append(home.run("student", *words)))
         said = refused(results[0], "student")

@@ -14,7 +14,7 @@ import pytest
 
 from litemkd.tracking import download
 from tests.faults.commands import Place, kill, send, wait_for
-from tests.job import NO_REPORT, Home, Job
+from tests.job import Home, Job
 
 KILLS = int(os.environ.get("LITEMKD_KILLS", "3"))
 SEED = int(os.environ.get("LITEMKD_KILLS_SEED", "0"))
@@ -93,7 +93,7 @@ def test_told_to_stop_torn_and_changed(job: Job, tmp_path: Path) -> None:
     place = Place.beside(job.home, tmp_path)
     settings = {"episodes": 60, "validations": 3, "schedule": "constant", "warmup": 0}
     words = [word for key, value in settings.items() for word in ("--set", f"student.train.{key}={value}")]
-    words += (*EVERY, *NO_REPORT)
+    words += EVERY
     rate = ("--set", "student.train.lr=0.0123")
 
     first = place.start("student", *words)

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from litemkd.search.command import main
 from litemkd.search.storage import open_storage
 from litemkd.search.study import is_unfinished
-from tests.job import ROOT, SMOKE, Home, copy_data
+from tests.job import ROOT, Home, copy_data, small
 from tests.warm import Warm
 
 STATUS = {
@@ -48,8 +48,7 @@ class Place:
         return cls(Home(folder), str(folder / "optuna.journal"))
 
     def words(self, *words: str) -> list[str]:
-        common = ["--config", str(SMOKE), "--set", "data.workers=1", "--device", "cpu", "--study", "s"]
-        return [*common, "--storage", self.storage, *words]
+        return [*small(), "--study", "s", "--storage", self.storage, *words]
 
     def start(self, *words: str) -> Warm | subprocess.Popen[str]:
         """`python tuning/search.py` in a process group of its own; its output goes to search.out."""

@@ -20,7 +20,7 @@ from litemkd.storage.states import CheckpointFolder
 from litemkd.tracking import download, get_version
 from litemkd.tracking.delivery.journal import Journal
 from litemkd.tracking.delivery.outbox import FOLDER
-from tests.job import NO_REPORT, Home, Job
+from tests.job import Home, Job
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def newest(home: Home, kind: str = "student") -> int:
 
 
 def test_the_teacher_is_used_again(job: Job, home: Home) -> None:
-    made = home.made_by(lambda: home.must("distill", "--no-baseline", *NO_REPORT))
+    made = home.made_by(lambda: home.must("distill", "--no-baseline"))
     assert stages(made) == ["distill", "evaluate", "student"]
     for run in made:
         if run.data.tags["litemkd.stage"] != "evaluate":
@@ -70,7 +70,7 @@ def test_another_teacher_is_trained_when_asked_for(home: Home) -> None:
 
 
 def test_the_same_seed_gives_the_same_figures(job: Job, home: Home) -> None:
-    made = home.made_by(lambda: home.must("student", *NO_REPORT))
+    made = home.made_by(lambda: home.must("student"))
     assert stages(made) == ["evaluate", "student"]
     assert home.history(made[0]) == home.history(job.student(False))
     assert weights(home, newest(home)) == weights(home, 1)
@@ -142,7 +142,7 @@ def test_checkpoints_of_a_training_can_be_evaluated(job: Job, home: Home) -> Non
     folders = [folder for folder in folders if (home.folder / folder / "best.pt").exists()]
     found = []
     for folder in folders:
-        (run,) = home.made_by(lambda folder=folder: home.must("evaluate", *NO_REPORT, "--model", str(folder)))
+        (run,) = home.made_by(lambda folder=folder: home.must("evaluate", "--model", str(folder)))
         assert run.data.tags["litemkd.model"] == str(folder)
         found.append(run.data.metrics["test/accuracy"])
     for distilled in (True, False):

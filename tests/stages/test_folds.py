@@ -25,7 +25,7 @@ from litemkd.stages.frozen import behind_frozen
 from litemkd.stages.prepare import prepare
 from litemkd.stages.setup import Setup
 from tests.faults.commands import Place, kill, wait_for
-from tests.job import NO_REPORT, SMOKE, Home, Job
+from tests.job import SMOKE, Home, Job
 
 FOLDS = ("--fold", "all", "--set", "data.folds=3", "--set", "evaluation.test_episodes=20")
 QUICK = (*FOLDS, "--set", "teacher.modalities=[rgb]", "--set", "teacher.fusion.layers=0")
@@ -41,14 +41,14 @@ def resumed(job: Job, tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, 
     first fold as it was then, and what was told at the end.
     """
     place = Place.beside(job.home, tmp_path_factory.mktemp("folds"))
-    process = place.start("student", *QUICK, *NO_REPORT)
+    process = place.start("student", *QUICK)
     told = "fold 1 of 3"
     assert wait_for(lambda: told in place.printed and len(of(place.home, "student")) == 2, process), (
         place.printed
     )
     assert kill(process) == -signal.SIGKILL
     first = of(place.home, "student")[0]
-    return place, first, place.home.must("student", *QUICK, *NO_REPORT, "--resume")
+    return place, first, place.home.must("student", *QUICK, "--resume")
 
 
 @pytest.fixture

@@ -234,7 +234,7 @@ def test_the_champion_is_the_best_on_val(job: Job) -> None:
 
 
 def test_the_closing_table_and_the_last_lines(job: Job) -> None:
-    lines = job.result.stdout.splitlines()
+    lines = job.stdout.splitlines()
     header = next(place for place, line in enumerate(lines) if line.startswith("model "))
     assert re.split(r"  +", lines[header]) == [
         "model",
@@ -254,8 +254,8 @@ def test_the_closing_table_and_the_last_lines(job: Job) -> None:
     assert rows[2][1] == f"{metrics['test/accuracy']:.2f} ± {metrics['test/accuracy_ci95']:.2f}"
     assert lines[-2] == "registered model: litemkd-toy-student version 2"
     assert lines[-1].startswith("browse the runs:  litemkd ui")
-    assert "litemkd-toy-student: version " in job.result.stdout
-    assert "Promotion(" not in job.result.output
+    assert "litemkd-toy-student: version " in job.stdout
+    assert "Promotion(" not in job.stdout + job.stderr
 
 
 def test_features_lie_in_the_released_layout(job: Job) -> None:

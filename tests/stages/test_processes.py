@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,7 @@ from mlflow.entities import Run
 
 from litemkd.config import load_config
 from tests.helpers import usual_first
-from tests.job import NO_REPORT, ROOT, SMOKE, Home, Job
-
-WORDS = ["--config", str(SMOKE), "--set", "threads=1", "--set", "data.workers=1", "--device", "cpu"]
-WORDS += NO_REPORT
+from tests.job import ROOT, SMOKE, Home, Job, small
 
 
 def start(home: Home, *words: str) -> subprocess.CompletedProcess[str]:
@@ -23,7 +21,7 @@ def start(home: Home, *words: str) -> subprocess.CompletedProcess[str]:
     own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": home.store}
     environment = {**os.environ, **own, "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false"}
     return subprocess.run(
-        [sys.executable, "-m", "litemkd", *words, *WORDS, "--processes", "2"],
+        [sys.executable, "-m", "litemkd", *words, *small(), "--processes", "2"],
         cwd=home.folder,
         env=environment,
         capture_output=True,
@@ -42,7 +40,7 @@ def two(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
             (home.data / entry.name).symlink_to(entry)
     done = start(home, request.param)
     assert done.returncode == 0, done.stderr[-3000:]
-    return Job(home, done, home.runs())  # type: ignore[arg-type]
+    return Job(home, done.stdout, done.stderr, home.runs())
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +50,7 @@ def one(two: Job, job: Job) -> Job:
         return job
     student = job.student(distilled=False)
     tests = [run for run in job.of_stage("evaluate") if above(run) == student.info.run_id]
-    return Job(job.home, job.result, [student, *tests])
+    return replace(job, runs=[student, *tests])
 
 
 def above(run: Run) -> str | None:

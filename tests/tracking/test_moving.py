@@ -24,6 +24,7 @@ from litemkd.tracking import store
 from litemkd.tracking.moving import export_runs, import_runs
 from litemkd.tracking.moving.entities import IMPORTING, ORIGIN_RUN, Files, number
 from litemkd.tracking.moving.names import Names
+from tests.helpers import usual_first
 
 TEACHER, STUDENT = "litemkd-toy-teacher", "litemkd-toy-student"
 
@@ -188,19 +189,18 @@ def test_new_runs_are_added_and_the_way_back_adds_nothing(
 
 @pytest.mark.parametrize(
     ("call", "time"),
-    [
-        ("create_run", 3),
-        ("log_batch", 1),
-        ("log_batch", 4),
-        ("log_inputs", 2),
-        ("create_logged_model", 2),
-        ("log_outputs", 1),
-        ("finalize_logged_model", 1),
-        ("create_model_version", 2),
-        ("update_model_version", 1),
-        ("set_terminated", 2),
-        ("delete_logged_model_tag", 1),
-    ],
+    usual_first(
+        [("create_run", 3), ("log_batch", 4), ("create_logged_model", 2), ("create_model_version", 2)],
+        [
+            ("log_batch", 1),
+            ("log_inputs", 2),
+            ("log_outputs", 1),
+            ("finalize_logged_model", 1),
+            ("update_model_version", 1),
+            ("set_terminated", 2),
+            ("delete_logged_model_tag", 1),
+        ],
+    ),
 )
 def test_an_interrupted_import_goes_on(
     laptop: MlflowClient, team: Path, workdir: Path, monkeypatch: pytest.MonkeyPatch, call: str, time: int
