@@ -68,8 +68,10 @@ class Home:
 
     def moved(self, folder: Path) -> Home:
         """All of it once more, artifacts too, as if the runs had been made there."""
-        shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns("data"), dirs_exist_ok=True)
         copy_data(self.folder / "data", folder / "data")
+        for part in ("checkpoints", "mlruns", "runs"):
+            shutil.copytree(self.folder / part, folder / part)
+        shutil.copy2(self.folder / "mlflow.db", folder / "mlflow.db")
         with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as store, store:
             for (table,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
                 for _, column, *_ in store.execute(f"PRAGMA table_info({table})").fetchall():
