@@ -92,7 +92,7 @@ def test_models_are_registered_once(two: Job) -> None:
 
 
 def test_one_process_tells(two: Job) -> None:
-    said = two.result.stdout
+    said = two.stdout
     assert said.count("registered model:") == 1
     assert said.count("student, labels only, 5-shot") + said.count("student, distilled ") == 1
 
