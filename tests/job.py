@@ -68,10 +68,9 @@ class Home:
 
     def moved(self, folder: Path) -> Home:
         """All of it once more, artifacts too, as if the runs had been made there."""
-        copy_data(self.folder / "data", folder / "data")
-        for part in ("checkpoints", "mlruns", "runs"):
+        home = self.copy(folder)
+        for part in ("mlruns", "runs"):
             shutil.copytree(self.folder / part, folder / part)
-        shutil.copy2(self.folder / "mlflow.db", folder / "mlflow.db")
         with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as store, store:
             for (table,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
                 for _, column, *_ in store.execute(f"PRAGMA table_info({table})").fetchall():
@@ -79,7 +78,7 @@ class Home:
                         f"UPDATE {table} SET {column} = replace({column}, ?, ?) WHERE instr({column}, ?)",
                         (str(self.folder), str(folder), str(self.folder)),
                     )
-        return Home(folder)
+        return home
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
