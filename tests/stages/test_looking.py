@@ -27,14 +27,14 @@ def test_every_test_of_a_student_has_a_report(job: Job) -> None:
 
 
 def test_a_report_by_itself_is_the_artifact_of_its_run(home: Home) -> None:
-    words = ["report"]
+    words = ["report", "--set", "evaluation.report=false"]
     (run,) = home.made_by(lambda: home.must(*words))
     page = home.folder / "report.html"
     assert page.read_bytes() == home.artifact(run, "report.html").read_bytes()
 
 
 def test_reports_are_switched_off(home: Home) -> None:
-    (run,) = home.made_by(lambda: home.must("evaluate"))
+    (run,) = home.made_by(lambda: home.must("evaluate", "--set", "evaluation.report=false"))
     assert not home.artifact(run, "report.html").exists()
     assert home.artifact(run, "confusion_5shot.png").exists()
 
