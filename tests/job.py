@@ -25,12 +25,12 @@ from tests.tracking.helpers import VARIABLES
 
 ROOT = Path(__file__).parents[1]
 SMOKE = ROOT / "experiments" / "toy" / "smoke.yaml"
-REPORT = ("--set", "evaluation.report=true")
+REPORT = ("--set", "evaluation.report=true", "--set", "evaluation.pictures=true")
 
 
 def small(config: Path = SMOKE) -> tuple[str, ...]:
-    """Words of a small command. It makes no report, whose pictures are a fifth of a student's time."""
-    settings = ("threads=1", "data.workers=1", "evaluation.report=false")
+    """Words of a small command. It draws nothing, which would be half of its time."""
+    settings = ("threads=1", "data.workers=1", "evaluation.report=false", "evaluation.pictures=false")
     return ("--config", str(config), "--device", "cpu", *(word for one in settings for word in ("--set", one)))
 
 

@@ -229,7 +229,7 @@ class EpisodeConfig(Section):
 class EvaluationConfig(Section):
     """Validation and test episodes, the same for every model."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"report"})
+    later: ClassVar[frozenset[str]] = frozenset({"report", "pictures"})
 
     shots: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = said(
         (5,), "K; the first one is the main protocol"
@@ -239,6 +239,7 @@ class EvaluationConfig(Section):
     test_episodes: PositiveInt = said(10_000, "of each number of shots")
     seed: Annotated[int, Field(ge=0)] = said(0, "of the episodes; not the run's, so that runs are tested alike")
     report: bool = said(True, "a page of pictures with every test of a student, see docs/show.md")
+    pictures: bool = said(True, "learning curves, confusion matrices and the like with every run")
 
 
 class BackboneConfig(Section):

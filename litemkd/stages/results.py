@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from litemkd.evaluation.accuracy import Evaluation, Interval
 from litemkd.evaluation.calibration import FILE, Calibration, Reliability, as_dict
 from litemkd.report.plots import accuracies, confusion_matrix, learning_curves, reliability_diagram
 from litemkd.tracking import Run
 from litemkd.training.loop import Progress
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # By number of shots how reliable probabilities are, as they come and calibrated.
 Reliabilities = dict[int, tuple[Reliability, Reliability]]
@@ -46,7 +50,7 @@ class Recorder:
         if self.title is not None:
             reached = Interval(progress.best_accuracy, progress.best_ci95)
             title = f"{self.title}: {reached} % on val after {progress.best_episode} episodes"
-            curves = learning_curves(progress.history, self.points, title)
+            curves = partial(learning_curves, progress.history, self.points, title)
             self.run.log_figure(curves, "learning_curves.png")
         self.run.log_table([dict(record) for record in progress.history], "validations.json")
         accuracy, half = progress.best_accuracy, progress.best_ci95
@@ -133,22 +137,22 @@ def log_test(
     which is given back. Other runs, `also`, get the same: figures take longer to draw than all else.
     """
     metrics = accuracy_metrics({shot: evaluation.accuracy for shot, evaluation in evaluations.items()})
-    pictures: dict[str, Figure] = {}
+    pictures: dict[str, Callable[[], Figure]] = {}
     found = _reliabilities(evaluations, calibration)
     metrics |= calibration_metrics(found)
     for shot, (before, after) in found.items():
         title = f"{label}, {shot}-shot"
-        pictures[f"reliability_{shot}shot.png"] = reliability_diagram(before, after, title)
+        pictures[f"reliability_{shot}shot.png"] = partial(reliability_diagram, before, after, title)
     ways = next(iter(evaluations.values())).logits.shape[-1]
     found_out = {shot: evaluation.accuracy for shot, evaluation in evaluations.items()}
     title = f"{label}: {', '.join(f'{one} % {shot}-shot' for shot, one in found_out.items())}"
     chance = 100 / ways if ways else None
-    pictures[RESULT] = accuracies({label.partition(":")[0]: found_out}, title, chance)
+    pictures[RESULT] = partial(accuracies, {label.partition(":")[0]: found_out}, title, chance)
     for shot, evaluation in evaluations.items():
         title = f"{label}, {shot}-shot: {evaluation.accuracy} %"
-        pictures[f"confusion_{shot}shot.png"] = confusion_matrix(evaluation, title)
-    for file, figure in pictures.items():
-        run.log_figure(figure, file, also)
+        pictures[f"confusion_{shot}shot.png"] = partial(confusion_matrix, evaluation, title)
+    for file, draw in pictures.items():
+        run.log_figure(draw, file, also)
     metrics["speed/episodes_per_second"] = float(
         np.mean([evaluation.episodes_per_second for evaluation in evaluations.values()])
     )

@@ -30,7 +30,8 @@ from litemkd.training.objectives import Advisor, StudentObjective
 
 # Settings that say where and how often, not what; and the seed, since runs of other seeds are other runs.
 INCIDENTAL = frozenset({"output", "save_minutes", "keep_states", "device", "threads", "seed"})
-INCIDENTAL |= {"deterministic", "data.root", "data.workers", "data.pack", "evaluation.report"}
+INCIDENTAL |= {"deterministic", "data.root", "data.workers", "data.pack"}
+INCIDENTAL |= {"evaluation.report", "evaluation.pictures"}
 
 CHECKPOINTS = "litemkd.checkpoints"  # tag of a run: the folder of its training's checkpoints
 
@@ -246,6 +247,7 @@ class Setup:
             params=flatten(config),
             options=RunOptions(resume=self._resume(stage, title) if resumable else None, **opening),
         ) as run:
+            run.draws = config.evaluation.pictures
             if data is not None:
                 profile: dict[str, Any] = {name: len(split.videos) for name, split in data.splits.items()}
                 run.log_dataset(

@@ -276,7 +276,7 @@ def _log(run: Run, outcome: Outcome) -> None:
     )
     title = f"gain by distillation, points: {points}" if points else "the distilled student beside its teacher"
     way = next(iter(outcome.distilled.tests.values())).logits.shape[-1]
-    run.log_figure(accuracies(found, title, 100 / way if way else None), RESULT)
+    run.log_figure(lambda: accuracies(found, title, 100 / way if way else None), RESULT)
     gains = ", ".join(
         f"**{gain.mean:+.2f} ± {gain.half:.2f}** {shot}-shot" for shot, gain in outcome.gains.items()
     )

@@ -240,4 +240,4 @@ def test_a_student_is_trained_through_an_outage(server: Server, job: Job, tmp_pa
     assert student.data.metrics["test/accuracy"] == pytest.approx(
         float(found[0].tags["litemkd.test_accuracy"]), abs=1e-3
     )
-    assert "learning_curves.png" in {one.path for one in client.list_artifacts(student.info.run_id)}
+    assert "validations.json" in {one.path for one in client.list_artifacts(student.info.run_id)}

@@ -28,7 +28,8 @@ CLIPS = 2  # of each class
 SHARES = {"train": 0.5, "val": 0.25, "test": 0.25}
 SMALL = (
     "threads=1 data.workers=1 data.short_side=24 data.crop=20 episode.shot=1 episode.queries=1 "
-    "evaluation.report=false evaluation.shots=[1] evaluation.val_episodes=5 evaluation.test_episodes=10"
+    "evaluation.report=false evaluation.pictures=false evaluation.shots=[1] "
+    "evaluation.val_episodes=5 evaluation.test_episodes=10"
 )
 _TRAIN = "episodes=2 accumulate=1 batch=1 validations=1 schedule=constant milestones=[]"
 MODELS = " ".join(

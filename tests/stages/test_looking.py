@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.job import Home, Job
+from tests.job import REPORT, Home, Job
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +34,16 @@ def test_a_report_by_itself_is_the_artifact_of_its_run(home: Home) -> None:
 
 
 def test_reports_are_switched_off(home: Home) -> None:
-    (run,) = home.made_by(lambda: home.must("evaluate", "--set", "evaluation.report=false"))
+    words = ("evaluate", *REPORT, "--set", "evaluation.report=false")
+    (run,) = home.made_by(lambda: home.must(*words))
     assert not home.artifact(run, "report.html").exists()
     assert home.artifact(run, "confusion_5shot.png").exists()
+
+
+def test_pictures_are_switched_off(home: Home) -> None:
+    (run,) = home.made_by(lambda: home.must("evaluate", *REPORT, "--set", "evaluation.pictures=false"))
+    assert home.artifact(run, "report.html").exists()
+    assert not list(home.artifact(run, ".").glob("*.png"))
 
 
 def test_parts_are_shown_without_a_run(home: Home) -> None:

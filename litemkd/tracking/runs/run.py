@@ -8,7 +8,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from mlflow import MlflowClient
@@ -23,6 +23,9 @@ from litemkd.tracking.environment import describe
 from litemkd.tracking.registry import models
 from litemkd.tracking.runs.known_points import KnownPoints
 from litemkd.tracking.tags import NOTE, allowed_name, chunks, run_tags, stored_value
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 METRICS_AT_ONCE = 1000  # in one request
 REMEMBERED = 1000  # points of a metric
@@ -42,11 +45,13 @@ class Run:
         description: what stands at the top of its page, as this process wrote it.
         former: the tags of a run that is gone on with, as they were; None for a new one.
         known: its points, which are not recorded once more.
+        draws: whether it takes figures.
     """
 
     description = ""
     former: Mapping[str, str] | None = None
     known: KnownPoints | None = None
+    draws = True
     _dataset: tuple[str, str] | None = None  # name and digest of the first one that was logged
 
     def __init__(self, client: MlflowClient, run_id: str, experiment_id: str, name: str, dataset: str) -> None:
@@ -132,9 +137,18 @@ class Run:
 
             self.log_text(yaml.safe_dump(json.loads(json.dumps(values, default=str)), sort_keys=False), file)
 
-    def log_figure(self, figure: Any, file: str, also: Sequence[Run] = ()) -> None:
-        """Write a matplotlib figure as the artifact `file`, also of other runs, in the format of its suffix."""
-        self._write(file, lambda path: figure.savefig(path, bbox_inches="tight"), also)
+    def log_figure(self, figure: Figure | Callable[[], Figure], file: str, also: Sequence[Run] = ()) -> None:
+        """Write a matplotlib figure as the artifact `file`, also of other runs, in the format of its suffix.
+
+        What makes the figure may be given in its place. It is not called where the run takes no figures.
+        """
+
+        def save(path: Path) -> None:
+            made = figure() if callable(figure) else figure
+            made.savefig(path, bbox_inches="tight")
+
+        if self.draws:
+            self._write(file, save, also)
 
     def log_picture(self, picture: Any, file: str) -> None:
         """Write a Pillow picture as the artifact `file`, in the format of its suffix."""
