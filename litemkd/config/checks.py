@@ -75,6 +75,9 @@ def impossible(config: Config) -> list[str]:
                 f"{key}.compile: true given beside checkpoint_activations; one of them would do: a compiled "
                 "backbone chooses by itself what it keeps"
             )
+        if train.eight_bits and (train.compile or train.checkpoint_activations):
+            other = "compile" if train.compile else "checkpoint_activations"
+            problems.append(f"{key}.eight_bits: {train.eight_bits} given beside {other}; one of them would do")
     problems += _tuned(teacher)
     low, high = data.crop_scale
     if low > high:

@@ -320,6 +320,8 @@ else:
 class TrainConfig(Section):
     """One training run."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"eight_bits"})
+
     episodes: PositiveInt = said(70_000, "to train on")
     accumulate: PositiveInt = said(16, "episodes of an optimiser step; their losses are averaged")
     batch: PositiveInt = said(1, "episodes that go through the model at once")
@@ -345,6 +347,16 @@ class TrainConfig(Section):
         "compute the backbone's activations again in the backward pass; see docs/scaling.md#memory-of-a-gpu",
     )
     compile: bool = said(False, "the backbone by `torch.compile`; not together with `checkpoint_activations`")
+    eight_bits: Annotated[float, Field(ge=0, le=1)] = said(
+        0.0,
+        "share of the training, its last part, in which the backbone is rounded as in an export in int8; see "
+        "docs/export.md#training-for-eight-bits",
+    )
+
+    @property
+    def exact_episodes(self) -> int | None:
+        """How many come before rounding begins; None where nothing is rounded."""
+        return round(self.episodes * (1 - self.eight_bits)) if self.eight_bits else None
 
 
 # Other defaults make a class of its own: setting one of its keys must not reset the others.
@@ -433,6 +445,7 @@ class TeacherTrainConfig(TrainConfig):
     clips_at_once: PositiveInt | None = said(None, _NO_EFFECT)
     checkpoint_activations: bool = said(False, _NO_EFFECT)
     compile: bool = said(False, _NO_EFFECT)
+    eight_bits: Annotated[float, Field(ge=0, le=1)] = said(0.0, _NO_EFFECT)
 
 
 class TeacherConfig(Section):

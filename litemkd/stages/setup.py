@@ -136,7 +136,12 @@ class Setup:
         """
         if sources is not None:
             train = train.model_copy(
-                update={"clips_at_once": None, "checkpoint_activations": False, "compile": False}
+                update={
+                    "clips_at_once": None,
+                    "checkpoint_activations": False,
+                    "compile": False,
+                    "eight_bits": 0.0,
+                }
             )
         train_clips, val_clips = (
             self.clips(modality, split, model) if sources is None else sources[split]
@@ -150,6 +155,7 @@ class Setup:
             loss=loss,
             val=self.val_episodes(val_clips),
             advisor=advisor,
+            exact=train.exact_episodes,
             passes=Passes(
                 model.backbone,
                 at_once=train.clips_at_once,

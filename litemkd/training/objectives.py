@@ -4,7 +4,9 @@ branch), and for the teacher. Each satisfies `litemkd.training.loop.TrainingObje
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -29,6 +31,7 @@ from litemkd.losses.lesson import Lesson
 from litemkd.losses.measures import support_distances
 from litemkd.models.heads.known import on_device
 from litemkd.models.names import NAMES
+from litemkd.models.rounding import EightBits
 from litemkd.models.student import LABEL, Student
 from litemkd.models.teacher import Teacher
 from litemkd.runtime.seeding import numpy_generator
@@ -110,6 +113,8 @@ class StudentObjective:
         advisor: the teacher; without it the terms that need it are left out.
         passes: frames (V, T, 3, H, W) to the backbone's features, see `litemkd.models.passes`; one pass when
             not given.
+        exact: episodes after which the backbone is rounded to eight bits; it is for each reading of val, too,
+            so that what is kept is best in that form. None: never.
     """
 
     def __init__(
@@ -123,8 +128,9 @@ class StudentObjective:
         val: ValEpisodes[Source],
         advisor: Advisor | None = None,
         passes: Callable[[Tensor], Tensor] | None = None,
+        exact: int | None = None,
     ) -> None:
-        self.model = model
+        self.model, self.exact = model, exact
         self.passes = passes or model.frame_features
         self.ahead = Ahead(self._draw)
         self.clips, self.sampler, self.augmentation = clips, sampler, augmentation
@@ -143,7 +149,10 @@ class StudentObjective:
         """Loss of these episodes; support and query go through the backbone together."""
         episodes, cut = self.ahead.take(numbers)
         at = EpisodeTensors.of(episodes, self.clips.device)
-        features = self.model.branch_features(self.passes(self.clips.finish(cut)))
+        frames = self.clips.finish(cut)
+        with self._rounding(int(episodes.number[0])):
+            seen = self.passes(frames)
+        features = self.model.branch_features(seen)
         features = {name: x.float() for name, x in features.items()}
         episode = at.support, at.support_labels, at.query, episodes.way
         logits = self.model(features, *episode)
@@ -154,6 +163,10 @@ class StudentObjective:
         terms = self.loss(lesson)
         accuracy = _accuracy(self.model.predict(logits), at.query_labels)
         return Step(terms.loss, {**terms.told, "train/accuracy": accuracy}, self.ahead.waited)
+
+    def _rounding(self, number: float = math.inf) -> AbstractContextManager[object]:
+        """How the backbone computes when episode `number` is trained on, by default when val is read."""
+        return EightBits() if self.exact is not None and number >= self.exact else nullcontext()
 
     def _answers(
         self, features: Mapping[str, Tensor], episode: tuple[Tensor, Tensor, Tensor, int], taught: str
@@ -185,11 +198,14 @@ class StudentObjective:
         loader: Iterable[Tensor] = (
             self.clips.centred(rows[start : start + CLIPS_AT_ONCE]) for start in range(0, count, CLIPS_AT_ONCE)
         )
-        update_bn(loader, student.backbone)
+        with self._rounding():
+            update_bn(loader, student.backbone)
 
     def validate(self, model: nn.Module) -> Evaluation:
         """The model on the val episodes."""
-        return self.val.evaluate(student_classifier(cast(Student, model), self.val.inputs))
+        with self._rounding():  # clips go through the backbone here
+            classifier = student_classifier(cast(Student, model), self.val.inputs)
+        return self.val.evaluate(classifier)
 
 
 class TeacherObjective:

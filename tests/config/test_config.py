@@ -271,6 +271,18 @@ def test_whole_numbers_may_be_written_with_an_exponent():
             "teacher.expert.backbone.weights: 'imagenet' given; conv4 has none",
         ),
         ("student.train.batch=3", "student.train.batch: 3 given; it must divide student.train.accumulate = 16"),
+        (
+            "student.train={eight_bits: 0.5, compile: true}",
+            "student.train.eight_bits: 0.5 given beside compile; one",
+        ),
+        (
+            "teacher.expert.train={eight_bits: 1, checkpoint_activations: true}",
+            "teacher.expert.train.eight_bits: 1.0 given beside checkpoint_activations; one of them would do",
+        ),
+        (
+            "student.train.eight_bits=2",
+            "student.train.eight_bits: 2 given; input should be less than or equal to 1",
+        ),
         ("student.train.episodes=4", "student.train.episodes: 4 given; at least one step of"),
     ],
 )
