@@ -25,7 +25,8 @@ from tests.tracking.helpers import VARIABLES
 
 ROOT = Path(__file__).parents[1]
 SMOKE = ROOT / "experiments" / "toy" / "smoke.yaml"
-REPORT = ("--set", "evaluation.report=true", "--set", "evaluation.pictures=true")
+PICTURES = ("--set", "evaluation.pictures=true")
+REPORT = ("--set", "evaluation.report=true", *PICTURES)
 
 
 def small(config: Path = SMOKE) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from litemkd.models.backbones import Backbone
 from litemkd.models.folding import EvaluationForm, deployed, fold_norms
 from litemkd.models.heads import HEADS, TRX
 from litemkd.models.student import Student
+from tests.helpers import usual_first
 
 FRAMES, WAY = 5, 3
 SUPPORT = torch.tensor([[0, 1, 2, 3, 4, 5], [8, 7, 6, 5, 4, 3]])
@@ -103,7 +104,7 @@ def test_no_norm_is_left_in_a_backbone(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["repvgg_a0", "mobileone_s0", "fastvit_t8", "repghostnet_050", "ghostnetv3_050"]
+    "name", usual_first(["repvgg_a0", "mobileone_s0", "fastvit_t8"], ["repghostnet_050", "ghostnetv3_050"])
 )
 def test_a_network_that_is_deployed_in_another_form_is_evaluated_and_counted_in_it(name):
     torch.manual_seed(0)

@@ -123,6 +123,7 @@ def test_real_recordings():
     assert sizes["long_300frames_340x256.mp4"] == ((64, 85), 300)
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.skipif("LITEMKD_TEST_DATA" not in os.environ, reason="LITEMKD_TEST_DATA is not set")
 def test_no_whole_recording_is_taken_for_a_damaged_one():

@@ -16,10 +16,10 @@ from litemkd.search.tables import DEFAULT
 from litemkd.stages.build import load_model
 from litemkd.storage.checkpoints import weights_digest
 from litemkd.tracking.delivery.journal import promise
-from tests.job import Job
+from tests.job import PICTURES, Job
 from tests.search.searching import Place
 
-WORDS = ("--workers", "2", "--finalists", "1", "--final-seeds", "2", "--keep", "1")
+WORDS = ("--workers", "2", "--finalists", "1", "--final-seeds", "2", "--keep", "1", *PICTURES)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from litemkd.search.study import best_trials
 from litemkd.stages.build import load_model
-from tests.job import Job
+from tests.job import PICTURES, Job
 from tests.search.searching import Place
 
 
@@ -25,7 +25,17 @@ def test_two_objectives_give_a_front_whose_best_are_trained_again(place: Place, 
     space.write_text(
         "student.head.width: {categorical: [32, 128]}\nstudent.train.lr: {float: [1.0e-4, 1.0e-2], log: true}\n"
     )
-    words = ("--objective", "accuracy,gmacs", "--sampler", "nsga2", "--space", str(space), "--workers", "1")
+    words = (
+        "--objective",
+        "accuracy,gmacs",
+        "--sampler",
+        "nsga2",
+        "--space",
+        str(space),
+        "--workers",
+        "1",
+        *PICTURES,
+    )
     code, printed = place.search("--trials", "2", *words, "--finalists", "1", "--final-seeds", "1")
     assert code == 0, printed
     place.check_truth(2)

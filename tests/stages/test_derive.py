@@ -163,6 +163,7 @@ def test_a_bad_clip_is_left_out_of_its_modality_and_told(home: Home, tmp_path: P
 CLIPS = Path(os.environ.get("LITEMKD_TEST_DATA") or "/nonexistent") / "clips"
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.skipif(not CLIPS.is_dir(), reason="LITEMKD_TEST_DATA names no folder with clips/")
 def test_real_clips_of_many_sizes(tmp_path: Path) -> None:

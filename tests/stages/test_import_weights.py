@@ -239,6 +239,7 @@ def test_a_released_file_becomes_a_model_by_one_call(tmp_path: Path) -> None:
         load_released(path, "student")
 
 
+@pytest.mark.slow
 def test_a_teacher_is_measured_on_features_on_disk(home: Home, tmp_path: Path) -> None:
     path = write_file(tmp_path / "teacher.pt", seeded(TeacherFile()), 50000)
     words = ["import-weights", str(path), "--as", "teacher", "--evaluate", *SETTINGS]

@@ -97,6 +97,7 @@ def test_one_process_tells(two: Job) -> None:
     assert said.count("student, labels only, 5-shot") + said.count("student, distilled ") == 1
 
 
+@pytest.mark.slow
 def test_a_mistake_is_told_without_a_traceback(tmp_path: Path) -> None:
     done = start(Home(tmp_path), "student", "--set", "data.dataset=nothere")
     assert done.returncode == 1

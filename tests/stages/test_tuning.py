@@ -53,6 +53,7 @@ def test_a_teacher_of_frozen_experts(home: Home) -> None:
     assert "teacher, 5-shot:" in again.output
 
 
+@pytest.mark.slow
 def test_a_teacher_whose_experts_have_adapters_is_saved_without_them(home: Home) -> None:
     network = "teacher.expert.backbone={name: 'timm:vit_tiny_patch16_224', weights: none, pooling: average}"
     settings = [network, "teacher.expert.tune=lora:2", "teacher.expert.train.recalibrate=0", "data.crop=32"]
