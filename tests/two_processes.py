@@ -16,6 +16,7 @@ from litemkd.evaluation.embedding import branch_embeddings
 from litemkd.losses import D2M
 from litemkd.models.backbones import Backbone
 from litemkd.models.heads import TRX
+from litemkd.models.passes import Passes
 from litemkd.models.student import DISTILL, LABEL, Student
 from litemkd.runtime import distributed
 from litemkd.storage.states import CheckpointFolder
@@ -53,6 +54,9 @@ def student_of(*, frozen: bool) -> Student:
 def trained(folder: Path, name: str, *, frozen: bool = True) -> dict[str, Any]:
     """Train a small student; the weights, what was told, and its val episodes."""
     student = student_of(frozen=frozen)
+    passes = Passes(student.backbone)
+    if frozen:
+        passes.run = lambda frames: student.backbone(frames.double())
     objective = StudentObjective(
         student,
         clips=TRAIN_CLIPS,
@@ -61,7 +65,7 @@ def trained(folder: Path, name: str, *, frozen: bool = True) -> dict[str, Any]:
         augmentation=Augmentation(jitter=0.2),
         val=ValEpisodes(VAL_CLIPS, sampler_of(VAL), 21),
         advisor=advisor_of(),
-        passes=lambda frames: student.frame_features(frames.double() if frozen else frames),
+        passes=passes,
     )
     plain = {"episodes": 11, "accumulate": 4, "validations": 1, "schedule": "constant", "milestones": ()}
     train = TrainConfig(**(plain | SETTINGS[name]))

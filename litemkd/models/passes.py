@@ -1,4 +1,5 @@
-"""How clips go through a backbone in training: at once or in parts, kept or computed again, compiled or not.
+"""How clips go through a backbone in training: at once or in parts, kept or computed again, compiled or not,
+exact or rounded to eight bits.
 
 Computing activations again in the backward pass (Chen et al., Training deep nets with sublinear memory cost,
 2016) bounds memory. Batch norm would then take each batch into its running statistics twice; here it does not.
@@ -7,6 +8,7 @@ Computing activations again in the backward pass (Chen et al., Training deep net
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 
 import torch
@@ -17,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from litemkd.errors import LitemkdError
 from litemkd.models.backbones import Backbone
 from litemkd.models.experts import WholeClips
+from litemkd.models.rounding import EightBits
 
 
 class Passes:
@@ -28,6 +31,7 @@ class Passes:
         recompute: keep no activations, compute them again in the backward pass: of one part after another, or
             of one block after another where all clips go at once. The result is the same.
         backend: of `torch.compile`; None does not compile.
+        exact: episodes after which the backbone is rounded to eight bits, see `rounding`; None: never.
     """
 
     def __init__(
@@ -37,7 +41,9 @@ class Passes:
         at_once: int | None = None,
         recompute: bool = False,
         backend: str | None = None,
+        exact: int | None = None,
     ) -> None:
+        self.exact = exact
         self.at_once, self.compiled = at_once, backend is not None
         self.run: Callable[[Tensor], Tensor] = backbone
         if backend is not None:
@@ -46,6 +52,13 @@ class Passes:
             self.run = lambda frames: backbone(frames, through=_by_block(backbone.features))
         elif recompute:
             self.run = _recomputed(backbone)
+
+    def rounding(self, number: float = math.inf) -> contextlib.AbstractContextManager[object]:
+        """How the backbone computes when episode `number` is trained on; by default, when it is tried.
+
+        Val is read with rounding from the first time on, so that what is kept is best in that form.
+        """
+        return EightBits() if self.exact is not None and number >= self.exact else contextlib.nullcontext()
 
     def __call__(self, frames: Tensor) -> Tensor:
         """(V, T, 3, H, W) frames in [0, 1] -> features of each frame, as the backbone's own.

@@ -155,12 +155,12 @@ class Setup:
             loss=loss,
             val=self.val_episodes(val_clips),
             advisor=advisor,
-            exact=train.exact_episodes,
             passes=Passes(
                 model.backbone,
                 at_once=train.clips_at_once,
                 recompute=train.checkpoint_activations,
                 backend="inductor" if train.compile else None,
+                exact=train.exact_episodes,
             ),
         )
 

@@ -4,9 +4,7 @@ branch), and for the teacher. Each satisfies `litemkd.training.loop.TrainingObje
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -31,7 +29,7 @@ from litemkd.losses.lesson import Lesson
 from litemkd.losses.measures import support_distances
 from litemkd.models.heads.known import on_device
 from litemkd.models.names import NAMES
-from litemkd.models.rounding import EightBits
+from litemkd.models.passes import Passes
 from litemkd.models.student import LABEL, Student
 from litemkd.models.teacher import Teacher
 from litemkd.runtime.seeding import numpy_generator
@@ -111,10 +109,7 @@ class StudentObjective:
         loss: of a step.
         val: the episodes that choose checkpoints, and their clips.
         advisor: the teacher; without it the terms that need it are left out.
-        passes: frames (V, T, 3, H, W) to the backbone's features, see `litemkd.models.passes`; one pass when
-            not given.
-        exact: episodes after which the backbone is rounded to eight bits; it is for each reading of val, too,
-            so that what is kept is best in that form. None: never.
+        passes: how clips go through the backbone; at once when not given.
     """
 
     def __init__(
@@ -127,11 +122,10 @@ class StudentObjective:
         loss: D2M,
         val: ValEpisodes[Source],
         advisor: Advisor | None = None,
-        passes: Callable[[Tensor], Tensor] | None = None,
-        exact: int | None = None,
+        passes: Passes | None = None,
     ) -> None:
-        self.model, self.exact = model, exact
-        self.passes = passes or model.frame_features
+        self.model = model
+        self.passes = passes or Passes(model.backbone)
         self.ahead = Ahead(self._draw)
         self.clips, self.sampler, self.augmentation = clips, sampler, augmentation
         self.loss, self.val, self.advisor = loss, val, advisor
@@ -150,7 +144,7 @@ class StudentObjective:
         episodes, cut = self.ahead.take(numbers)
         at = EpisodeTensors.of(episodes, self.clips.device)
         frames = self.clips.finish(cut)
-        with self._rounding(int(episodes.number[0])):
+        with self.passes.rounding(int(episodes.number[0])):
             seen = self.passes(frames)
         features = self.model.branch_features(seen)
         features = {name: x.float() for name, x in features.items()}
@@ -163,10 +157,6 @@ class StudentObjective:
         terms = self.loss(lesson)
         accuracy = _accuracy(self.model.predict(logits), at.query_labels)
         return Step(terms.loss, {**terms.told, "train/accuracy": accuracy}, self.ahead.waited)
-
-    def _rounding(self, number: float = math.inf) -> AbstractContextManager[object]:
-        """How the backbone computes when episode `number` is trained on, by default when val is read."""
-        return EightBits() if self.exact is not None and number >= self.exact else nullcontext()
 
     def _answers(
         self, features: Mapping[str, Tensor], episode: tuple[Tensor, Tensor, Tensor, int], taught: str
@@ -198,12 +188,12 @@ class StudentObjective:
         loader: Iterable[Tensor] = (
             self.clips.centred(rows[start : start + CLIPS_AT_ONCE]) for start in range(0, count, CLIPS_AT_ONCE)
         )
-        with self._rounding():
+        with self.passes.rounding():
             update_bn(loader, student.backbone)
 
     def validate(self, model: nn.Module) -> Evaluation:
         """The model on the val episodes."""
-        with self._rounding():  # clips go through the backbone here
+        with self.passes.rounding():  # clips go through the backbone here
             classifier = student_classifier(cast(Student, model), self.val.inputs)
         return self.val.evaluate(classifier)
 

@@ -106,6 +106,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
         database.remove()
 
 
+@pytest.mark.slow
 def test_many_on_a_server_with_postgresql(server: Server, tmp_path: Path) -> None:
     check(server.uri, tmp_path, LOAD)
 

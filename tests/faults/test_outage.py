@@ -210,6 +210,7 @@ def test_silent_in_the_middle_and_at_the_end(server: Server, whole: dict[str, To
     proxy.close()
 
 
+@pytest.mark.slow
 def test_a_student_is_trained_through_an_outage(server: Server, job: Job, tmp_path: Path) -> None:
     (tmp_path / "data").symlink_to(job.home.folder / "data")
     words = ("-m", "litemkd", "student", *TOY, "--seed", "3")

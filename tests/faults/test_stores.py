@@ -18,6 +18,7 @@ from litemkd.tracking.delivery.outbox import FOLDER
 from litemkd.tracking.store import create_sqlite_store
 from tests.faults.serving import CANARY, Database, Server, run
 from tests.faults.test_data import as_nobody
+from tests.helpers import usual_first
 from tests.job import SMOKE, Home
 
 STUDENT = ("-m", "litemkd", "student", "--config", str(SMOKE), "--device", "cpu")
@@ -253,7 +254,7 @@ MOMENTS = (
 )
 
 
-@pytest.mark.parametrize("what", ["file", "folder", "model"])
+@pytest.mark.parametrize("what", usual_first(["file", "folder"], ["model"]))
 @pytest.mark.parametrize("at", MOMENTS)
 def test_killed_between_sending_and_removing(at: str, what: str, tmp_path: Path) -> None:
     """`litemkd sync` then ends well, and the store has it once."""

@@ -24,6 +24,7 @@ from litemkd.losses.measures import cross_entropy, support_distances
 from litemkd.losses.term import NEEDS
 from litemkd.models.backbones import Backbone
 from litemkd.models.heads import FRAME, TRX
+from litemkd.models.passes import Passes
 from litemkd.models.rounding import EightBits
 from litemkd.models.student import DISTILL, LABEL, Student
 from litemkd.models.teacher import Fusion, Teacher
@@ -482,11 +483,12 @@ def test_a_distillation_from_end_to_end(tmp_path):
 
 def test_the_backbone_is_rounded_in_the_last_part_of_a_training():
     plain, late = student_of(), student_of()
-    exact, rounding = objective_of(plain), objective_of(late, exact=4)
+    exact, rounding = objective_of(plain), objective_of(late, passes=Passes(late.backbone, exact=4))
     assert torch.equal(rounding.step([3]).loss, exact.step([3]).loss)
     found = rounding.step([4]).loss
     assert not torch.allclose(found, exact.step([4]).loss, rtol=1e-5)
-    always = objective_of(student_of(), exact=0)
+    other = student_of()
+    always = objective_of(other, passes=Passes(other.backbone, exact=0))
     always.step([3])  # batch norm has seen the same
     assert not torch.allclose(always.step([3]).loss, exact.step([3]).loss, rtol=1e-5)
 
@@ -495,7 +497,7 @@ def test_val_is_read_with_the_backbone_rounded_and_the_head_not():
     student = student_of()
     objective_of(student).recalibrate(student, 8)
     student.eval()
-    found = objective_of(student, exact=4).validate(student)
+    found = objective_of(student, passes=Passes(student.backbone, exact=4)).validate(student)
     with EightBits():
         classifier = student_classifier(student, VAL_CLIPS)
     wanted = ValEpisodes(VAL_CLIPS, sampler_of(VAL), 12).evaluate(classifier)
@@ -507,7 +509,7 @@ def test_val_is_read_with_the_backbone_rounded_and_the_head_not():
 def test_batch_norm_is_estimated_on_what_is_rounded():
     plain, late = student_of(), student_of()
     objective_of(plain).recalibrate(plain, 8)
-    objective_of(late, exact=4).recalibrate(late, 8)
+    objective_of(late, passes=Passes(late.backbone, exact=4)).recalibrate(late, 8)
     means = [dict(one.named_buffers()) for one in (plain, late)]
     changed = [
         key

@@ -10,6 +10,7 @@ from litemkd.data.packs.clips import Augmentation, ClipSource
 from litemkd.evaluation.accuracy import ValEpisodes
 from litemkd.evaluation.embedding import backbone_features
 from litemkd.losses import LABELS
+from litemkd.models.passes import Passes
 from litemkd.models.student import LABEL
 from litemkd.models.tuned import Given, tune
 from litemkd.models.tuning import Tuning
@@ -67,7 +68,7 @@ def test_the_weights_are_those_of_a_training_that_sees_the_clips(tmp_path):
             augmentation=STILL,
             loss=LABELS,
             val=ValEpisodes(val, sampler_of(VAL), 12),
-            passes=model.backbone,
+            passes=Passes(model.backbone),
         )
         folder = CheckpointFolder(tmp_path / str(place), {})
         told.append(fit(objective, TRAIN, seed=0, tracker=Silent(), checkpoints=folder))
