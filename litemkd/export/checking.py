@@ -16,7 +16,7 @@ from litemkd.models.folding import EvaluationForm
 from litemkd.models.heads.base import group_by_class
 
 MOST_APART = 1e-4  # of two logits, in float32
-LARGE = 100.0  # of logits beyond this size the difference counts by their size: float32 has seven digits
+LARGE = 25.0  # of logits beyond this size the difference counts by their size: float32 has seven digits
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ class ExecutorchTool:
     """
 
     runtime = "executorch"
+    narrows: Sequence[bool] = (False,)
 
     def __init__(self, graph: Graph, name: str, runs: Runs) -> None:
         try:
@@ -43,7 +44,15 @@ class ExecutorchTool:
             if any(str(node.target).startswith(f"aten.{kind}.") for kind in _WEIGHED)
         ]
 
-    def write(self, target: Path, *, per_channel: bool, kept: Sequence[str] = (), rough: bool = False) -> None:
+    def write(
+        self,
+        target: Path,
+        *,
+        per_channel: bool,
+        narrow: bool = False,
+        kept: Sequence[str] = (),
+        rough: bool = False,
+    ) -> None:
         """See `Tool`."""
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")

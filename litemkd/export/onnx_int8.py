@@ -9,6 +9,7 @@ from typing import Any
 from litemkd.export.quantising import Runs, missing, quiet
 
 _WEIGHED = ("Conv", "Gemm", "MatMul")
+_SEEN = 99.999  # per cent of what flows that narrow ranges hold
 
 
 class OnnxTool:
@@ -24,6 +25,7 @@ class OnnxTool:
     """
 
     runtime = "onnx"
+    narrows: Sequence[bool] = (False, True)
 
     def __init__(self, source: Path, scratch: Path, runs: Runs) -> None:
         try:
@@ -31,7 +33,8 @@ class OnnxTool:
             from onnxruntime.quantization.shape_inference import quant_pre_process
         except ImportError as error:
             raise missing(error) from error
-        self.plain, self.ranges = scratch / f"{source.stem}-plain.onnx", scratch / f"{source.stem}-ranges.json"
+        self.plain = scratch / f"{source.stem}-plain.onnx"
+        self.ranges = [scratch / f"{source.stem}-{name}.json" for name in ("ranges", "narrow")]
         self.runs = runs
         with quiet():
             quant_pre_process(str(source), str(self.plain), skip_symbolic_shape=True)
@@ -41,17 +44,37 @@ class OnnxTool:
             one.name for one in graph.node if one.op_type in _WEIGHED and set(one.input[1:2]) & weights
         ]
 
-    def write(self, target: Path, *, per_channel: bool, kept: Sequence[str] = (), rough: bool = False) -> None:
+    def write(
+        self,
+        target: Path,
+        *,
+        per_channel: bool,
+        narrow: bool = False,
+        kept: Sequence[str] = (),
+        rough: bool = False,
+    ) -> None:
         """See `Tool`; ranges are found once, so `rough` would save nothing."""
-        from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+        from onnxruntime.quantization import (
+            CalibrationDataReader,
+            CalibrationMethod,
+            QuantFormat,
+            QuantType,
+            quantize_static,
+        )
 
         class Reader(CalibrationDataReader):
             def __init__(self, runs: Runs) -> None:
-                self.rest = iter(runs)
+                self.runs, self.rest = runs, iter(runs)
 
             def get_next(self) -> dict[str, Any] | None:
                 one = next(self.rest, None)
                 return None if one is None else dict(one)
+
+            def __len__(self) -> int:
+                return len(self.runs)
+
+            def set_range(self, start_index: int, end_index: int) -> None:
+                self.rest = iter(self.runs[start_index:end_index])
 
         # Bytes without sign flow: with them processors with VNNI are near twice as fast as with signed ones.
         quantize_static(
@@ -63,6 +86,8 @@ class OnnxTool:
             per_channel=per_channel,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            extra_options={"MatMulConstBOnly": True},
-            calibration_cache_path=self.ranges,
+            calibrate_method=CalibrationMethod.Percentile if narrow else CalibrationMethod.MinMax,
+            # What flows in one run is in memory at once, not that of all: the option's name is too narrow.
+            extra_options={"MatMulConstBOnly": True, "CalibStridedMinMax": 1, "CalibPercentile": _SEEN},
+            calibration_cache_path=self.ranges[narrow],
         )

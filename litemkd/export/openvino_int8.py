@@ -22,6 +22,7 @@ class OpenVinoTool:
     """
 
     runtime = "openvino"
+    narrows: Sequence[bool] = (False,)
 
     def __init__(self, source: Path, runs: Runs) -> None:
         try:
@@ -37,7 +38,15 @@ class OpenVinoTool:
             if one.get_type_name() in _WEIGHED
         ]
 
-    def write(self, target: Path, *, per_channel: bool, kept: Sequence[str] = (), rough: bool = False) -> None:
+    def write(
+        self,
+        target: Path,
+        *,
+        per_channel: bool,
+        narrow: bool = False,
+        kept: Sequence[str] = (),
+        rough: bool = False,
+    ) -> None:
         """See `Tool`; `rough` leaves out the correction of biases, too, which takes as long as the ranges."""
         import nncf
         import openvino

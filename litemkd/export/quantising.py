@@ -1,15 +1,20 @@
 """Eight bits for a graph's weights and for what flows between its layers, by ranges found on clips of train.
 
-How is measured on other clips, not chosen: whether each channel of a weight has a scale of its own (which helps
-most networks, and is known to ruin some), and which layers do most harm. These stay in float32, worst first,
-until what comes out is near enough (Nagel et al., A white paper on neural network quantization, 2021).
+How is measured on other clips, not chosen: whether each channel of a weight has a scale of its own (which
+helps most networks, and is known to ruin some), whether ranges reach to the largest number that was seen or
+leave out one in 100,000 (a few large ones make the steps coarse for all others), and which layers do most
+harm. These stay in float32, worst first, until what comes out is near enough (Nagel et al., A white paper on
+neural network quantization, 2021). Near means that features resemble one another as they did, since a head
+compares them.
 """
 
 from __future__ import annotations
 
+import io
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,8 +26,9 @@ from litemkd.data.packs.clips import ClipSource
 from litemkd.errors import DataError, ExportError
 from litemkd.runtime.progress import Bar
 
-NEAR = 0.05  # of `lost`: no layer has to stay in float32
+NEAR = 0.02  # of `lost`: no layer has to stay in float32
 FAR = 0.25  # of `lost`: beyond it nothing is written
+MOST_ROWS = 1024  # features that are compared with one another
 MOST_KEPT = 8  # layers in float32
 RANKED, RANKED_ON = 80, 4  # layers that are tried one by one, spread evenly, on a clip in so many
 CALIBRATED, LEAST = 64, 16  # clips that ranges are found on, and the fewest that do
@@ -36,16 +42,26 @@ class Tool(Protocol):
     Attributes:
         runtime: that runs what is made.
         layers: names of the layers with weights.
+        narrows: whether ranges can be had that leave out the largest numbers, and without: (False, True).
     """
 
     runtime: str
     layers: Sequence[str]
+    narrows: Sequence[bool]
 
-    def write(self, target: Path, *, per_channel: bool, kept: Sequence[str] = (), rough: bool = False) -> None:
+    def write(
+        self,
+        target: Path,
+        *,
+        per_channel: bool,
+        narrow: bool = False,
+        kept: Sequence[str] = (),
+        rough: bool = False,
+    ) -> None:
         """Write the graph in eight bits, layers `kept` in float32.
 
-        `rough`: near enough to see which layers are worst, where that takes less time: with ranges of one run
-        in `RANKED_ON`.
+        `narrow`: with ranges that leave out one number in 100,000 of what flows. `rough`: near enough to see
+        which layers are worst, where that takes less time: with ranges of one run in `RANKED_ON`.
         """
 
 
@@ -78,13 +94,14 @@ class Quantised:
 
     Attributes:
         per_channel: whether each channel of a weight has a scale of its own.
+        narrow: whether ranges leave out the largest numbers.
         kept: names of layers in float32.
-        lost: squared difference to what comes out in float32, as a share of its variance, on clips that no
-            range was found with.
+        lost: see `share_lost`, on clips that no range was found with.
         measured: the same of each way that was tried.
     """
 
     per_channel: bool
+    narrow: bool
     kept: tuple[str, ...]
     lost: float
     measured: Mapping[str, float]
@@ -117,15 +134,19 @@ def quantise(tool: Tool, target: Path, original: Graph, held_out: Runs, *, near:
     wanted = _outputs(original, held_out)
     measured: dict[str, float] = {}
 
-    def tried(runs: Runs = held_out, wanted: np.ndarray = wanted, **way: Any) -> float:
+    def tried(runs: Runs = held_out, wanted: Sequence[np.ndarray] = wanted, **way: Any) -> float:
         with quiet():
             tool.write(target, **way)
         return share_lost(wanted, _outputs(load_graph(target, tool.runtime), runs))
 
-    by_way = {way: tried(per_channel=way) for way in (True, False)}
-    measured |= {"per channel" if way else "per tensor": lost for way, lost in by_way.items()}
-    per_channel = by_way[True] <= by_way[False]
-    best, kept = by_way[per_channel], list[str]()
+    by_way = {
+        (channels, narrow): tried(per_channel=channels, narrow=narrow)
+        for narrow in tool.narrows
+        for channels in (True, False)
+    }
+    measured |= {_way(*way): lost for way, lost in by_way.items()}
+    per_channel, narrow = min(by_way, key=lambda way: (math.isnan(by_way[way]), by_way[way]))
+    best, kept = by_way[per_channel, narrow], list[str]()
     if best > near:
         every = list(tool.layers)
         ranked = every[:: -(-len(every) // RANKED)] if every else []
@@ -136,6 +157,7 @@ def quantise(tool: Tool, target: Path, original: Graph, held_out: Runs, *, near:
                 few,
                 wanted_of_few,
                 per_channel=per_channel,
+                narrow=narrow,
                 kept=[other for other in every if other != one],
                 rough=True,
             )
@@ -143,7 +165,7 @@ def quantise(tool: Tool, target: Path, original: Graph, held_out: Runs, *, near:
         }
         worst = sorted(ranked, key=lambda one: -harm[one])
         for count in range(1, min(MOST_KEPT, len(worst)) + 1):
-            lost = tried(per_channel=per_channel, kept=worst[:count])
+            lost = tried(per_channel=per_channel, narrow=narrow, kept=worst[:count])
             measured[f"{count} in float32"] = lost
             if lost < best:
                 best, kept = lost, worst[:count]
@@ -156,8 +178,12 @@ def quantise(tool: Tool, target: Path, original: Graph, held_out: Runs, *, near:
             "Nothing was written"
         )
     with quiet():
-        tool.write(target, per_channel=per_channel, kept=kept)
-    return Quantised(per_channel, tuple(kept), best, measured)
+        tool.write(target, per_channel=per_channel, narrow=narrow, kept=kept)
+    return Quantised(per_channel, narrow, tuple(kept), best, measured)
+
+
+def _way(per_channel: bool, narrow: bool) -> str:
+    return f"per {'channel' if per_channel else 'tensor'}{', narrow' * narrow}"
 
 
 def _spread(clips: ClipSource, most: int) -> np.ndarray:
@@ -165,24 +191,45 @@ def _spread(clips: ClipSource, most: int) -> np.ndarray:
     return clips.pixels(np.linspace(0, total - 1, min(most, total)).round().astype(np.int64))
 
 
-def share_lost(wanted: np.ndarray, found: np.ndarray) -> float:
-    """Squared difference of rows (N, D) to those wanted, as a share of these' variance; 0 is none lost."""
-    apart = np.square(wanted - found).sum()
-    return float(apart / max(np.square(wanted - wanted.mean(0)).sum(), 1e-30))
+def share_lost(wanted: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> float:
+    """How much less features resemble one another as they should; 0 is none lost.
+
+        1/n sum over kinds of the mean of (s' - s)^2 / the variance of s
+
+    over the cosines s of all pairs of rows wanted, and s' of those found. A plain squared difference would be
+    that of the few largest numbers.
+
+    Args:
+        wanted: features (N, D), of each kind.
+        found: the same, rounded.
+    """
+    lost = []
+    for one, other in zip(wanted, found, strict=True):
+        should, does = _cosines(one), _cosines(other)
+        lost.append(np.square(should - does).mean() / max(should.var(), 1e-30))
+    return float(np.mean(lost))
 
 
-def _outputs(graph: Graph, runs: Runs) -> np.ndarray:
-    """All that comes out of frames or clips, a row each: (N, D)."""
+def _cosines(rows: np.ndarray) -> np.ndarray:
+    """Of all pairs of different rows (N, D): (N (N - 1) / 2,)."""
+    sized = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
+    return (sized @ sized.T)[np.triu_indices(len(rows), 1)]
+
+
+def _outputs(graph: Graph, runs: Runs) -> list[np.ndarray]:
+    """What comes out of frames or clips, by output, as rows of its last axis: (N, D), at most `MOST_ROWS`."""
     outputs = [np.concatenate(one) for one in zip(*(graph(one) for one in runs), strict=True)]
-    return np.concatenate([one.reshape(len(one), -1) for one in outputs], 1).astype(np.float64)
+    rows = [one.reshape(-1, one.shape[-1]).astype(np.float64) for one in outputs]
+    return [one[:: -(-len(one) // MOST_ROWS)] for one in rows]
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the advice that quantisers log for each file."""
+    """Without the advice that quantisers log and print for each file."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        yield
+        with redirect_stdout(io.StringIO()):
+            yield
     finally:
         logging.disable(before)

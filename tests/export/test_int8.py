@@ -69,10 +69,31 @@ def test_a_student_in_eight_bits_says_what_it_says(
     assert about["quantised"].keys() == {"features", "codes"}
     for name, how in about["quantised"].items():
         assert {"per channel", "per tensor"} <= how["measured"].keys()
+        assert ("per channel, narrow" in how["measured"]) == (runtime == "onnx")
         assert how["lost"] <= min(how["measured"].values()) + 1e-12
         assert [f"{name}: {one}" for one in how["kept"]] == [
             one for one in about["in_float32"] if one.startswith(f"{name}: ")
         ]
+
+
+def test_what_is_lost_is_how_features_resemble_one_another() -> None:
+    rng = np.random.default_rng(0)
+    wanted, found = rng.normal(size=(6, 3)), rng.normal(size=(6, 3))
+
+    def cosines(rows: np.ndarray) -> np.ndarray:
+        return np.array(
+            [
+                float(one @ other) / (np.linalg.norm(one) * np.linalg.norm(other))
+                for place, one in enumerate(rows)
+                for other in rows[place + 1 :]
+            ]
+        )
+
+    should, does = cosines(wanted), cosines(found)
+    expected = ((should - does) ** 2).mean() / should.var()
+    assert share_lost([wanted], [found]) == pytest.approx(expected)
+    assert share_lost([wanted, wanted], [found, 3 * wanted]) == pytest.approx(expected / 2)
+    assert np.isnan(share_lost([wanted], [np.full_like(wanted, np.nan)]))
 
 
 def matrices(folder: Path, **weights: np.ndarray) -> Path:
@@ -103,10 +124,10 @@ def quantised(folder: Path, runtime: str, source: Path) -> Quantised:
     target = folder / ("made.onnx" if runtime == "onnx" else "made.xml")
     how = quantise(tool, target, load_graph(source, "onnx"), runs[6:])
     made, wanted = (
-        np.concatenate([graph(one)[0] for one in runs[6:]])
+        [np.concatenate([graph(one)[0] for one in runs[6:]]).astype(np.float64)]
         for graph in (load_graph(target, runtime), load_graph(source, "onnx"))
     )
-    assert share_lost(wanted.astype(np.float64), made.astype(np.float64)) == pytest.approx(how.lost, rel=1e-6)
+    assert share_lost(wanted, made) == pytest.approx(how.lost, rel=1e-6)
     return how
 
 
@@ -133,10 +154,16 @@ def test_scales_for_each_channel_where_that_loses_less(tmp_path: Path) -> None:
 
 def test_what_loses_too_much_is_refused_with_the_numbers(tmp_path: Path) -> None:
     class Hopeless:
-        runtime, layers = "onnx", ("one",)
+        runtime, layers, narrows = "onnx", ("one",), (False,)
 
         def write(
-            self, target: Path, *, per_channel: bool, kept: tuple[str, ...] = (), rough: bool = False
+            self,
+            target: Path,
+            *,
+            per_channel: bool,
+            narrow: bool = False,
+            kept: tuple[str, ...] = (),
+            rough: bool = False,
         ) -> None:
             matrices(tmp_path, nothing=np.zeros((4, 4))).replace(target)
 
