@@ -10,7 +10,7 @@ import torch
 
 from litemkd.export.executorch_files import exported_program, lower, shapes_of
 from litemkd.export.graphs import Graph
-from litemkd.export.quantising import RANKED_ON, Runs, missing, quiet
+from litemkd.export.quantising import ALL, RANKED_ON, Runs, missing, quiet
 
 _WEIGHED = ("conv2d", "linear")
 
@@ -28,7 +28,7 @@ class ExecutorchTool:
     """
 
     runtime = "executorch"
-    narrows: Sequence[bool] = (False,)
+    shares: Sequence[float] = (ALL,)
 
     def __init__(self, graph: Graph, name: str, runs: Runs) -> None:
         try:
@@ -49,7 +49,7 @@ class ExecutorchTool:
         target: Path,
         *,
         per_channel: bool,
-        narrow: bool = False,
+        share: float = ALL,
         kept: Sequence[str] = (),
         rough: bool = False,
     ) -> None:

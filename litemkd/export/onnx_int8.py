@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from litemkd.export.quantising import Runs, missing, quiet
+from litemkd.export.quantising import ALL, Runs, missing, quiet
 
 _WEIGHED = ("Conv", "Gemm", "MatMul")
-_SEEN = 99.999  # per cent of what flows that narrow ranges hold
 
 
 class OnnxTool:
@@ -25,7 +24,7 @@ class OnnxTool:
     """
 
     runtime = "onnx"
-    narrows: Sequence[bool] = (False, True)
+    shares: Sequence[float] = (ALL, 99.999, 99.99)
 
     def __init__(self, source: Path, scratch: Path, runs: Runs) -> None:
         try:
@@ -34,7 +33,7 @@ class OnnxTool:
         except ImportError as error:
             raise missing(error) from error
         self.plain = scratch / f"{source.stem}-plain.onnx"
-        self.ranges = [scratch / f"{source.stem}-{name}.json" for name in ("ranges", "narrow")]
+        self.ranges = {share: scratch / f"{source.stem}-{share}.json" for share in self.shares}
         self.runs = runs
         with quiet():
             quant_pre_process(str(source), str(self.plain), skip_symbolic_shape=True)
@@ -49,7 +48,7 @@ class OnnxTool:
         target: Path,
         *,
         per_channel: bool,
-        narrow: bool = False,
+        share: float = ALL,
         kept: Sequence[str] = (),
         rough: bool = False,
     ) -> None:
@@ -86,8 +85,8 @@ class OnnxTool:
             per_channel=per_channel,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.Percentile if narrow else CalibrationMethod.MinMax,
+            calibrate_method=CalibrationMethod.MinMax if share == ALL else CalibrationMethod.Percentile,
             # What flows in one run is in memory at once, not that of all: the option's name is too narrow.
-            extra_options={"MatMulConstBOnly": True, "CalibStridedMinMax": 1, "CalibPercentile": _SEEN},
-            calibration_cache_path=self.ranges[narrow],
+            extra_options={"MatMulConstBOnly": True, "CalibStridedMinMax": 1, "CalibPercentile": share},
+            calibration_cache_path=self.ranges[share],
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from litemkd.export.quantising import RANKED_ON, Runs, missing, quiet
+from litemkd.export.quantising import ALL, RANKED_ON, Runs, missing, quiet
 
 _WEIGHED = ("Convolution", "GroupConvolution", "MatMul")
 
@@ -22,7 +22,7 @@ class OpenVinoTool:
     """
 
     runtime = "openvino"
-    narrows: Sequence[bool] = (False,)
+    shares: Sequence[float] = (ALL,)
 
     def __init__(self, source: Path, runs: Runs) -> None:
         try:
@@ -43,7 +43,7 @@ class OpenVinoTool:
         target: Path,
         *,
         per_channel: bool,
-        narrow: bool = False,
+        share: float = ALL,
         kept: Sequence[str] = (),
         rough: bool = False,
     ) -> None:

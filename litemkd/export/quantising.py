@@ -2,10 +2,10 @@
 
 How is measured on other clips, not chosen: whether each channel of a weight has a scale of its own (which
 helps most networks, and is known to ruin some), whether ranges reach to the largest number that was seen or
-leave out one in 100,000 (a few large ones make the steps coarse for all others), and which layers do most
-harm. These stay in float32, worst first, until what comes out is near enough (Nagel et al., A white paper on
-neural network quantization, 2021). Near means that features resemble one another as they did, since a head
-compares them.
+leave out one in 100,000 or in 10,000 (a few large ones make the steps coarse for all others), and which layers
+do most harm. These stay in float32, worst first, until what comes out is near enough (Nagel et al., A white
+paper on neural network quantization, 2021). Near means that features resemble one another as they did, since a
+head compares them.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from litemkd.data.packs.clips import ClipSource
 from litemkd.errors import DataError, ExportError
 from litemkd.runtime.progress import Bar
 
+ALL = 100.0  # per cent of what flows
 NEAR = 0.02  # of `lost`: no layer has to stay in float32
 FAR = 0.25  # of `lost`: beyond it nothing is written
 MOST_ROWS = 1024  # features that are compared with one another
@@ -42,26 +43,27 @@ class Tool(Protocol):
     Attributes:
         runtime: that runs what is made.
         layers: names of the layers with weights.
-        narrows: whether ranges can be had that leave out the largest numbers, and without: (False, True).
+        shares: of what flows that ranges can be had for, per cent, such as (100.0, 99.999).
     """
 
     runtime: str
     layers: Sequence[str]
-    narrows: Sequence[bool]
+    shares: Sequence[float]
 
     def write(
         self,
         target: Path,
         *,
         per_channel: bool,
-        narrow: bool = False,
+        share: float = ALL,
         kept: Sequence[str] = (),
         rough: bool = False,
     ) -> None:
         """Write the graph in eight bits, layers `kept` in float32.
 
-        `narrow`: with ranges that leave out one number in 100,000 of what flows. `rough`: near enough to see
-        which layers are worst, where that takes less time: with ranges of one run in `RANKED_ON`.
+        `share`: with ranges that hold so many per cent of what flows, without its largest numbers. `rough`:
+        near enough to see which layers are worst, where that takes less time: with ranges of one run in
+        `RANKED_ON`.
         """
 
 
@@ -94,14 +96,14 @@ class Quantised:
 
     Attributes:
         per_channel: whether each channel of a weight has a scale of its own.
-        narrow: whether ranges leave out the largest numbers.
+        share: of what flows that ranges hold, per cent.
         kept: names of layers in float32.
         lost: see `share_lost`, on clips that no range was found with.
         measured: the same of each way that was tried.
     """
 
     per_channel: bool
-    narrow: bool
+    share: float
     kept: tuple[str, ...]
     lost: float
     measured: Mapping[str, float]
@@ -140,13 +142,13 @@ def quantise(tool: Tool, target: Path, original: Graph, held_out: Runs, *, near:
         return share_lost(wanted, _outputs(load_graph(target, tool.runtime), runs))
 
     by_way = {
-        (channels, narrow): tried(per_channel=channels, narrow=narrow)
-        for narrow in tool.narrows
+        (channels, share): tried(per_channel=channels, share=share)
+        for share in tool.shares
         for channels in (True, False)
     }
     measured |= {_way(*way): lost for way, lost in by_way.items()}
-    per_channel, narrow = min(by_way, key=lambda way: (math.isnan(by_way[way]), by_way[way]))
-    best, kept = by_way[per_channel, narrow], list[str]()
+    per_channel, share = min(by_way, key=lambda way: (math.isnan(by_way[way]), by_way[way]))
+    best, kept = by_way[per_channel, share], list[str]()
     if best > near:
         every = list(tool.layers)
         ranked = every[:: -(-len(every) // RANKED)] if every else []
@@ -157,7 +159,7 @@ def quantise(tool: Tool, target: Path, original: Graph, held_out: Runs, *, near:
                 few,
                 wanted_of_few,
                 per_channel=per_channel,
-                narrow=narrow,
+                share=share,
                 kept=[other for other in every if other != one],
                 rough=True,
             )
@@ -165,7 +167,7 @@ def quantise(tool: Tool, target: Path, original: Graph, held_out: Runs, *, near:
         }
         worst = sorted(ranked, key=lambda one: -harm[one])
         for count in range(1, min(MOST_KEPT, len(worst)) + 1):
-            lost = tried(per_channel=per_channel, narrow=narrow, kept=worst[:count])
+            lost = tried(per_channel=per_channel, share=share, kept=worst[:count])
             measured[f"{count} in float32"] = lost
             if lost < best:
                 best, kept = lost, worst[:count]
@@ -178,12 +180,12 @@ def quantise(tool: Tool, target: Path, original: Graph, held_out: Runs, *, near:
             "Nothing was written"
         )
     with quiet():
-        tool.write(target, per_channel=per_channel, narrow=narrow, kept=kept)
-    return Quantised(per_channel, narrow, tuple(kept), best, measured)
+        tool.write(target, per_channel=per_channel, share=share, kept=kept)
+    return Quantised(per_channel, share, tuple(kept), best, measured)
 
 
-def _way(per_channel: bool, narrow: bool) -> str:
-    return f"per {'channel' if per_channel else 'tensor'}{', narrow' * narrow}"
+def _way(per_channel: bool, share: float) -> str:
+    return f"per {'channel' if per_channel else 'tensor'}{f', {share:g} %' * (share < ALL)}"
 
 
 def _spread(clips: ClipSource, most: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from litemkd.errors import DataError, ExportError
 from litemkd.export.checking import compare_logits, exported_logits, torch_logits
 from litemkd.export.onnx_int8 import OnnxTool
 from litemkd.export.openvino_int8 import OpenVinoTool
-from litemkd.export.quantising import LEAST, NEAR, Examples, Quantised, Tool, quantise, share_lost
+from litemkd.export.quantising import ALL, LEAST, NEAR, Examples, Quantised, Tool, quantise, share_lost
 from litemkd.export.writing import Form
 from litemkd.models.folding import EvaluationForm
 from tests.export.making import CROP, FRAMES, episodes, exported, student_form
@@ -69,7 +69,7 @@ def test_a_student_in_eight_bits_says_what_it_says(
     assert about["quantised"].keys() == {"features", "codes"}
     for name, how in about["quantised"].items():
         assert {"per channel", "per tensor"} <= how["measured"].keys()
-        assert ("per channel, narrow" in how["measured"]) == (runtime == "onnx")
+        assert ("per channel, 99.99 %" in how["measured"]) == (runtime == "onnx")
         assert how["lost"] <= min(how["measured"].values()) + 1e-12
         assert [f"{name}: {one}" for one in how["kept"]] == [
             one for one in about["in_float32"] if one.startswith(f"{name}: ")
@@ -154,14 +154,14 @@ def test_scales_for_each_channel_where_that_loses_less(tmp_path: Path) -> None:
 
 def test_what_loses_too_much_is_refused_with_the_numbers(tmp_path: Path) -> None:
     class Hopeless:
-        runtime, layers, narrows = "onnx", ("one",), (False,)
+        runtime, layers, shares = "onnx", ("one",), (ALL,)
 
         def write(
             self,
             target: Path,
             *,
             per_channel: bool,
-            narrow: bool = False,
+            share: float = ALL,
             kept: tuple[str, ...] = (),
             rough: bool = False,
         ) -> None:
