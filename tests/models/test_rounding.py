@@ -37,10 +37,13 @@ def test_a_channel_of_a_weight_is_rounded_by_itself(values):
         assert len(np.unique(one)) <= 255
 
 
-def test_the_way_back_is_as_if_nothing_was_rounded():
-    x = torch.randn(50, requires_grad=True)
-    rounded(x).mul(torch.arange(50.0)).sum().backward()
-    torch.testing.assert_close(x.grad, torch.arange(50.0))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_way_back_is_as_if_nothing_was_rounded(dtype):
+    x = torch.randn(50, dtype=dtype, requires_grad=True)
+    found = rounded(x)
+    found.mul(torch.arange(50, dtype=dtype)).sum().backward()
+    assert found.dtype == dtype  # as in mixed precision
+    torch.testing.assert_close(x.grad, torch.arange(50, dtype=dtype))
 
 
 def test_weights_and_what_flows_are_rounded_in_layers():
