@@ -25,7 +25,7 @@ from litemkd.cli import main
 from litemkd.search.storage import open_storage
 from litemkd.tracking.store import reaching
 from tests.helpers import free_port
-from tests.job import Home, Job, copy_data
+from tests.job import PICTURES, Home, Job, copy_data
 
 TEXT = (Path(__file__).parents[1] / "docs" / "team.md").read_text(encoding="utf-8")
 ADMIN, ADA = "correct horse battery", "staple staple staple"
@@ -211,7 +211,7 @@ def test_a_student_is_trained_against_the_server(ada: str, job: Job, tmp_path: P
     home = TeamHome(tmp_path, ada)
     copy_data(job.home.data, home.data)
     before = len(home.client.search_model_versions("name = 'litemkd-toy-student'"))
-    made = home.must("student")
+    made = home.must("student", *PICTURES)
     assert f"browse the runs:  {ada}" in made.output
     assert ADA not in made.output
     run = next(
