@@ -10,7 +10,7 @@ import torch
 
 from litemkd.export.executorch_files import exported_program, lower, shapes_of
 from litemkd.export.graphs import Graph
-from litemkd.export.quantising import ALL, RANKED_ON, Runs, missing, quiet
+from litemkd.export.quantising import ALL, RANKED_ON, Runs, Way, missing, quiet
 
 _WEIGHED = ("conv2d", "linear")
 
@@ -44,15 +44,7 @@ class ExecutorchTool:
             if any(str(node.target).startswith(f"aten.{kind}.") for kind in _WEIGHED)
         ]
 
-    def write(
-        self,
-        target: Path,
-        *,
-        per_channel: bool,
-        share: float = ALL,
-        kept: Sequence[str] = (),
-        rough: bool = False,
-    ) -> None:
+    def write(self, target: Path, way: Way) -> None:
         """See `Tool`."""
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -62,10 +54,10 @@ class ExecutorchTool:
             )
             from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-            quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(per_channel))
-            quantizer.set_filter_function(lambda node: node.name not in kept)
+            quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(way.per_channel))
+            quantizer.set_filter_function(lambda node: node.name not in way.kept)
             watched = prepare_pt2e(exported_program(self.graph).module(), quantizer)
-            for run in self.runs[::RANKED_ON] if rough else self.runs:
+            for run in self.runs[::RANKED_ON] if way.rough else self.runs:
                 watched(*run)
             inputs, shapes = shapes_of(self.graph)
             program = torch.export.export(convert_pt2e(watched), inputs, dynamic_shapes=shapes)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from litemkd.export.quantising import ALL, Runs, missing, quiet
+from litemkd.export.quantising import ALL, Runs, Way, missing, quiet
 
 _WEIGHED = ("Conv", "Gemm", "MatMul")
 
@@ -43,16 +43,8 @@ class OnnxTool:
             one.name for one in graph.node if one.op_type in _WEIGHED and set(one.input[1:2]) & weights
         ]
 
-    def write(
-        self,
-        target: Path,
-        *,
-        per_channel: bool,
-        share: float = ALL,
-        kept: Sequence[str] = (),
-        rough: bool = False,
-    ) -> None:
-        """See `Tool`; ranges are found once, so `rough` would save nothing."""
+    def write(self, target: Path, way: Way) -> None:
+        """See `Tool`; ranges are found once, so a rough way would save nothing."""
         from onnxruntime.quantization import (
             CalibrationDataReader,
             CalibrationMethod,
@@ -81,12 +73,12 @@ class OnnxTool:
             target,
             Reader(self.runs),
             quant_format=QuantFormat.QDQ,
-            nodes_to_exclude=list(kept),
-            per_channel=per_channel,
+            nodes_to_exclude=list(way.kept),
+            per_channel=way.per_channel,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax if share == ALL else CalibrationMethod.Percentile,
+            calibrate_method=CalibrationMethod.MinMax if way.share == ALL else CalibrationMethod.Percentile,
             # What flows in one run is in memory at once, not that of all: the option's name is too narrow.
-            extra_options={"MatMulConstBOnly": True, "CalibStridedMinMax": 1, "CalibPercentile": share},
-            calibration_cache_path=self.ranges[share],
+            extra_options={"MatMulConstBOnly": True, "CalibStridedMinMax": 1, "CalibPercentile": way.share},
+            calibration_cache_path=self.ranges[way.share],
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from litemkd.export.quantising import ALL, RANKED_ON, Runs, missing, quiet
+from litemkd.export.quantising import ALL, RANKED_ON, Runs, Way, missing, quiet
 
 _WEIGHED = ("Convolution", "GroupConvolution", "MatMul")
 
@@ -38,30 +38,22 @@ class OpenVinoTool:
             if one.get_type_name() in _WEIGHED
         ]
 
-    def write(
-        self,
-        target: Path,
-        *,
-        per_channel: bool,
-        share: float = ALL,
-        kept: Sequence[str] = (),
-        rough: bool = False,
-    ) -> None:
-        """See `Tool`; `rough` leaves out the correction of biases, too, which takes as long as the ranges."""
+    def write(self, target: Path, way: Way) -> None:
+        """See `Tool`; a rough way has no correction of biases either, which takes as long as the ranges."""
         import nncf
         import openvino
         from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, QuantizationParameters
 
-        runs = self.runs[::RANKED_ON] if rough else self.runs
+        runs = self.runs[::RANKED_ON] if way.rough else self.runs
         model = nncf.quantize(
             openvino.convert_model(self.source),
             nncf.Dataset([dict(one) for one in runs]),
             preset=nncf.QuantizationPreset.MIXED,  # bytes without sign are fit for what a hard swish makes
             subset_size=len(runs),
-            ignored_scope=nncf.IgnoredScope(names=list(kept)) if kept else None,
+            ignored_scope=nncf.IgnoredScope(names=list(way.kept)) if way.kept else None,
             advanced_parameters=AdvancedQuantizationParameters(
-                disable_bias_correction=rough,
-                weights_quantization_params=QuantizationParameters(per_channel=per_channel),
+                disable_bias_correction=way.rough,
+                weights_quantization_params=QuantizationParameters(per_channel=way.per_channel),
             ),
         )
         openvino.save_model(model, target, compress_to_fp16=False)

@@ -15,7 +15,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -37,6 +37,29 @@ HELD_OUT = 32  # clips that ways are compared on
 Runs = Sequence[Mapping[str, np.ndarray]]  # what goes into a graph, by name of the input, run after run
 
 
+@dataclass(frozen=True)
+class Way:
+    """A way to make eight bits.
+
+    Attributes:
+        per_channel: whether each channel of a weight has a scale of its own.
+        share: of what flows that ranges hold, per cent; the largest numbers are left out.
+        kept: names of layers that stay in float32.
+        rough: near enough to see which layers are worst, where that takes less time: with ranges of one run in
+            `RANKED_ON`.
+    """
+
+    per_channel: bool
+    share: float = ALL
+    kept: tuple[str, ...] = ()
+    rough: bool = False
+
+    def __str__(self) -> str:
+        """How weights and ranges are taken, in words."""
+        held = f", {self.share:g} %" if self.share < ALL else ""
+        return f"per {'channel' if self.per_channel else 'tensor'}{held}"
+
+
 class Tool(Protocol):
     """What makes a graph's eight bits, for one runtime.
 
@@ -50,21 +73,8 @@ class Tool(Protocol):
     layers: Sequence[str]
     shares: Sequence[float]
 
-    def write(
-        self,
-        target: Path,
-        *,
-        per_channel: bool,
-        share: float = ALL,
-        kept: Sequence[str] = (),
-        rough: bool = False,
-    ) -> None:
-        """Write the graph in eight bits, layers `kept` in float32.
-
-        `share`: with ranges that hold so many per cent of what flows, without its largest numbers. `rough`:
-        near enough to see which layers are worst, where that takes less time: with ranges of one run in
-        `RANKED_ON`.
-        """
+    def write(self, target: Path, way: Way) -> None:
+        """Write the graph in eight bits."""
 
 
 @dataclass(frozen=True)
@@ -136,56 +146,42 @@ def quantise(tool: Tool, target: Path, original: Graph, held_out: Runs, *, near:
     wanted = _outputs(original, held_out)
     measured: dict[str, float] = {}
 
-    def tried(runs: Runs = held_out, wanted: Sequence[np.ndarray] = wanted, **way: Any) -> float:
+    def tried(way: Way, runs: Runs = held_out, wanted: Sequence[np.ndarray] = wanted) -> float:
         with quiet():
-            tool.write(target, **way)
+            tool.write(target, way)
         return share_lost(wanted, _outputs(load_graph(target, tool.runtime), runs))
 
-    by_way = {
-        (channels, share): tried(per_channel=channels, share=share)
-        for share in tool.shares
-        for channels in (True, False)
-    }
-    measured |= {_way(*way): lost for way, lost in by_way.items()}
-    per_channel, share = min(by_way, key=lambda way: (math.isnan(by_way[way]), by_way[way]))
-    best, kept = by_way[per_channel, share], list[str]()
+    by_way = {way: tried(way) for share in tool.shares for way in (Way(True, share), Way(False, share))}
+    measured |= {str(way): lost for way, lost in by_way.items()}
+    chosen = min(by_way, key=lambda way: (math.isnan(by_way[way]), by_way[way]))
+    best = by_way[chosen]
     if best > near:
         every = list(tool.layers)
         ranked = every[:: -(-len(every) // RANKED)] if every else []
         few = held_out[::RANKED_ON]  # to see which are worst
         wanted_of_few = _outputs(original, few)
+        alone = {one: tuple(other for other in every if other != one) for one in ranked}
         harm = {
-            one: tried(
-                few,
-                wanted_of_few,
-                per_channel=per_channel,
-                share=share,
-                kept=[other for other in every if other != one],
-                rough=True,
-            )
+            one: tried(replace(chosen, kept=alone[one], rough=True), few, wanted_of_few)
             for one in Bar(ranked, desc="layers in eight bits, one by one", unit="layer", total=len(ranked))
         }
         worst = sorted(ranked, key=lambda one: -harm[one])
         for count in range(1, min(MOST_KEPT, len(worst)) + 1):
-            lost = tried(per_channel=per_channel, share=share, kept=worst[:count])
-            measured[f"{count} in float32"] = lost
+            way = replace(chosen, kept=tuple(worst[:count]))
+            lost = measured[f"{count} in float32"] = tried(way)
             if lost < best:
-                best, kept = lost, worst[:count]
+                best, chosen = lost, way
             if best <= near:
                 break
     if not best <= FAR:  # NaN is refused, too
         raise ExportError(
-            f"graph `{target.stem}` in int8: loses {best:.0%} of what tells clips apart, with {len(kept)} "
-            f"layers in float32; at most {FAR:.0%} would do. --precision float16 or another backbone would do. "
-            "Nothing was written"
+            f"graph `{target.stem}` in int8: loses {best:.0%} of what tells clips apart, with "
+            f"{len(chosen.kept)} layers in float32; at most {FAR:.0%} would do. --precision float16 or another "
+            "backbone would do. Nothing was written"
         )
     with quiet():
-        tool.write(target, per_channel=per_channel, share=share, kept=kept)
-    return Quantised(per_channel, share, tuple(kept), best, measured)
-
-
-def _way(per_channel: bool, share: float) -> str:
-    return f"per {'channel' if per_channel else 'tensor'}{f', {share:g} %' * (share < ALL)}"
+        tool.write(target, chosen)
+    return Quantised(chosen.per_channel, chosen.share, chosen.kept, best, measured)
 
 
 def _spread(clips: ClipSource, most: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from litemkd.errors import DataError, ExportError
 from litemkd.export.checking import compare_logits, exported_logits, torch_logits
 from litemkd.export.onnx_int8 import OnnxTool
 from litemkd.export.openvino_int8 import OpenVinoTool
-from litemkd.export.quantising import ALL, LEAST, NEAR, Examples, Quantised, Tool, quantise, share_lost
+from litemkd.export.quantising import ALL, LEAST, NEAR, Examples, Quantised, Tool, Way, quantise, share_lost
 from litemkd.export.writing import Form
 from litemkd.models.folding import EvaluationForm
 from tests.export.making import CROP, FRAMES, episodes, exported, student_form
@@ -156,15 +156,7 @@ def test_what_loses_too_much_is_refused_with_the_numbers(tmp_path: Path) -> None
     class Hopeless:
         runtime, layers, shares = "onnx", ("one",), (ALL,)
 
-        def write(
-            self,
-            target: Path,
-            *,
-            per_channel: bool,
-            share: float = ALL,
-            kept: tuple[str, ...] = (),
-            rough: bool = False,
-        ) -> None:
+        def write(self, target: Path, way: Way) -> None:
             matrices(tmp_path, nothing=np.zeros((4, 4))).replace(target)
 
     wanted = load_graph(matrices(tmp_path, plain=turned(0)), "onnx")
