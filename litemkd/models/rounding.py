@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 _LEVELS = 255  # steps between the least and the largest number that flows
 _WEIGHT = 127  # largest of a weight; its numbers lie evenly around 0
+_TINY = torch.finfo(torch.float32).tiny  # the scale of nothing but zeros
 _WEIGHED = (F.conv1d, F.conv2d, F.conv3d, F.linear)
 
 
@@ -41,17 +42,16 @@ class EightBits(TorchFunctionMode):
 
 def rounded(x: Tensor) -> Tensor:
     """Numbers of any shape to the nearest of 256 that are spread evenly over their range and hold 0."""
-    least, most = x.detach().aminmax()
-    scale = (
-        ((most.clamp(min=0) - least.clamp(max=0)) / _LEVELS).float().clamp(min=torch.finfo(torch.float32).tiny)
-    )
-    zero = (-least.clamp(max=0) / scale).round().to(torch.int32)
+    least, most = (end.float() for end in x.detach().aminmax())
+    least, most = least.clamp(max=0), most.clamp(min=0)
+    scale = ((most - least) / _LEVELS).clamp(min=_TINY)
+    zero = (-least / scale).round().to(torch.int32)
     return torch.fake_quantize_per_tensor_affine(x, scale, zero, 0, _LEVELS)
 
 
 def rounded_weight(weight: Tensor) -> Tensor:
     """A weight (C, ...) to the nearest of 255 numbers of each of the C channels."""
     largest = weight.detach().flatten(1).abs().amax(1).float()
-    scale = (largest / _WEIGHT).clamp(min=torch.finfo(torch.float32).tiny)
+    scale = (largest / _WEIGHT).clamp(min=_TINY)
     nothing = torch.zeros_like(scale, dtype=torch.int32)
     return torch.fake_quantize_per_channel_affine(weight, scale, nothing, 0, -_WEIGHT, _WEIGHT)
