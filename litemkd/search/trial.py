@@ -180,8 +180,9 @@ class TrialRunner:
                 report(evaluation, episodes)
 
         teacher = self.inputs[config.data.division].teacher
+        run.draws = False  # the study draws the curves of all its trials
         with self.interrupts.taken(at_once=True):
-            _, progress = train_student(setup, run, teacher=teacher, on_validation=undisturbed, picture=False)
+            _, progress = train_student(setup, run, teacher=teacher, on_validation=undisturbed)
         trial.set_user_attr(EPISODES, place * config.student.train.episodes + progress.episodes)
         return progress
 

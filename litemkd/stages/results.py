@@ -28,10 +28,10 @@ class Recorder:
 
     Args:
         run: takes metrics and pictures.
-        title: of the learning curves, which take half a second to draw; None draws none.
+        title: of the learning curves.
     """
 
-    def __init__(self, run: Run, title: str | None) -> None:
+    def __init__(self, run: Run, title: str) -> None:
         self.run, self.title = run, title
         self.points: dict[str, list[tuple[int, float]]] = {}
 
@@ -47,11 +47,10 @@ class Recorder:
         MLflow shows the last value of a metric as the run's. The model that is kept is the best one on val, so
         where that is an earlier one its accuracy becomes the last point, after the curves are drawn.
         """
-        if self.title is not None:
-            reached = Interval(progress.best_accuracy, progress.best_ci95)
-            title = f"{self.title}: {reached} % on val after {progress.best_episode} episodes"
-            curves = partial(learning_curves, progress.history, self.points, title)
-            self.run.log_figure(curves, "learning_curves.png")
+        reached = Interval(progress.best_accuracy, progress.best_ci95)
+        title = f"{self.title}: {reached} % on val after {progress.best_episode} episodes"
+        curves = partial(learning_curves, progress.history, self.points, title)
+        self.run.log_figure(curves, "learning_curves.png")
         self.run.log_table([dict(record) for record in progress.history], "validations.json")
         accuracy, half = progress.best_accuracy, progress.best_ci95
         best = {"val/best_accuracy": accuracy, "val/best_accuracy_ci95": half}

@@ -130,7 +130,6 @@ def train_student(
     *,
     teacher: ReadyTeacher | None = None,
     on_validation: OnValidation | None = None,
-    picture: bool = True,
 ) -> tuple[Student, Progress]:
     """Train a student and leave it with the weights that were best on val; test classes are not read.
 
@@ -140,7 +139,6 @@ def train_student(
         run: takes metrics and pictures.
         teacher: None: the student learns from labels alone.
         on_validation: called after every validation, see `litemkd.training.loop.fit`.
-        picture: draw the learning curves, which takes half a second.
 
     Raises:
         ConfigError: the loss does not fit the teacher's features.
@@ -161,7 +159,7 @@ def train_student(
     ).to(setup.device)
     checkpoints = student_checkpoints(setup, teacher)
     save_description(checkpoints.folder, describe_student(config))  # others may evaluate it meanwhile
-    recorder = Recorder(run, student_title(config, distilled=teacher is not None) if picture else None)
+    recorder = Recorder(run, student_title(config, distilled=teacher is not None))
     progress = fit(
         setup.student_objective(student, "rgb", train, loss=loss, advisor=advisor),
         train,
